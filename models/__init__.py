@@ -1,0 +1,1 @@
+"""The models: they know tensors, not batches."""

@@ -1,0 +1,1 @@
+"""The data path: recipe, draws, source, index, sampler, backends, batch, loader, masks."""

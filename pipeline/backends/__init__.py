@@ -1,0 +1,1 @@
+"""Backends: parallel texts that turn the same draws into the same pixels."""

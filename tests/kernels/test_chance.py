@@ -1,0 +1,38 @@
+"""The keyed generator: equal bits in numpy and torch, known answers, uniform."""
+
+import numpy as np
+import torch
+
+from hjepa.kernels import chance
+
+
+def test_bits_are_those_of_the_published_splitmix64() -> None:
+    # The first outputs of splitmix64 from state 0 (Vigna's reference, used as a test vector across implementations).
+    expected = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+    assert [int(b) for b in chance.bits(np.uint64(0), np.arange(3))] == expected
+
+
+def test_torch_gives_the_bits_of_numpy() -> None:
+    keys = chance.key(-7, np.arange(50)[:, None], np.arange(3))[..., None]
+    counters = np.arange(17)
+    ours = chance.bits(keys, counters).view(np.int64)
+    theirs = chance.bits_tensor(chance.key_tensor(keys), torch.from_numpy(counters))
+    np.testing.assert_array_equal(ours, theirs.numpy())
+    folded = chance.fold_tensor(chance.key_tensor(chance.key(3, 4)), 5)
+    assert folded.numpy().view(np.uint64) == chance.key(3, 4, 5)
+
+
+def test_uniform_numbers_are_uniform_and_uncorrelated_between_neighbouring_keys() -> None:
+    numbers = chance.uniform(chance.key(0, np.arange(2000))[:, None], np.arange(50))
+    assert numbers.min() >= 0
+    assert numbers.max() < 1
+    histogram = np.histogram(numbers, bins=20, range=(0, 1))[0]
+    chi_square = ((histogram - 5000.0) ** 2 / 5000.0).sum()
+    assert chi_square < 45  # 19 degrees of freedom: p = 0.0007
+    assert abs(np.corrcoef(numbers[:-1, 0], numbers[1:, 0])[0, 1]) < 0.08
+    assert abs(np.corrcoef(numbers[:, 0], numbers[:, 1])[0, 1]) < 0.08
+
+
+def test_no_part_of_a_key_is_ignored() -> None:
+    base = chance.key(1, 2, 3)
+    assert len({int(k) for k in (base, chance.key(2, 2, 3), chance.key(1, 3, 3), chance.key(1, 2, 4), chance.key(1, 2))}) == 5
