@@ -1,0 +1,96 @@
+"""The settings of the data: where images come from, which crops are made of them, and how they become batches."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from hjepa.configs.section import Count, CountOrZero, Section, ShareOrZero, ShareRange
+
+Jitter = Annotated[float, Field(ge=0, le=5)]  # at 5 the hue turns by half a circle either way, which is every hue
+
+
+class AdaptiveSettings(Section):
+    """Number of local crops as a curriculum over epochs."""
+
+    min_local_crops: CountOrZero = 2
+    """Local crops per image in the first epoch."""
+    max_local_crops: CountOrZero = 10
+    """Local crops per image from the end of the ramp on."""
+    warmup_epochs: CountOrZero = 30
+    """Length of the ramp, in epochs; 0: max_local_crops at once."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "AdaptiveSettings":
+        least, most = self.min_local_crops, self.max_local_crops
+        if least > most:
+            raise ValueError(
+                f"data.multicrop.adaptive_config: min_local_crops={least} exceeds max_local_crops={most}; swap them"
+            )
+        return self
+
+
+class MulticropSettings(Section):
+    """The crops made of one image."""
+
+    num_global_crops: Count = 2
+    """Large crops per image; these are masked."""
+    num_local_crops: CountOrZero = 6
+    """Small crops per image."""
+    global_crop_size: Count = 224
+    """Side of a global crop, in pixels; divisible by the patch size."""
+    local_crop_size: Count = 96
+    """Side of a local crop, in pixels; divisible by the patch size."""
+    global_crop_scale: ShareRange = (0.4, 1.0)
+    """Area of a global crop, as a share of the image: [least, most]."""
+    local_crop_scale: ShareRange = (0.05, 0.4)
+    """Area of a local crop, as a share of the image: [least, most]."""
+    global_color_jitter: Jitter = 0.4
+    """Strength of global crops' jitter; times 0.4, 0.4, 0.2, 0.1 for brightness, contrast, saturation, hue; 0: none."""
+    local_color_jitter: Jitter = 0.4
+    """The same strength for local crops."""
+    horizontal_flip_prob: ShareOrZero = 0.5
+    """Probability that a crop is mirrored left to right."""
+    adaptive: bool = False
+    """Whether the number of local crops follows adaptive_config."""
+    adaptive_config: AdaptiveSettings = AdaptiveSettings()
+    """The curriculum; read when adaptive is true."""
+
+
+class DataSettings(Section):
+    """Where images come from and how they become batches."""
+
+    pipeline: Literal["dali", "torchvision"] = "dali"
+    """Backend that decodes and crops: dali, or torchvision (the slow reference)."""
+    dataset: Literal["sample", "imagefolder", "imagenet", "imagenet100", "cifar10", "cifar100", "stl10"] = "sample"
+    """Data set: sample is drawn by hjepa itself and needs no files; imagenet and imagenet100 are folders of folders."""
+    data_path: str = ""
+    """Folder of the data set; empty for sample, needed by all others."""
+    image_size: Count = 224
+    """Side of the images the model is built for, in pixels; equals multicrop.global_crop_size where crops are on."""
+    batch_size: Count = 64
+    """Images per step on each GPU."""
+    num_workers: Literal["auto"] | CountOrZero = "auto"
+    """DALI's threads, or torchvision's processes (0: none beside the trainer); auto: as many as this process has cores."""
+    prefetch: Count = 2
+    """Batches in flight ahead of the trainer."""
+    pin_memory: bool = True
+    """Whether batches made on the CPU lie in page-locked memory, from which copies to a GPU do not wait."""
+    orientation: Literal["ignore", "exif"] = "ignore"
+    """ignore the camera's EXIF rotation, as PIL and torchvision do, or turn images upright: exif."""
+    use_multicrop: bool = True
+    """true: the crops of data.multicrop; false: one crop of image_size, and data.multicrop is not read."""
+    multicrop: MulticropSettings = MulticropSettings()
+    """The crops."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "DataSettings":
+        if self.pipeline == "dali" and self.num_workers == 0:
+            raise ValueError("data.num_workers=0: DALI needs at least one thread; use 1 or auto")
+        if self.dataset != "sample" and not self.data_path:
+            raise ValueError(f"data.dataset={self.dataset} needs its folder; set data.data_path, or data.dataset=sample")
+        if self.dataset == "sample" and self.data_path:
+            raise ValueError(
+                f"data.dataset=sample makes its own images and does not read data.data_path={self.data_path}; "
+                "set data.dataset=imagefolder to train on that folder, or leave data.data_path empty"
+            )
+        return self

@@ -1,0 +1,184 @@
+"""Makes the settings of a run from defaults, a YAML file, overrides and command-line flags, each winning over those before.
+
+Every mistake of the user is one SettingsError of plain lines: where, what came, what to do.
+"""
+
+import json
+import re
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from hjepa.configs.names import DESCRIPTIONS, LEAVES, SECTIONS, canonical
+from hjepa.configs.schema import Settings
+from hjepa.configs.section import Section, subsection
+
+NO_FLAGS: Mapping[str, object] = MappingProxyType({})
+# YAML 1.2's floats: PyYAML reads 1e-4, without a point, as a text
+FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
+
+
+class SettingsError(ValueError):
+    """The settings that were asked for cannot be used; the text says why and what to do."""
+
+
+class _Reader(yaml.SafeLoader):
+    """Refuses a key that is written twice, of which YAML silently keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                mark = node.value[place][0].start_mark
+                raise yaml.MarkedYAMLError(problem=f"{key} is written twice in one section; keep one", problem_mark=mark)
+        return super().construct_mapping(node, deep)
+
+
+class _Writer(yaml.SafeDumper):
+    """Quotes the texts that _Reader would take for numbers."""
+
+
+for _side in (_Reader, _Writer):
+    _side.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+.0123456789"))
+
+
+def load_settings(
+    config: Path | None = None, overrides: Sequence[str] = (), flags: Mapping[str, object] = NO_FLAGS
+) -> Settings:
+    """Settings from a YAML file (a path, or the bare name of a shipped one), `a.b=c` overrides and flags by dotted path.
+
+    A flag whose value is None was not given. What nothing names keeps its default.
+    """
+    layers = [(str(config), _read(config))] if config is not None else []
+    layers.append(("override", _parse_overrides(overrides)))
+    layers.append(("flag", {path: _plain(value) for path, value in flags.items() if value is not None}))
+    merged: dict[str, object] = {}
+    problems: list[str] = []
+    for source, layer in layers:
+        renamed, wrong = canonical(_flatten(layer), source)
+        merged |= renamed
+        problems += wrong
+    if problems:
+        raise SettingsError("\n".join(problems))
+    try:
+        return Settings.model_validate(_tree(merged))
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(error))) from None
+
+
+def to_yaml(settings: Settings) -> str:
+    """All settings as YAML, from which `load_settings` makes the same settings."""
+    return yaml.dump(settings.model_dump(mode="json"), Dumper=_Writer, sort_keys=False, allow_unicode=True)
+
+
+def shipped() -> list[str]:
+    """Names of the YAML files that come with hjepa."""
+    files = resources.files("hjepa.configs").iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+
+
+def _read(config: Path) -> Mapping[Any, Any]:
+    known = ", ".join(shipped())
+    if config.suffix or len(config.parts) > 1:
+        file: Any = config
+        missing = f"there is no file {config}; give the path of a YAML file or the name of a shipped one: {known}"
+    else:
+        file = resources.files("hjepa.configs") / f"{config}.yaml"
+        missing = f"there are no shipped settings named {config}; use one of {known}, or the path of a YAML file"
+    if not file.is_file():
+        raise SettingsError(missing)
+    try:
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_Reader)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark is not None else ""
+        raise SettingsError(f"{config}{line}: {error.problem or 'not YAML'}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{config} cannot be read as YAML in UTF-8: {error}") from None
+    if content is not None and not isinstance(content, dict):
+        raise SettingsError(f"{config} holds a {type(content).__name__}, not settings; write lines such as `seed: 42`")
+    return content or {}
+
+
+def _parse_overrides(overrides: Sequence[str]) -> dict[str, object]:
+    parsed: dict[str, object] = {}
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals or not path.strip():
+            raise SettingsError(f"override {override!r} is not of the form name=value; write for example data.batch_size=32")
+        try:
+            value = yaml.load(text, Loader=_Reader) if text.strip() else ""
+        except yaml.YAMLError:
+            raise SettingsError(f"override {override!r}: the value is not YAML; quote it, as in {path}='\"...\"'") from None
+        # flat, so that a later override wins over an earlier one of any depth
+        parsed |= dict(_flatten({path.strip(): value}))
+    return parsed
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _flatten(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{path}.")
+        elif path not in SECTIONS or value not in (None, {}):  # a section with nothing in it is no mistake
+            yield path, value
+
+
+def _tree(flat: Mapping[str, object]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path, value in flat.items():
+        *sections, leaf = path.split(".")
+        place = tree
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[leaf] = value
+    return tree
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    expected: dict[str, list[str]] = {}
+    for detail in error.errors(include_url=False):
+        path = _setting(detail["loc"])
+        name = path.partition("[")[0]
+        if detail["type"] == "missing":
+            yield f"{path} is missing; set it: {DESCRIPTIONS[name]}"
+        elif detail["type"] == "value_error":
+            reason = str(detail["ctx"]["error"])
+            yield f"{path}={_show(detail['input'])}: {reason}" if name in LEAVES else reason
+        else:
+            # the members of a union complain one by one
+            expected.setdefault(f"{path}={_show(detail['input'])}", []).append(_requirement(detail))
+    for what, requirements in expected.items():
+        name = what.partition("=")[0].partition("[")[0]
+        yield f"{what} should {' or '.join(requirements)}. What it is: {DESCRIPTIONS[name]}"
+
+
+def _requirement(detail: ErrorDetails) -> str:
+    if detail["type"] == "string_pattern_mismatch":
+        return "be one of the choices below"
+    return detail["msg"].partition(" should ")[2].replace(" after validation", "").replace("tuple", "list")
+
+
+def _setting(place: tuple[int | str, ...]) -> str:
+    path = ""
+    section: type[Section] | None = Settings
+    for part in place:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif section is not None and part in section.model_fields:  # else the name of a member of a union
+            path += f".{part}" if path else part
+            section = subsection(section.model_fields[part])
+    return path
+
+
+def _show(value: object) -> str:
+    return json.dumps(value, default=str)

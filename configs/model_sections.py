@@ -1,0 +1,159 @@
+"""The settings of the network and of the masks: what is predicted from what."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from hjepa.configs.section import Count, Counts, NotNegative, Positive, PositiveRange, Section, Share, ShareOrZero, ShareRange
+
+
+def _check_heads(where: str, width: int, num_heads: int) -> None:
+    if width % num_heads or width % 4:
+        raise ValueError(
+            f"{where}.width={width} must divide by {where}.num_heads={num_heads}, and by 4 (sine and cosine of two axes)"
+        )
+
+
+class EncoderSettings(Section):
+    """Sizes of the vision transformer."""
+
+    patch_size: Count
+    """Side of a patch, in pixels."""
+    width: Count
+    """Numbers in a token; divisible by num_heads and by 4."""
+    depth: Count
+    """Number of transformer blocks."""
+    num_heads: Count
+    """Attention heads in a block."""
+    mlp_ratio: Positive = 4.0
+    """Hidden width of the MLP, as a multiple of width."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "EncoderSettings":
+        _check_heads("model.encoder", self.width, self.num_heads)
+        return self
+
+
+# The last number of a name is tradition: positions are computed for each crop's own grid, whatever its size.
+NAMED_ENCODERS = {
+    f"vit_{name}_patch{patch}_224": EncoderSettings(patch_size=patch, width=width, depth=depth, num_heads=heads)
+    for name, width, depth, heads in (
+        ("tiny", 192, 12, 3),
+        ("small", 384, 12, 6),
+        ("base", 768, 12, 12),
+        ("large", 1024, 24, 16),
+        ("huge", 1280, 32, 16),
+    )
+    for patch in (8, 14, 16)
+}
+DEFAULT_ENCODER = "vit_base_patch16_224"
+
+
+class PredictorSettings(Section):
+    """Sizes of the transformer that predicts the hidden tokens."""
+
+    width: Count = 384
+    """Numbers in a token of the predictor; divisible by num_heads and by 4."""
+    depth: Count = 6
+    """Number of transformer blocks."""
+    num_heads: Count = 12
+    """Attention heads in a block."""
+    mlp_ratio: Positive = 4.0
+    """Hidden width of the MLP, as a multiple of width."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "PredictorSettings":
+        _check_heads("model.predictor", self.width, self.num_heads)
+        return self
+
+
+class EmaSettings(Section):
+    """The teacher: an exponential moving average of the student."""
+
+    momentum: ShareOrZero = 0.996
+    """Share of the teacher kept at each step, at the start."""
+    momentum_end: ShareOrZero = 1.0
+    """The same share at the end of the ramp, which is linear over steps."""
+    momentum_warmup_epochs: Count | None = None
+    """Length of the ramp, in epochs; null: all epochs of the run."""
+
+
+class ModelSettings(Section):
+    """Encoder, predictor, teacher and the hierarchy of targets."""
+
+    encoder_type: str = DEFAULT_ENCODER
+    """Name of an encoder, vit_{tiny,small,base,large,huge}_patch{8,14,16}_224, or custom: sizes from model.encoder."""
+    encoder: EncoderSettings = NAMED_ENCODERS[DEFAULT_ENCODER]
+    """Sizes of the encoder; filled in for a named encoder, written out for custom."""
+    embed_dim: Count = 768
+    """Numbers in a token of the encoder; equals model.encoder.width, which it defaults to."""
+    num_hierarchies: Count = 3
+    """Number of levels, from fine to coarse; level 0 is the finest."""
+    predictor: PredictorSettings = PredictorSettings()
+    """Sizes of the predictor."""
+    ema: EmaSettings = EmaSettings()
+    """Schedule of the teacher."""
+    level_windows: Counts = (1, 3, 7)
+    """Side of the window that the targets of each level are averaged over, in patches, odd; one per level."""
+    view_weight: NotNegative = 0.0
+    """Weight of the term that predicts the whole image from a local crop; 0: pure H-JEPA."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_encoder(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        name, encoder = given.get("encoder_type", DEFAULT_ENCODER), given.get("encoder", {})
+        if not isinstance(name, str) or not isinstance(encoder, Mapping | EncoderSettings):
+            return given
+        if name != "custom" and name not in NAMED_ENCODERS:
+            near = get_close_matches(name, NAMED_ENCODERS, n=1)
+            hint = f", the nearest is {near[0]}" if near else ""
+            raise ValueError(
+                f"model.encoder_type: there is no encoder {name!r}{hint}; known: {', '.join(NAMED_ENCODERS)}, custom"
+            )
+        sizes = dict(encoder) if name == "custom" else {**dict(NAMED_ENCODERS[name]), **dict(encoder)}
+        return {"embed_dim": sizes.get("width", 768), **given, "encoder": sizes}
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelSettings":
+        named = NAMED_ENCODERS.get(self.encoder_type, self.encoder)
+        for key, size in named:
+            if (ours := getattr(self.encoder, key)) != size:
+                raise ValueError(
+                    f"model.encoder.{key}={ours} contradicts model.encoder_type={self.encoder_type}, which has {size}; "
+                    "set model.encoder_type=custom to choose the sizes freely"
+                )
+        if self.embed_dim != named.width:
+            raise ValueError(
+                f"model.embed_dim={self.embed_dim} contradicts the encoder {self.encoder_type}, whose width is {named.width}; "
+                f"set model.embed_dim={named.width} or leave it out"
+            )
+        if even := [window for window in self.level_windows if window % 2 == 0]:
+            raise ValueError(f"model.level_windows must be odd, so that a window has a centre; got {even[0]}")
+        return self
+
+
+class MaskingSettings(Section):
+    """Blocks of patches to hide and to predict, at each level of the hierarchy."""
+
+    strategy: Literal["global_only", "global_with_local_context", "cross_crop_prediction"] = "global_only"
+    """What is masked: only global crops, with local crops as extra context, or a half of the local crops too."""
+    num_masks: Count = 4
+    """Target blocks per global crop and level."""
+    mask_scale: ShareRange = (0.05, 0.15)
+    """Area of a target block at level 0, as a share of the crop: [least, most]."""
+    aspect_ratio: PositiveRange = (0.75, 1.5)
+    """Width over height of a target block: [least, most]."""
+    scale_progression: Literal["geometric", "linear"] = "geometric"
+    """Growth of mask_scale at level l: geometric times 2**l, linear times 1 + l."""
+    max_attempts: Count = 10
+    """Tries to place a block clear of the others before a smaller one is placed."""
+    min_keep: Count = 4
+    """Context patches that every global crop keeps at every level."""
+    context_tokens: Share = 0.5
+    """Length of the context's index tensor, as a share of the crop's patches; longer contexts lose random patches."""
+    target_tokens: Share = 0.3
+    """Length of a target block's index tensor, as a share of the crop's patches; larger blocks lose random patches."""

@@ -1,0 +1,166 @@
+"""All settings of a run, and the checks that concern more than one section of them.
+
+A setting that would have no effect is refused, also where it names what a later version will do: `_not_built_yet`.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from hjepa.configs.data_sections import DataSettings
+from hjepa.configs.model_sections import MaskingSettings, ModelSettings
+from hjepa.configs.run_sections import (
+    CheckpointSettings,
+    DistributedSettings,
+    EvaluationSettings,
+    LoggingSettings,
+    LossSettings,
+    TrainingSettings,
+)
+from hjepa.configs.section import CountOrZero, Section
+
+LARGEST_SHARE = 0.95  # of a crop: no level asks for larger blocks, however much mask_scale has grown
+
+
+class Settings(Section):
+    """Everything that decides a run."""
+
+    model: ModelSettings = ModelSettings()
+    """The network."""
+    data: DataSettings = DataSettings()
+    """Images and crops."""
+    masking: MaskingSettings = MaskingSettings()
+    """Blocks to hide and predict."""
+    training: TrainingSettings = TrainingSettings()
+    """Optimizer and schedules."""
+    loss: LossSettings = LossSettings()
+    """What is minimised."""
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    """What is saved."""
+    logging: LoggingSettings = LoggingSettings()
+    """What is said."""
+    distributed: DistributedSettings = DistributedSettings()
+    """Several GPUs."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """What is measured."""
+    seed: CountOrZero = 42
+    """Number that every random choice of the run follows from."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """cpu, cuda, cuda:N (GPU number N), or auto: a GPU if there is one."""
+    output_dir: Annotated[str, Field(min_length=1)] = "runs/hjepa"
+    """Folder that the run writes to."""
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """Where checkpoints go."""
+        return Path(self.checkpoint.checkpoint_dir or f"{self.output_dir}/checkpoints")
+
+    @property
+    def log_folder(self) -> Path:
+        """Where logs go."""
+        return Path(self.logging.log_dir or f"{self.output_dir}/logs")
+
+    @model_validator(mode="after")
+    def _check(self) -> "Settings":
+        problems = [*_not_built_yet(self), *_size_problems(self), *_level_problems(self), *_mask_problems(self)]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+def growth(masking: MaskingSettings, level: int) -> int:
+    """What mask_scale is multiplied by at a level."""
+    return 2**level if masking.scale_progression == "geometric" else 1 + level
+
+
+def _not_built_yet(settings: Settings) -> list[str]:
+    refused = {
+        "logging.wandb.enabled=true": (settings.logging.wandb.enabled, "curves go to TensorBoard: logging.tensorboard.enabled"),
+        "distributed.enabled=true": (settings.distributed.enabled, "a run uses one GPU: distributed.enabled=false"),
+        f"distributed.world_size={settings.distributed.world_size}": (
+            settings.distributed.world_size > 1,
+            "a run uses one GPU: distributed.world_size=1",
+        ),
+        "evaluation.linear_probe.enabled=true": (
+            settings.evaluation.linear_probe.enabled,
+            "features are measured by nearest neighbours: evaluation.knn.enabled",
+        ),
+        "data.multicrop.adaptive=true": (
+            settings.data.multicrop.adaptive,
+            "the number of crops is fixed: data.multicrop.num_local_crops",
+        ),
+        f"masking.strategy={settings.masking.strategy}": (
+            settings.masking.strategy != "global_only",
+            "what works is masking.strategy=global_only",
+        ),
+    }
+    return [f"{what} is not built yet; today {works}" for what, (asked, works) in refused.items() if asked]
+
+
+def _size_problems(settings: Settings) -> list[str]:
+    data, crops, patch = settings.data, settings.data.multicrop, settings.model.encoder.patch_size
+    problems = []
+    sizes = {"data.image_size": data.image_size}
+    if data.use_multicrop:
+        if data.image_size != crops.global_crop_size:
+            problems.append(
+                f"data.image_size={data.image_size} and data.multicrop.global_crop_size={crops.global_crop_size} differ; the "
+                f"model sees global crops, so set data.image_size={crops.global_crop_size} (or set both to the size you want)"
+            )
+        sizes = {"data.multicrop.global_crop_size": crops.global_crop_size}
+        if crops.num_local_crops:
+            sizes["data.multicrop.local_crop_size"] = crops.local_crop_size
+    for name, size in sizes.items():
+        if size % patch:
+            above = size - size % patch + patch
+            fitting = f"{above - patch} or {above}" if size > patch else f"{above}"
+            problems.append(f"{name}={size} does not divide by the patch size {patch} of the encoder; use {fitting}")
+    if settings.model.view_weight > 0 and not (data.use_multicrop and crops.num_local_crops):
+        problems.append(
+            f"model.view_weight={settings.model.view_weight} has no effect without local crops; "
+            "set it to 0, or set data.use_multicrop=true and data.multicrop.num_local_crops to 1 or more"
+        )
+    return problems
+
+
+def _level_problems(settings: Settings) -> list[str]:
+    levels, weights, windows = settings.model.num_hierarchies, settings.loss.hierarchy_weights, settings.model.level_windows
+    problems = []
+    if len(weights) != levels:
+        fitting = [0.5**level for level in range(levels)]
+        problems.append(
+            f"loss.hierarchy_weights has {len(weights)} numbers and model.num_hierarchies={levels}; "
+            f"give one weight for each level, such as {fitting}"
+        )
+    if len(windows) != levels:
+        sides = [2 ** (level + 1) - 1 for level in range(levels)]
+        problems.append(
+            f"model.level_windows has {len(windows)} numbers and model.num_hierarchies={levels}; "
+            f"give one window for each level, such as {sides}"
+        )
+    return problems
+
+
+def _mask_problems(settings: Settings) -> list[str]:
+    masking, data = settings.masking, settings.data
+    problems = []
+    level = settings.model.num_hierarchies - 1
+    factor = growth(masking, level)
+    least = min(LARGEST_SHARE, masking.mask_scale[0] * factor)
+    if masking.num_masks * least > 1:
+        fitting = int(10_000 / (masking.num_masks * factor)) / 10_000
+        problems.append(
+            f"masking.mask_scale={list(masking.mask_scale)} is {factor} times as large at level {level}, where "
+            f"{masking.num_masks} blocks (masking.num_masks) of at least {least:.0%} of a crop cannot lie side by side; lower "
+            f"the first number of masking.mask_scale to {fitting}, or use fewer masks or levels"
+        )
+    side = data.multicrop.global_crop_size if data.use_multicrop else data.image_size
+    patches = (side // settings.model.encoder.patch_size) ** 2
+    context = int(masking.context_tokens * patches)
+    if masking.min_keep > context:
+        problems.append(
+            f"masking.min_keep={masking.min_keep} exceeds the {context} context patches that masking.context_tokens="
+            f"{masking.context_tokens} leaves of {patches}; lower min_keep or raise context_tokens"
+        )
+    return problems

@@ -1,0 +1,57 @@
+"""What every section of the settings is: a frozen, strict pydantic model, whose tree can be walked.
+
+Strict: a text is never read as a number and true is never read as 1, so a slip in a YAML file is an error where it stands.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+
+class Section(BaseModel):
+    """One mapping of the settings tree; the line below each field describes it, with its unit."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+    )
+
+
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError("the smaller number comes first")
+    return pair
+
+
+Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+ShareOrZero = Annotated[float, Field(ge=0, le=1)]
+# strict=False only lets a YAML list be read as a tuple; its items stay strict
+ShareRange = Annotated[tuple[Share, Share], Field(strict=False), AfterValidator(_ordered)]
+PositiveRange = Annotated[tuple[Positive, Positive], Field(strict=False), AfterValidator(_ordered)]
+Counts = Annotated[tuple[Count, ...], Field(strict=False)]
+Weights = Annotated[tuple[NotNegative, ...], Field(strict=False)]
+Texts = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+def subsection(field: FieldInfo) -> type[Section] | None:
+    """The section that a field holds, or None where it holds a value."""
+    held = field.annotation
+    return held if isinstance(held, type) and issubclass(held, Section) else None
+
+
+def walk(section: type[Section], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every field below a section with its dotted path, sections before what they hold."""
+    for name, field in section.model_fields.items():
+        yield prefix + name, field
+        if (inner := subsection(field)) is not None:
+            yield from walk(inner, f"{prefix}{name}.")

@@ -1,0 +1,144 @@
+"""The reference backend: PIL and torchvision, one image and one crop at a time, exactly as the recipe says.
+
+Slow and obvious on purpose: the other backends are held against it. With num_workers > 0 each worker process of a torch
+DataLoader renders whole batches; with 0 a thread of this process does.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+
+import torch
+import torchvision.transforms.functional as F
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision.transforms import InterpolationMode
+
+from hjepa.pipeline.ahead import Ahead
+from hjepa.pipeline.backend import BackendSettings, BadImageError, Crops, Request
+from hjepa.pipeline.draws import ViewDraws
+from hjepa.pipeline.recipe import Recipe, View
+
+# B images, V crops of one name, S pixels
+FILTERS = {"bicubic": InterpolationMode.BICUBIC, "bilinear": InterpolationMode.BILINEAR}
+
+
+class TorchvisionBackend:
+    """Renders with PIL and torchvision on the CPU, then moves the batch to the device."""
+
+    def __init__(self, settings: BackendSettings) -> None:
+        self._settings = settings
+
+    def render(self, requests: Iterator[Request]) -> Iterator[Crops]:
+        """See Backend.render."""
+        settings = self._settings
+        if settings.num_workers:
+            batches = DataLoader(
+                _Rendered(settings),
+                sampler=_Requests(requests),
+                batch_size=None,
+                num_workers=settings.num_workers,
+                prefetch_factor=max(1, settings.prefetch // settings.num_workers),
+                pin_memory=settings.device.type == "cuda",
+            )
+            for crops in batches:
+                yield self._to_device(crops)
+        else:
+            with closing(Ahead(map(_Rendered(settings).__getitem__, requests), settings.prefetch)) as ahead:
+                for crops in ahead:
+                    yield self._to_device(crops)
+
+    def _to_device(self, crops: Crops | BadImageError) -> Crops:
+        if isinstance(crops, BadImageError):
+            raise crops
+        return {name: tensor.to(self._settings.device, non_blocking=True) for name, tensor in crops.items()}
+
+
+class _Requests(Sampler[Request]):
+    """Requests in the place where a DataLoader expects indices, so that a worker is handed a whole batch."""
+
+    def __init__(self, requests: Iterator[Request]) -> None:
+        self._requests = requests
+
+    def __iter__(self) -> Iterator[Request]:
+        return self._requests
+
+
+class _Rendered(Dataset[Crops | BadImageError]):
+    """Request -> crops. A bad image is returned, not raised: a worker would wrap the exception in a traceback's text."""
+
+    def __init__(self, settings: BackendSettings) -> None:
+        self._settings = settings
+
+    def __getitem__(self, request: Request) -> Crops | BadImageError:
+        try:
+            return render_batch(request, self._settings.recipe, self._settings.dtype)
+        except BadImageError as error:
+            return error
+
+
+def render_batch(request: Request, recipe: Recipe, dtype: torch.dtype) -> Crops:
+    """All crops of a batch, on the CPU, contiguous. Raises BadImageError."""
+    groups = recipe.groups()
+    crops = {}
+    for group in groups:
+        count, size = sum(view.count for view in group), group[0].size
+        crops[group[0].name] = torch.empty(count, len(request.paths), 3, size, size, dtype=dtype)
+    for number, path in enumerate(request.paths):
+        image = _decode(os.fsdecode(path), recipe)
+        for group in groups:
+            stacked = crops[group[0].name]
+            for view_number in range(len(stacked)):
+                draws = request.draws.views[group[0].name]
+                stacked[view_number, number] = _render_view(image, group[0], recipe, draws, (number, view_number))
+    return crops
+
+
+def _decode(path: str, recipe: Recipe) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image) if recipe.orientation == "exif" else image
+            return upright.convert("RGB")
+    except Exception as error:  # PIL's decoders raise OSError, SyntaxError, ValueError and more for bad data
+        raise BadImageError(path, f"{error}") from error
+
+
+def _render_view(image: Image.Image, view: View, recipe: Recipe, draws: ViewDraws, at: tuple[int, int]) -> Tensor:
+    crop = _crop(image, view, draws, at)
+    crop = _jitter(crop, draws, at)
+    crop = _grayscale(crop, draws, at)
+    crop = _blur(crop, view, draws, at)
+    crop = _solarize(crop, view, draws, at)
+    normalized: Tensor = F.normalize(F.to_tensor(crop), list(recipe.mean), list(recipe.std))
+    return normalized
+
+
+def _crop(image: Image.Image, view: View, draws: ViewDraws, at: tuple[int, int]) -> Image.Image:
+    top, left, height, width = draws.box[at].tolist()
+    size = [view.size, view.size]
+    crop: Image.Image = F.resized_crop(image, top, left, height, width, size, FILTERS[view.interpolation], antialias=True)
+    return crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if draws.flip[at] else crop
+
+
+def _jitter(crop: Image.Image, draws: ViewDraws, at: tuple[int, int]) -> Image.Image:
+    parts = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
+    neutral = (1.0, 1.0, 1.0, 0.0)
+    for part in draws.order[at].tolist():
+        factor = float(draws.jitter[at][part])
+        if factor != neutral[part]:  # PIL's way to HSV and back would change pixels even at hue 0
+            crop = parts[part](crop, factor)
+    return crop
+
+
+def _grayscale(crop: Image.Image, draws: ViewDraws, at: tuple[int, int]) -> Image.Image:
+    return F.rgb_to_grayscale(crop, num_output_channels=3) if draws.gray[at] else crop
+
+
+def _blur(crop: Image.Image, view: View, draws: ViewDraws, at: tuple[int, int]) -> Image.Image:
+    sigma = float(draws.sigma[at])
+    return F.gaussian_blur(crop, [view.blur_window, view.blur_window], [sigma, sigma]) if sigma > 0 else crop
+
+
+def _solarize(crop: Image.Image, view: View, draws: ViewDraws, at: tuple[int, int]) -> Image.Image:
+    return F.solarize(crop, view.solarize_threshold) if draws.solarize[at] else crop

@@ -1,0 +1,124 @@
+"""Where images come from: a folder of images, nested as the user likes, with labels from its folders or none.
+
+A source knows each image's path, label and size (from the index), so that boxes can be drawn before anything is decoded.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from hjepa.pipeline.index import BadImage, Files, Headers, read_index
+
+# N images of the source, B images of a batch
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """N readable images, sorted by path."""
+
+    root: Path
+    paths: npt.NDArray[np.bytes_]
+    """[N] paths relative to root, as the file system's bytes."""
+    labels: npt.NDArray[np.int64]
+    """[N] number of the image's class; -1 for an image that lies directly in root."""
+    classes: tuple[str, ...]
+    """Names of the folders directly below root that hold images, sorted."""
+    headers: Headers
+    bad: tuple[BadImage, ...]
+    """Files that looked like images but were left out."""
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def absolute_paths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.bytes_]:
+        """[B] absolute paths, as bytes."""
+        return np.char.add(os.fsencode(self.root) + b"/", self.paths[indices])
+
+    def sizes(self, indices: npt.NDArray[np.int64], orientation: Literal["ignore", "exif"]) -> npt.NDArray[np.int32]:
+        """[B, 2] height and width in pixels, as stored, or turned upright by the EXIF tag."""
+        stored = np.stack([self.headers.height[indices], self.headers.width[indices]], axis=-1)
+        turned = self.headers.orientation[indices] >= 5  # EXIF 5 to 8: rows and columns change places
+        return np.where(turned[:, None], stored[:, ::-1], stored) if orientation == "exif" else stored
+
+    def fingerprint(self) -> str:
+        """Identifies the sequence of files (path and length of each), wherever the folder lies."""
+        digest = hashlib.sha256(self.paths.tobytes())
+        digest.update(self.headers.length.tobytes())
+        return digest.hexdigest()[:16]
+
+
+def open_folder(folder: str | Path, *, num_workers: int = 8, progress: Callable[[int, int], None] | None = None) -> Source:
+    """Finds and indexes the images of a folder. `progress` is told (headers read, headers to read).
+
+    Raises ValueError where the folder is missing, unreadable or without a readable image.
+    """
+    root = Path(folder).expanduser().absolute()
+    if not root.is_dir():
+        what = "is a file" if root.exists() else "does not exist"
+        raise ValueError(f"data folder {root} {what}; give a folder of images")
+    files, others = _find(root)
+    if not len(files.paths):
+        found = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in others.most_common(3))
+        raise ValueError(f"no images in {root} (found: {found or 'nothing'}); give a folder with any of {' '.join(ENDINGS)}")
+    headers, bad = read_index(root, files, num_workers=num_workers, progress=progress)
+    good = headers.height > 0
+    if not good.any():
+        raise ValueError(f"none of the {len(good)} images in {root} can be read; the first: {bad[0].path}: {bad[0].reason}")
+    paths = files.paths[good]
+    labels, classes = _label(paths)
+    return Source(root=root, paths=paths, labels=labels, classes=classes, headers=headers.take(good), bad=bad)
+
+
+def _find(root: Path) -> tuple[Files, Counter[str]]:
+    """All image files below root, sorted by path, and how many other files there are by ending. Links are followed."""
+    found: list[tuple[bytes, int, int]] = []
+    others: Counter[str] = Counter()
+    visited: set[tuple[int, int]] = set()
+    folders = [root]
+    while folders:
+        folder = folders.pop()
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in visited:  # a link back to a folder above
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            raise ValueError(f"cannot read folder {folder}: {error.strerror}; check its permissions") from error
+        for entry in entries:
+            if entry.name.startswith("."):  # .ipynb_checkpoints, and the ._ files of macOS
+                continue
+            if entry.is_dir():
+                folders.append(Path(entry.path))
+            elif entry.name.lower().endswith(ENDINGS):
+                found.append(_status(root, entry))
+            else:
+                others[os.path.splitext(entry.name)[1]] += 1
+    found.sort()
+    paths = np.array([path for path, _, _ in found], dtype=np.bytes_)
+    numbers = np.array([(length, changed) for _, length, changed in found], dtype=np.int64).reshape(-1, 2)
+    return Files(paths=paths, length=numbers[:, 0], changed_ns=numbers[:, 1]), others
+
+
+def _status(root: Path, entry: "os.DirEntry[str]") -> tuple[bytes, int, int]:
+    relative = os.fsencode(os.path.relpath(entry.path, root))
+    try:
+        status = entry.stat()
+    except OSError:  # a dangling link: the header scan names it as unreadable
+        return relative, -1, -1
+    return relative, status.st_size, status.st_mtime_ns
+
+
+def _label(paths: npt.NDArray[np.bytes_]) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    heads = [path.split(b"/", 1)[0] if b"/" in path else b"" for path in paths.tolist()]
+    names = sorted(set(heads) - {b""})
+    numbers: dict[Any, int] = {name: number for number, name in enumerate(names)} | {b"": -1}
+    return np.array([numbers[head] for head in heads], dtype=np.int64), tuple(os.fsdecode(name) for name in names)

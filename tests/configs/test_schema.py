@@ -1,0 +1,155 @@
+"""The checks of settings against each other, and what is refused because it would have no effect."""
+
+from pathlib import Path
+
+import pytest
+
+from hjepa.configs.load import SettingsError, load_settings
+from hjepa.configs.names import DESCRIPTIONS
+from hjepa.configs.schema import Settings
+
+CUSTOM = ["model.encoder_type=custom", "model.encoder={patch_size: 8, width: 192, depth: 6, num_heads: 3}"]
+
+
+def refusal(*overrides: str) -> str:
+    with pytest.raises(SettingsError) as error:
+        load_settings(None, overrides)
+    return str(error.value)
+
+
+def test_every_setting_is_described() -> None:
+    assert not [path for path, description in DESCRIPTIONS.items() if not description.endswith(".")]
+
+
+def test_a_named_encoder_fills_in_its_sizes() -> None:
+    model = load_settings(None, ["model.encoder_type=vit_small_patch16_224"]).model
+    assert (model.encoder.patch_size, model.encoder.width, model.encoder.depth, model.embed_dim) == (16, 384, 12, 384)
+
+
+def test_a_custom_encoder_has_its_own_sizes() -> None:
+    model = load_settings(None, CUSTOM).model
+    assert (model.encoder.width, model.embed_dim, model.encoder.mlp_ratio) == (192, 192, 4.0)
+
+
+def test_sizes_that_contradict_a_name_are_refused() -> None:
+    assert "model.encoder.depth=3 contradicts" in refusal("model.encoder.depth=3")
+    assert "set model.embed_dim=384" in refusal("model.encoder_type=vit_small_patch16_224", "model.embed_dim=768")
+    assert "set model.embed_dim=192" in refusal(*CUSTOM, "model.embed_dim=768")
+    assert "model.encoder.width is missing" in refusal("model.encoder_type=custom", "model.encoder.depth=3")
+    assert "the nearest is vit_small_patch16_224" in refusal("model.encoder_type=vit_smal_patch16_224")
+
+
+def test_heads_divide_the_width() -> None:
+    assert "model.predictor.width=384 must divide by model.predictor.num_heads=5" in refusal("model.predictor.num_heads=5")
+
+
+def test_crops_are_whole_patches() -> None:
+    assert "data.multicrop.local_crop_size=100 does not divide by the patch size 16" in refusal(
+        "data.multicrop.local_crop_size=100"
+    )
+    assert "use 96 or 112" in refusal("data.multicrop.local_crop_size=100")
+    assert "data.image_size=100 does not" in refusal("data.use_multicrop=false", "data.image_size=100")
+    unread = ["data.multicrop.num_local_crops=0", "data.multicrop.local_crop_size=100"]
+    assert load_settings(None, unread).data.multicrop.num_local_crops == 0
+
+
+def test_image_size_and_global_crop_size_agree() -> None:
+    assert "set data.image_size=160" in refusal("data.multicrop.global_crop_size=160")
+    both = load_settings(None, ["data.multicrop.global_crop_size=160", "data.image_size=160"])
+    assert both.data.image_size == 160
+    assert load_settings(None, ["data.use_multicrop=false", "data.image_size=160"]).data.image_size == 160
+
+
+@pytest.mark.parametrize(
+    ("overrides", "feasible"),
+    [
+        (["masking.mask_scale=[0.15, 0.2]"], False),  # 4 blocks of 60 % at level 2
+        (["masking.mask_scale=[0.0625, 0.2]"], True),  # 4 blocks of 25 %: a full crop
+        (["masking.mask_scale=[0.0626, 0.2]"], False),
+        (["masking.mask_scale=[0.08, 0.2]", "masking.scale_progression=linear"], True),
+        (["masking.mask_scale=[0.09, 0.2]", "masking.scale_progression=linear"], False),
+        (["masking.mask_scale=[0.3, 0.4]", "masking.num_masks=1"], True),  # 120 %, held at 95 %
+        (["masking.mask_scale=[0.15, 0.2]", "model.num_hierarchies=1"], True),
+    ],
+)
+def test_blocks_that_cannot_lie_side_by_side_are_refused(overrides: list[str], feasible: bool) -> None:
+    if "model.num_hierarchies=1" in overrides:
+        overrides = [*overrides, "loss.hierarchy_weights=[1]", "model.level_windows=[1]"]
+    if feasible:
+        load_settings(None, overrides)
+    else:
+        assert "cannot lie side by side" in refusal(*overrides)
+
+
+def test_the_advice_of_an_infeasible_mask_is_feasible() -> None:
+    for masks in range(1, 12):
+        overrides = [f"masking.num_masks={masks}", "masking.max_attempts=3"]
+        text = refusal(*overrides, "masking.mask_scale=[0.9, 0.9]") if masks > 1 else "to 0.2, or"
+        advised = text.partition("masking.mask_scale to ")[2].partition(",")[0] or "0.2"
+        load_settings(None, [*overrides, f"masking.mask_scale=[{advised}, 0.9]"])
+
+
+def test_levels_have_one_weight_and_one_window_each() -> None:
+    text = refusal("model.num_hierarchies=2")
+    assert "loss.hierarchy_weights has 3 numbers" in text
+    assert "model.level_windows has 3 numbers" in text
+    assert load_settings(None, ["model.num_hierarchies=2", "loss.hierarchy_weights=[1.0, 0.5]", "model.level_windows=[1, 3]"])
+    assert "must be odd" in refusal("model.level_windows=[1, 2, 3]")
+    assert "a weight above 0" in refusal("loss.hierarchy_weights=[0, 0, 0]")
+
+
+NOT_BUILT = {
+    "logging.wandb.enabled=true": "logging.tensorboard.enabled",
+    "distributed.enabled=true": "distributed.enabled=false",
+    "distributed.world_size=2": "distributed.world_size=1",
+    "evaluation.linear_probe.enabled=true": "evaluation.knn.enabled",
+    "data.multicrop.adaptive=true": "data.multicrop.num_local_crops",
+    "masking.strategy=global_with_local_context": "masking.strategy=global_only",
+    "masking.strategy=cross_crop_prediction": "masking.strategy=global_only",
+}
+
+
+@pytest.mark.parametrize("override", NOT_BUILT)
+def test_what_is_not_built_is_refused_with_what_works(override: str) -> None:
+    text = refusal(override)
+    assert text.startswith(f"{override} is not built yet; today ")
+    assert text.endswith(NOT_BUILT[override])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["model.view_weight=1", "data.multicrop.num_local_crops=0"],
+            "model.view_weight=1.0 has no effect without local crops",
+        ),
+        (["model.view_weight=1", "data.use_multicrop=false"], "has no effect without local crops"),
+        (["data.data_path=/photos"], "set data.dataset=imagefolder"),
+        (["data.dataset=imagefolder"], "set data.data_path"),
+        (["data.num_workers=0"], "DALI needs at least one thread"),
+        (["masking.min_keep=99"], "exceeds the 98 context patches"),
+        (["training.epochs=5"], "set training.warmup_epochs to at most 5"),
+        (["training.lr=1e-7"], "lower training.min_lr"),
+        (["data.multicrop.adaptive_config.min_local_crops=11"], "exceeds max_local_crops=10"),
+    ],
+)
+def test_contradictions_are_refused(overrides: list[str], message: str) -> None:
+    assert message in refusal(*overrides)
+
+
+def test_smooth_l1_may_be_written_with_an_underscore() -> None:
+    assert load_settings(None, ["loss.type=smooth_l1"]).loss.type == "smoothl1"
+
+
+def test_folders_lie_in_the_output_folder_unless_named() -> None:
+    settings = load_settings(None, ["output_dir=out", "logging.log_dir=elsewhere"])
+    assert settings.checkpoint_folder == Path("out/checkpoints")
+    assert settings.log_folder == Path("elsewhere")
+
+
+def test_zero_workers_are_torchvisions_own_process() -> None:
+    assert load_settings(None, ["data.num_workers=0", "data.pipeline=torchvision"]).data.num_workers == 0
+
+
+def test_defaults_need_no_files() -> None:
+    assert (Settings().data.dataset, Settings().data.data_path, Settings().device) == ("sample", "", "auto")
