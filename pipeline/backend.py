@@ -41,6 +41,8 @@ class BackendSettings:
     """Threads of DALI, processes of torchvision."""
     prefetch: int
     """Batches in flight."""
+    pin_memory: bool
+    """Whether batches made on the CPU for a GPU lie in page-locked memory."""
     dtype: torch.dtype
     """float32, float16 or bfloat16."""
 

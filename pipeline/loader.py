@@ -25,7 +25,7 @@ class Loader:
 
     data: a folder of images, or a Source. recipe: a name ("hjepa", "dino", "eval") or a Recipe. batch_size: images per rank.
     device: "auto" is the GPU where there is one. num_workers: threads of DALI or processes of torchvision; "auto" is one per
-    core. prefetch: batches in flight. dtype: float32, float16 or bfloat16. tail: what becomes of images that fill no batch:
+    core. prefetch: batches in flight. pin_memory: page-locked memory for batches that torchvision makes for a GPU. dtype: float32, float16 or bfloat16. tail: what becomes of images that fill no batch:
     "drop", "wrap" or "keep". epochs: reading ahead ends after this many; None reads ahead for ever. rank and world_size:
     "auto" asks torch.distributed. Neither batch_size, num_workers, prefetch, rank nor world_size changes a sample's pixels.
 
@@ -45,6 +45,7 @@ class Loader:
         tail: Literal["drop", "wrap", "keep"] = "drop",
         num_workers: int | Literal["auto"] = "auto",
         prefetch: int = 2,
+        pin_memory: bool = True,
         dtype: torch.dtype = torch.float32,
         epochs: int | None = None,
         rank: int | Literal["auto"] = "auto",
@@ -70,6 +71,7 @@ class Loader:
             device=self.device,
             num_workers=_num_workers(num_workers, backend),
             prefetch=_checked(prefetch, "prefetch", "batches in flight"),
+            pin_memory=pin_memory,
             dtype=_checked_dtype(dtype),
         )
         self._backend = open_backend(backend, settings)

@@ -125,6 +125,7 @@ def multicrop(
     global_color_jitter: float = 0.4,
     local_color_jitter: float = 0.4,
     horizontal_flip_prob: float = 0.5,
+    orientation: Literal["ignore", "exif"] = "ignore",
 ) -> Recipe:
     """H-JEPA's recipe (jonwiggins/H-JEPA, multi-crop): crops, flips and mild jitter, strength x DINO's (.4, .4, .2, .1).
 
@@ -143,16 +144,17 @@ def multicrop(
             view("global", num_global_crops, global_crop_size, global_crop_scale, global_color_jitter),
             view("local", num_local_crops, local_crop_size, local_crop_scale, local_color_jitter),
         ),
+        orientation=orientation,
     )
 
 
-def evaluation(size: int = 224) -> Recipe:
+def evaluation(size: int = 224, orientation: Literal["ignore", "exif"] = "ignore") -> Recipe:
     """The central crop of H-JEPA's MultiCropEvalTransform: short side to int(1.14 size), then the central square."""
     side = size / int(1.14 * size)  # of the image's short side
     plain = View(
         name="global", count=1, size=size, area=(side**2, side**2), ratio=(1.0, 1.0), crop="center", flip=0, gray=0, blur=0
     )
-    return Recipe(name="eval", source="jonwiggins/H-JEPA, MultiCropEvalTransform", views=(plain,))
+    return Recipe(name="eval", source="jonwiggins/H-JEPA, MultiCropEvalTransform", views=(plain,), orientation=orientation)
 
 
 def dino(num_local_crops: int = 8) -> Recipe:

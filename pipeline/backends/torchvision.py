@@ -40,7 +40,7 @@ class TorchvisionBackend:
                 batch_size=None,
                 num_workers=settings.num_workers,
                 prefetch_factor=max(1, settings.prefetch // settings.num_workers),
-                pin_memory=settings.device.type == "cuda",
+                pin_memory=settings.pin_memory and settings.device.type == "cuda",
             )
             for crops in batches:
                 yield self._to_device(crops)

@@ -118,6 +118,6 @@ def test_every_key_of_a_shipped_file_has_a_comment(name: str) -> None:
 
 
 def test_the_small_settings_are_for_a_cpu_without_files() -> None:
-    settings = load_settings(Path("small_cpu"))
+    settings = load_settings(Path("small"))
     assert (settings.device, settings.data.dataset, settings.data.data_path) == ("cpu", "sample", "")
     assert (settings.model.encoder.width, settings.data.image_size, settings.data.multicrop.local_crop_size) == (192, 64, 32)

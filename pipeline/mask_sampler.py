@@ -1,0 +1,112 @@
+"""What the mask generators share: the levels' laws, masks for any crops of keyed samples, and the stream of keys of a seed.
+
+A row of masks belongs to one sample, crop and level, and its key is the sample's key with crop and level folded in. So a
+sample's masks depend on nothing but its key: not on the batch, the rank, the device, or how many crops and levels there are.
+"""
+
+# G crops, L levels, B samples, T targets, N patches
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hjepa.kernels import chance
+from hjepa.kernels.block_masks import BlockLaw, block_masks, law_tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlockMasks:
+    """Masks of a batch for one size of crop; True = use."""
+
+    context: Tensor
+    """bool [G, L, B, N], disjoint from the targets of the same crop and level; may be empty (`kernels.mask_indices`)"""
+    targets: Tensor
+    """bool [G, L, B, T, N]"""
+
+
+class MaskSampler:
+    """Draws the masks of every crop, level and sample in one call, without waiting for the device."""
+
+    def __init__(self, laws: Sequence[BlockLaw], grid: tuple[int, int], *, num_target_masks: int, max_attempts: int) -> None:
+        if num_target_masks < 1:
+            raise ValueError(f"num_target_masks={num_target_masks} leaves nothing to predict; use 1 or more")
+        if max_attempts < 1:
+            raise ValueError(f"max_attempts={max_attempts} never places a block; use 1 or more")
+        for level, law in enumerate(laws):
+            least = law.target_scale[0]
+            if num_target_masks * least > 1 + 1e-9:
+                raise ValueError(
+                    f"{num_target_masks} target blocks of at least {least:.0%} of the grid cannot be disjoint (level {level}); "
+                    f"use at most {int(1 / least)} blocks, smaller scales or fewer levels"
+                )
+        self.laws = tuple(laws)
+        self.grid = grid
+        self.num_target_masks = num_target_masks
+        self.max_attempts = max_attempts
+        self._law_tensors: dict[torch.device, Tensor] = {}
+
+    def sample(self, keys: Tensor, crops: range) -> BlockMasks:
+        """Masks for keys int64 [B], one for each sample, and for the crops with these numbers, on the device of the keys."""
+        assert keys.dtype == torch.int64, keys.dtype
+        assert keys.ndim == 1, keys.shape
+        crop_numbers = torch.arange(crops.start, crops.stop, device=keys.device).view(-1, 1, 1)
+        levels = torch.arange(len(self.laws), device=keys.device).view(-1, 1)
+        context, targets = block_masks(
+            chance.fold_tensor(chance.fold_tensor(keys, crop_numbers), levels),
+            self._laws_on(keys.device),
+            self.grid,
+            num_targets=self.num_target_masks,
+            max_attempts=self.max_attempts,
+        )
+        return BlockMasks(context=context, targets=targets)
+
+    def _laws_on(self, device: torch.device) -> Tensor:
+        if device not in self._law_tensors:  # copied once: a copy in every step would wait for the device
+            self._law_tensors[device] = law_tensor(self.laws).to(device)
+        return self._law_tensors[device]
+
+
+class KeyStream:
+    """The keys of one seed's samples, in order; its state is the number of samples so far, however they were batched."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._seed_key = int(chance.key_tensor(chance.key(seed)))
+        self._position = 0
+
+    def take(self, batch_size: int, device: torch.device | str) -> Tensor:
+        """Keys int64 [B] of the next samples."""
+        if batch_size < 0:
+            raise ValueError(f"batch_size={batch_size} is negative; use 0 or more")
+        numbers = torch.arange(self._position, self._position + batch_size, device=device)
+        self._position += batch_size
+        return chance.fold_tensor(torch.full_like(numbers, self._seed_key), numbers)
+
+    def state_dict(self) -> dict[str, int]:
+        """Seed and position."""
+        return {"seed": self._seed, "position": self._position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes on where the saved stream stood; it must be a stream of the same seed."""
+        if state["seed"] != self._seed:
+            raise ValueError(f"the saved stream has seed={state['seed']}, this one seed={self._seed}; use the saved seed")
+        self._position = state["position"]
+
+
+def patch_grid(input_size: int | tuple[int, int], patch_size: int) -> tuple[int, int]:
+    """Rows and columns of whole patches; pixels left over at the bottom and the right belong to none."""
+    height, width = (input_size, input_size) if isinstance(input_size, int) else input_size
+    if patch_size < 1:
+        raise ValueError(f"patch_size={patch_size} is no size; use 1 or more")
+    if min(height, width) < patch_size:
+        raise ValueError(f"an input of {height}x{width} is smaller than a patch of {patch_size}; use a larger input or patch")
+    return height // patch_size, width // patch_size
+
+
+def check_range(name: str, value: tuple[float, float], greatest: float = float("inf")) -> None:
+    """Refuses what is not 0 < low <= high <= greatest."""
+    low, high = value
+    if not 0 < low <= high <= greatest:
+        raise ValueError(f"{name}={tuple(value)} is no range; use 0 < low <= high <= {greatest}")

@@ -1,0 +1,195 @@
+"""Document E's mask generators for single images: multi-block, and a hierarchy of levels with blocks of growing size.
+
+The laws are the reference implementation's, number for number (docs: masks.md, 2.1 and 2.2), with its order of rejection and
+its fallback blocks; the idea of predicting several blocks from one context block is I-JEPA's, arXiv 2301.08243. Unlike the
+reference, chance comes from a seed of the generator, not from global state, and settings without a solution are refused.
+
+Masks are bool, one byte for each patch, True = use; patch n lies in row n // W and column n % W of the H x W grid.
+"""
+
+# B samples, L levels, T targets, N patches
+
+from typing import Literal, TypedDict, get_args
+
+import torch
+from torch import Tensor
+
+from hjepa.kernels.block_masks import BlockLaw
+from hjepa.pipeline.mask_sampler import BlockMasks, KeyStream, MaskSampler, check_range, patch_grid
+
+ScaleProgression = Literal["geometric", "linear"]
+
+
+class LevelMasks(TypedDict):
+    """Masks of one level."""
+
+    context: Tensor
+    """bool [B, N]"""
+    targets: Tensor
+    """bool [B, T, N]"""
+
+
+class MultiBlockMaskGenerator:
+    """Several target blocks and one large context block without them (document E; law: masks.md, 2.1).
+
+    Targets are redrawn until they are clear of each other, at most `max_attempts` times; then a block of a quarter of the
+    grid's sides goes anywhere, so targets may overlap. Scales are shares of the grid, the aspect ratio is width / height.
+    """
+
+    def __init__(
+        self,
+        input_size: int | tuple[int, int] = 224,
+        patch_size: int = 16,
+        num_target_masks: int = 4,
+        target_scale: tuple[float, float] = (0.15, 0.2),
+        context_scale: tuple[float, float] = (0.85, 1.0),
+        aspect_ratio_range: tuple[float, float] = (0.75, 1.5),
+        max_attempts: int = 10,
+        *,
+        seed: int = 0,
+    ) -> None:
+        check_range("target_scale", target_scale, 1)
+        check_range("context_scale", context_scale, 1)
+        check_range("aspect_ratio_range", aspect_ratio_range)
+        grid = patch_grid(input_size, patch_size)
+        law = BlockLaw(
+            target_scale=target_scale,
+            context_scale=context_scale,
+            aspect_ratio=aspect_ratio_range,
+            fallback=(max(1, grid[0] // 4), max(1, grid[1] // 4)),
+        )
+        self.sampler = MaskSampler([law], grid, num_target_masks=num_target_masks, max_attempts=max_attempts)
+        self._stream = KeyStream(seed)
+
+    def __call__(self, batch_size: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Context bool [B, N] and targets bool [B, T, N] of the stream's next samples. (Document E's default is "cuda".)"""
+        masks = self.sample(self._stream.take(batch_size, device))
+        return masks.context[0, 0], masks.targets[0, 0]
+
+    def sample(self, keys: Tensor) -> BlockMasks:
+        """Masks [1, 1, B, ...] for keys int64 [B], on their device; leaves the stream alone."""
+        return self.sampler.sample(keys, range(1))
+
+    def state_dict(self) -> dict[str, int]:
+        """Seed and position of the stream of `__call__`."""
+        return self._stream.state_dict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Puts the stream where the saved one stood; the seeds must agree."""
+        self._stream.load_state_dict(state)
+
+    @staticmethod
+    def get_mask_statistics(context: Tensor, targets: Tensor) -> dict[str, float]:
+        """`mask_statistics`."""
+        return mask_statistics(context, targets)
+
+
+class HierarchicalMaskGenerator:
+    """Masks for several levels, drawn independently of each other (document E; law: masks.md, 2.2).
+
+    Targets and context blocks grow with the level as `hierarchy_laws` says, but four large blocks seldom fit beside each other:
+    with the defaults 14, 93 and 100 % of the samples of levels 0, 1 and 2 use the fallback for some target (30 000 samples of
+    14 x 14 patches), and what is left of the context, 37, 36 and 41 % of the grid, does not grow.
+    """
+
+    def __init__(
+        self,
+        input_size: int | tuple[int, int] = 224,
+        patch_size: int = 16,
+        num_hierarchies: int = 3,
+        num_target_masks: int = 4,
+        scale_progression: ScaleProgression = "geometric",
+        base_scale: tuple[float, float] = (0.05, 0.15),
+        aspect_ratio_range: tuple[float, float] = (0.75, 1.5),
+        max_attempts: int = 10,
+        *,
+        seed: int = 0,
+    ) -> None:
+        grid = patch_grid(input_size, patch_size)
+        laws = hierarchy_laws(grid, num_hierarchies, scale_progression, base_scale, aspect_ratio_range)
+        self.sampler = MaskSampler(laws, grid, num_target_masks=num_target_masks, max_attempts=max_attempts)
+        self._stream = KeyStream(seed)
+
+    def __call__(self, batch_size: int, device: torch.device | str = "cpu") -> dict[str, LevelMasks]:
+        """{"level_0": {"context": bool [B, N], "targets": bool [B, T, N]}, ...} of the stream's next samples.
+
+        Document E's default device is "cuda".
+        """
+        return level_masks(self.sample(self._stream.take(batch_size, device)), crop=0)
+
+    def sample(self, keys: Tensor) -> BlockMasks:
+        """Masks [1, L, B, ...] for keys int64 [B], on their device; leaves the stream alone."""
+        return self.sampler.sample(keys, range(1))
+
+    def state_dict(self) -> dict[str, int]:
+        """Seed and position of the stream of `__call__`."""
+        return self._stream.state_dict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Puts the stream where the saved one stood; the seeds must agree."""
+        self._stream.load_state_dict(state)
+
+    @staticmethod
+    def get_hierarchical_statistics(masks: dict[str, LevelMasks]) -> dict[str, dict[str, float]]:
+        """`mask_statistics` of each level."""
+        return {level: mask_statistics(masks[level]["context"], masks[level]["targets"]) for level in masks}
+
+
+def hierarchy_laws(
+    grid: tuple[int, int],
+    num_hierarchies: int,
+    scale_progression: ScaleProgression,
+    base_scale: tuple[float, float],
+    aspect_ratio_range: tuple[float, float],
+) -> list[BlockLaw]:
+    """The law of each level: target scales times 2**level or 1 + level, 0.95 at most; context from 60 % to 90 %, 15 % wide."""
+    if scale_progression not in get_args(ScaleProgression):
+        raise ValueError(f"unknown scale_progression={scale_progression!r}; use one of {get_args(ScaleProgression)}")
+    if num_hierarchies < 1:
+        raise ValueError(f"num_hierarchies={num_hierarchies} leaves no level; use 1 or more")
+    check_range("base_scale", base_scale, 1)
+    check_range("aspect_ratio_range", aspect_ratio_range)
+    low, high = aspect_ratio_range
+    # Squarer blocks at the finest level. The outer bounds only matter for ranges that leave out 0.85 or 1.15.
+    squarer = (min(max(low, 0.85), high), max(min(high, 1.15), low))
+    laws = []
+    for level in range(num_hierarchies):
+        growth = 2**level if scale_progression == "geometric" else 1 + level
+        context = 0.6 + 0.3 * level / max(1, num_hierarchies - 1)
+        law = BlockLaw(
+            target_scale=(min(0.95, base_scale[0] * growth), min(0.95, base_scale[1] * growth)),
+            context_scale=(min(0.95, context), min(1.0, context + 0.15)),
+            aspect_ratio=squarer if level == 0 else aspect_ratio_range,
+            fallback=(max(1, grid[0] // (level + 2)), max(1, grid[1] // (level + 2))),
+        )
+        laws.append(law)
+    return laws
+
+
+def level_masks(masks: BlockMasks, crop: int) -> dict[str, LevelMasks]:
+    """The documents' dict of one crop: views, not copies."""
+    return {
+        f"level_{level}": {"context": masks.context[crop, level], "targets": masks.targets[crop, level]}
+        for level in range(masks.context.shape[1])
+    }
+
+
+def mask_statistics(context: Tensor, targets: Tensor) -> dict[str, float]:
+    """Shares of the grid for context bool [B, N] and targets bool [B, T, N], as Python numbers: waits for the device.
+
+    Coverages are means and population deviations over samples (and targets); overlap is of the context with the union of the
+    targets, and is 0.
+    """
+    if context.shape[0] == 0:
+        raise ValueError("a batch of 0 samples has no statistics; use 1 sample or more")
+    context_coverage = context.double().mean(-1)
+    target_coverage = targets.double().mean(-1)
+    overlap = (context & targets.any(-2)).double().mean(-1)
+    return {
+        "context_coverage_mean": context_coverage.mean().item(),
+        "context_coverage_std": context_coverage.std(correction=0).item(),
+        "target_coverage_mean": target_coverage.mean().item(),
+        "target_coverage_std": target_coverage.std(correction=0).item(),
+        "overlap_mean": overlap.mean().item(),
+        "overlap_max": overlap.max().item(),
+    }

@@ -1,0 +1,144 @@
+"""Document A's mask generator for multi-crop training: hierarchical masks for the global crops, and three uses of the locals.
+
+The structures are the reference implementation's (docs: masks.md, 2.3). The masks of all crops and levels come from one call
+and are views of two tensors, which `sample` and `sample_local` give out as they are, for a trainer with keyed samples.
+"""
+
+# B samples, T targets, N patches of a global crop, n patches of a local crop
+
+from typing import Literal, TypedDict, get_args
+
+import torch
+from torch import Tensor
+
+from hjepa.pipeline.mask_sampler import BlockMasks, KeyStream, MaskSampler, patch_grid
+from hjepa.pipeline.masks import LevelMasks, ScaleProgression, hierarchy_laws, level_masks
+
+MaskingStrategy = Literal["global_only", "global_with_local_context", "cross_crop_prediction"]
+
+
+class VisibleMasks(TypedDict):
+    """A local crop that is context as a whole."""
+
+    context: Tensor
+    """bool [B, n], all true"""
+    targets: None
+
+
+class MultiCropMasks(TypedDict):
+    """Masks of a batch of multi-crop samples. Keys are "crop_0", ... and below them "level_0", ..."""
+
+    strategy: MaskingStrategy
+    num_global_crops: int
+    num_local_crops: int
+    global_masks: dict[str, dict[str, LevelMasks]]
+    local_masks: dict[str, dict[str, LevelMasks]] | dict[str, VisibleMasks] | None
+
+
+class MultiCropMaskGenerator:
+    """Hierarchical masks for global crops and, by strategy, for locals (document A; law of each level: masks.md, 2.2).
+
+    * global_only: no masks for locals (None).
+    * global_with_local_context: every local patch is context.
+    * cross_crop_prediction: the first half of the locals is masked like the globals, on its own grid; of the others every
+      patch is context.
+    """
+
+    def __init__(
+        self,
+        global_crop_size: int = 224,
+        local_crop_size: int = 96,
+        num_global_crops: int = 2,
+        num_local_crops: int = 6,
+        patch_size: int = 16,
+        num_hierarchies: int = 3,
+        num_target_masks: int = 4,
+        masking_strategy: MaskingStrategy = "global_only",
+        base_scale: tuple[float, float] = (0.05, 0.15),
+        aspect_ratio_range: tuple[float, float] = (0.75, 1.5),
+        max_attempts: int = 10,
+        *,
+        scale_progression: ScaleProgression = "geometric",
+        seed: int = 0,
+    ) -> None:
+        if masking_strategy not in get_args(MaskingStrategy):
+            raise ValueError(f"unknown masking_strategy={masking_strategy!r}; use one of {get_args(MaskingStrategy)}")
+        if num_global_crops < 1:
+            raise ValueError(f"num_global_crops={num_global_crops} leaves nothing to mask; use 1 or more")
+        if num_local_crops < 0:
+            raise ValueError(f"num_local_crops={num_local_crops} is negative; use 0 or more")
+
+        def sampler(crop_size: int) -> MaskSampler:
+            grid = patch_grid(crop_size, patch_size)
+            laws = hierarchy_laws(grid, num_hierarchies, scale_progression, base_scale, aspect_ratio_range)
+            return MaskSampler(laws, grid, num_target_masks=num_target_masks, max_attempts=max_attempts)
+
+        self.global_sampler = sampler(global_crop_size)
+        self.local_sampler = sampler(local_crop_size)
+        self.global_crop_size = global_crop_size
+        self.local_crop_size = local_crop_size
+        self.num_global_crops = num_global_crops
+        self.num_local_crops = num_local_crops
+        self.masking_strategy = masking_strategy
+        self._stream = KeyStream(seed)
+
+    def __call__(self, batch_size: int, device: torch.device | str = "cpu") -> MultiCropMasks:
+        """Masks of the stream's next samples, bool [B, N] and [B, T, N] for each crop and level.
+
+        The default device is "cpu", where the documents have "cuda".
+        """
+        keys = self._stream.take(batch_size, device)
+        masks = self.sample(keys)
+        return {
+            "strategy": self.masking_strategy,
+            "num_global_crops": self.num_global_crops,
+            "num_local_crops": self.num_local_crops,
+            "global_masks": {f"crop_{crop}": level_masks(masks, crop) for crop in range(self.num_global_crops)},
+            "local_masks": self._local_masks(keys),
+        }
+
+    def sample(self, keys: Tensor) -> BlockMasks:
+        """Masks of the global crops for keys int64 [B], on their device; leaves the stream alone."""
+        return self.global_sampler.sample(keys, range(self.num_global_crops))
+
+    def sample_local(self, keys: Tensor) -> BlockMasks:
+        """Masks of the locals that cross_crop_prediction masks, the first num_local_crops // 2, for keys int64 [B]."""
+        first = self.num_global_crops  # crops are numbered through, so that no local shares a global's chance
+        return self.local_sampler.sample(keys, range(first, first + self.num_local_crops // 2))
+
+    def state_dict(self) -> dict[str, int]:
+        """Seed and position of the stream of `__call__`."""
+        return self._stream.state_dict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Puts the stream where the saved one stood; the seeds must agree."""
+        self._stream.load_state_dict(state)
+
+    def get_crop_info(self) -> dict[str, int]:
+        """Sizes in pixels, and numbers of patches and crops."""
+        return {
+            "global_crop_size": self.global_crop_size,
+            "local_crop_size": self.local_crop_size,
+            "global_num_patches": self.global_sampler.grid[0] * self.global_sampler.grid[1],
+            "local_num_patches": self._num_local_patches(),
+            "num_global_crops": self.num_global_crops,
+            "num_local_crops": self.num_local_crops,
+            "total_crops": self.num_global_crops + self.num_local_crops,
+        }
+
+    def _local_masks(self, keys: Tensor) -> dict[str, dict[str, LevelMasks]] | dict[str, VisibleMasks] | None:
+        if self.masking_strategy == "global_only":
+            return None
+        visible = torch.ones(self.num_local_crops, len(keys), self._num_local_patches(), dtype=torch.bool, device=keys.device)
+        if self.masking_strategy == "global_with_local_context":
+            return {f"crop_{crop}": {"context": context, "targets": None} for crop, context in enumerate(visible)}
+        masked = self.sample_local(keys)
+        num_masked = self.num_local_crops // 2
+        local_masks = {f"crop_{crop}": level_masks(masked, crop) for crop in range(num_masked)}
+        for crop in range(num_masked, self.num_local_crops):
+            nothing = visible.new_zeros(len(keys), self.local_sampler.num_target_masks, self._num_local_patches())
+            local_masks[f"crop_{crop}"] = {"level_0": {"context": visible[crop], "targets": nothing}}
+        return local_masks
+
+    def _num_local_patches(self) -> int:
+        return self.local_sampler.grid[0] * self.local_sampler.grid[1]
