@@ -1,1 +1,44 @@
 """hjepa feeds self-supervised vision training: multi-crop loading with DALI, block masks, and a thin trainer."""
+
+from hjepa.multicrop_dataset import (
+    MultiCropDataset,
+    build_multicrop_dataloader,
+    build_multicrop_dataset,
+    multicrop_collate_fn,
+)
+from hjepa.multicrop_transforms import (
+    AdaptiveMultiCropTransform,
+    MultiCropEvalTransform,
+    MultiCropTransform,
+    build_multicrop_transform,
+)
+from hjepa.pipeline.backend import BadImageError
+from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.loader import Loader
+from hjepa.pipeline.masks import HierarchicalMaskGenerator, MultiBlockMaskGenerator
+from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
+from hjepa.pipeline.recipe import Jitter, Recipe, View, preset
+from hjepa.pipeline.source import Source, open_folder
+
+__all__ = [
+    "AdaptiveMultiCropTransform",
+    "BadImageError",
+    "Batch",
+    "HierarchicalMaskGenerator",
+    "Jitter",
+    "Loader",
+    "MultiBlockMaskGenerator",
+    "MultiCropDataset",
+    "MultiCropEvalTransform",
+    "MultiCropMaskGenerator",
+    "MultiCropTransform",
+    "Recipe",
+    "Source",
+    "View",
+    "build_multicrop_dataloader",
+    "build_multicrop_dataset",
+    "build_multicrop_transform",
+    "multicrop_collate_fn",
+    "open_folder",
+    "preset",
+]

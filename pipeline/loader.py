@@ -24,10 +24,11 @@ class Loader:
     """Iterates batches of crops, one epoch at a time; use it as a context manager, or call close().
 
     data: a folder of images, or a Source. recipe: a name ("hjepa", "dino", "eval") or a Recipe. batch_size: images per rank.
-    device: "auto" is the GPU where there is one. num_workers: threads of DALI or processes of torchvision; "auto" is one per
-    core. prefetch: batches in flight. pin_memory: page-locked memory for batches that torchvision makes for a GPU. dtype: float32, float16 or bfloat16. tail: what becomes of images that fill no batch:
-    "drop", "wrap" or "keep". epochs: reading ahead ends after this many; None reads ahead for ever. rank and world_size:
-    "auto" asks torch.distributed. Neither batch_size, num_workers, prefetch, rank nor world_size changes a sample's pixels.
+    device: "auto" is the GPU where there is one. num_workers: threads of DALI or processes of torchvision (which, as with
+    any DataLoader, want the script to have a main guard); "auto" is one per core. prefetch: batches in flight. pin_memory:
+    page-locked memory for what torchvision makes for a GPU. dtype: float32, float16 or bfloat16. tail: what becomes of images
+    that fill no batch: "drop", "wrap" or "keep". epochs: reading ahead ends after this many; None reads ahead for ever. rank,
+    world_size: "auto" asks torch.distributed. Neither batch_size, num_workers, prefetch nor ranks change a sample's pixels.
 
     Raises ValueError for a setting that cannot work, BadImageError (while iterating) for an image that does not decode.
     """

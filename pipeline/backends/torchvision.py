@@ -17,7 +17,7 @@ from torchvision.transforms import InterpolationMode
 
 from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BackendSettings, BadImageError, Crops, Request
-from hjepa.pipeline.draws import ViewDraws
+from hjepa.pipeline.draws import Draws, ViewDraws
 from hjepa.pipeline.recipe import Recipe, View
 
 # B images, V crops of one name, S pixels
@@ -80,18 +80,24 @@ class _Rendered(Dataset[Crops | BadImageError]):
 
 def render_batch(request: Request, recipe: Recipe, dtype: torch.dtype) -> Crops:
     """All crops of a batch, on the CPU, contiguous. Raises BadImageError."""
-    groups = recipe.groups()
     crops = {}
-    for group in groups:
+    for group in recipe.groups():
         count, size = sum(view.count for view in group), group[0].size
         crops[group[0].name] = torch.empty(count, len(request.paths), 3, size, size, dtype=dtype)
     for number, path in enumerate(request.paths):
         image = _decode(os.fsdecode(path), recipe)
-        for group in groups:
-            stacked = crops[group[0].name]
-            for view_number in range(len(stacked)):
-                draws = request.draws.views[group[0].name]
-                stacked[view_number, number] = _render_view(image, group[0], recipe, draws, (number, view_number))
+        for name, stacked in render_image(image, recipe, request.draws, number).items():
+            crops[name][:, number] = stacked
+    return crops
+
+
+def render_image(image: Image.Image, recipe: Recipe, draws: Draws, number: int) -> dict[str, Tensor]:
+    """All crops of image `number` of the draws, float32 [V, 3, S, S] by name."""
+    crops = {}
+    for group in recipe.groups():
+        drawn = draws.views[group[0].name]
+        places = [(number, view) for view in range(drawn.flip.shape[1])]
+        crops[group[0].name] = torch.stack([_render_view(image, group[0], recipe, drawn, at) for at in places])
     return crops
 
 

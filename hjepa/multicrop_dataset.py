@@ -1,0 +1,185 @@
+"""The data set and loader of the multi-crop H-JEPA report (jonwiggins/H-JEPA), as thin doors to Source and Loader."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from hjepa.multicrop_transforms import (
+    AdaptiveMultiCropTransform,
+    Crops,
+    MultiCropEvalTransform,
+    MultiCropTransform,
+    build_multicrop_transform,
+)
+from hjepa.pipeline.loader import Loader
+from hjepa.pipeline.recipe import Range
+from hjepa.pipeline.source import Source, open_folder
+
+# B images, S pixels
+
+
+class MultiCropDataset(Dataset[Any]):
+    """Wraps a map-style data set of PIL images, with or without labels: item -> (crops, label), or crops."""
+
+    def __init__(
+        self, base_dataset: Any, multicrop_transform: MultiCropTransform | MultiCropEvalTransform, return_labels: bool = True
+    ) -> None:
+        self.base_dataset = base_dataset
+        self.multicrop_transform = multicrop_transform
+        self.return_labels = return_labels
+
+    def __len__(self) -> int:
+        return len(self.base_dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        item = self.base_dataset[index]
+        image, label = item if isinstance(item, tuple) else (item, None)
+        transform = self.multicrop_transform
+        crops = transform.render(image, index) if isinstance(transform, MultiCropTransform) else transform(image)
+        return (crops, label) if self.return_labels and label is not None else crops
+
+    def set_epoch(self, epoch: int) -> None:
+        """Passes the epoch on to the transform."""
+        if isinstance(self.multicrop_transform, MultiCropTransform):
+            self.multicrop_transform.set_epoch(epoch)
+
+
+class ImageFolderImages(Dataset[tuple[Image.Image, int]]):
+    """The images and labels of a Source, as PIL images."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.classes = list(source.classes)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        with Image.open(os.fsdecode(self.source.absolute_paths(np.array([index]))[0])) as image:
+            return image.convert("RGB"), int(self.source.labels[index])
+
+
+class MultiCropDataLoader:
+    """Batches (list of [B, 3, S, S], labels int64 [B]) from a Loader; its other methods are the Loader's."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[tuple[Crops, Tensor]]:
+        for batch in self.loader:
+            yield batch.views(), batch.labels
+
+    def set_epoch(self, epoch: int) -> None:
+        """See Loader.set_epoch."""
+        self.loader.set_epoch(epoch)
+
+    def close(self) -> None:
+        """See Loader.close."""
+        self.loader.close()
+
+    def __enter__(self) -> "MultiCropDataLoader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def build_multicrop_dataset(
+    dataset_name: str,
+    data_path: str | Path,
+    split: Literal["train", "val"] = "train",
+    num_global_crops: int = 2,
+    num_local_crops: int = 6,
+    global_crop_size: int = 224,
+    local_crop_size: int = 96,
+    global_crop_scale: Range = (0.4, 1.0),
+    local_crop_scale: Range = (0.05, 0.4),
+    global_color_jitter: float = 0.4,
+    local_color_jitter: float = 0.4,
+    adaptive: bool = False,
+    min_local_crops: int = 2,
+    max_local_crops: int = 10,
+    warmup_epochs: int = 0,
+) -> MultiCropDataset:
+    """The data set of that name; item -> (crops, label), or (central crop, label) for split "val".
+
+    dataset_name: "imagefolder" (all images below data_path) or "imagenet" (those below data_path/split). Raises ValueError
+    for another name or split, or a folder without images.
+    """
+    if split not in ("train", "val"):
+        raise ValueError(f"split={split!r} is unknown; use 'train' or 'val'")
+    folders = {"imagefolder": Path(data_path), "imagenet": Path(data_path) / split}
+    if dataset_name not in folders:
+        raise ValueError(f"dataset_name={dataset_name!r} cannot be read; use one of {', '.join(folders)}")
+    training = build_multicrop_transform(
+        num_global_crops,
+        num_local_crops,
+        global_crop_size,
+        local_crop_size,
+        global_crop_scale,
+        local_crop_scale,
+        global_color_jitter,
+        local_color_jitter,
+        adaptive,
+        min_local_crops,
+        max_local_crops,
+        warmup_epochs,
+    )
+    transform = training if split == "train" else MultiCropEvalTransform(global_crop_size)
+    return MultiCropDataset(ImageFolderImages(open_folder(folders[dataset_name])), transform)
+
+
+def build_multicrop_dataloader(
+    dataset: MultiCropDataset,
+    batch_size: int = 32,
+    num_workers: int | Literal["auto"] = 4,
+    pin_memory: bool = True,
+    shuffle: bool = True,
+    drop_last: bool = True,
+    **options: Any,
+) -> MultiCropDataLoader:
+    """Batches of a data set made by `build_multicrop_dataset`, rendered by a Loader, which takes the other options."""
+    images, transform = dataset.base_dataset, dataset.multicrop_transform
+    if isinstance(transform, AdaptiveMultiCropTransform):
+        raise ValueError(
+            "an adaptive transform changes the crops between epochs, which a Loader does not do yet; use torch's DataLoader "
+            "with collate_fn=multicrop_collate_fn, or adaptive=False"
+        )
+    if not isinstance(images, ImageFolderImages) or not isinstance(transform, MultiCropTransform):
+        raise ValueError(
+            "build_multicrop_dataloader takes the training split of build_multicrop_dataset; for another data set use "
+            "torch's DataLoader with collate_fn=multicrop_collate_fn, or hjepa.Loader on its folder"
+        )
+    tail: Literal["drop", "keep"] = "drop" if drop_last else "keep"
+    return MultiCropDataLoader(
+        Loader(
+            images.source,
+            transform.recipe,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            shuffle=shuffle,
+            tail=tail,
+            **options,
+        )
+    )
+
+
+def multicrop_collate_fn(batch: Sequence[Any]) -> tuple[Crops, Tensor]:
+    """Items (crops, label), or crops alone -> (list of [B, 3, S, S], labels int64 [B]; empty without labels)."""
+    if not batch:
+        return [], torch.empty(0, dtype=torch.int64)
+    labelled = isinstance(batch[0], tuple)
+    crops = [item[0] for item in batch] if labelled else list(batch)
+    labels = torch.tensor([item[1] for item in batch] if labelled else [], dtype=torch.int64)
+    return [torch.stack(view) for view in zip(*crops, strict=True)], labels

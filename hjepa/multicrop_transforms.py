@@ -1,0 +1,161 @@
+"""The transforms of the multi-crop H-JEPA report (jonwiggins/H-JEPA), as thin doors to the recipe, the draws and the reference.
+
+They serve whoever has PIL images in hand; whoever has files is served faster by the Loader.
+"""
+
+from dataclasses import replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from hjepa.pipeline.backends.torchvision import render_image
+from hjepa.pipeline.draws import draw
+from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Range, Recipe, evaluation, multicrop
+
+# S pixels
+Picture: TypeAlias = Image.Image | np.ndarray[Any, Any]
+"""A PIL image, or uint8 [H, W, 3]."""
+Crops: TypeAlias = list[Tensor]
+"""Globals first, then locals: float32 [3, S, S] each, normalised; or [B, 3, S, S] in a batch."""
+
+
+class MultiCropTransform:
+    """Image -> list of crops, globals first.
+
+    Call number n of a transform draws as sample n of an epoch: `seed` makes two transforms alike, and nothing global is read.
+    """
+
+    def __init__(
+        self,
+        global_crop_size: int = 224,
+        local_crop_size: int = 96,
+        num_global_crops: int = 2,
+        num_local_crops: int = 6,
+        global_crop_scale: Range = (0.4, 1.0),
+        local_crop_scale: Range = (0.05, 0.4),
+        interpolation: Literal["bicubic", "bilinear"] = "bicubic",
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+        global_color_jitter: float = 0.4,
+        local_color_jitter: float = 0.4,
+        horizontal_flip_prob: float = 0.5,
+        *,
+        seed: int = 0,
+    ) -> None:
+        plain = multicrop(
+            num_global_crops=num_global_crops,
+            num_local_crops=num_local_crops,
+            global_crop_size=global_crop_size,
+            local_crop_size=local_crop_size,
+            global_crop_scale=global_crop_scale,
+            local_crop_scale=local_crop_scale,
+            global_color_jitter=global_color_jitter,
+            local_color_jitter=local_color_jitter,
+            horizontal_flip_prob=horizontal_flip_prob,
+        )
+        views = tuple(replace(view, interpolation=interpolation) for view in plain.views)
+        self.recipe = replace(plain, views=views, mean=mean, std=std)
+        self.seed = seed
+        self.epoch = 0
+        self._calls = 0
+
+    def __call__(self, image: Picture) -> Crops:
+        """Renders the next sample."""
+        crops = self.render(image, self._calls)
+        self._calls += 1
+        return crops
+
+    def render(self, image: Picture, sample: int) -> Crops:
+        """Renders as sample number `sample`, whatever was rendered before."""
+        return _render(image, self.recipe, self.seed, self.epoch, sample)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Other draws for every sample."""
+        self.epoch, self._calls = epoch, 0
+
+    @property
+    def num_global_crops(self) -> int:
+        """Global crops per image."""
+        return self.recipe.views[0].count
+
+    @property
+    def num_local_crops(self) -> int:
+        """Local crops per image."""
+        return self.recipe.views[1].count
+
+
+class AdaptiveMultiCropTransform(MultiCropTransform):
+    """A MultiCropTransform whose number of local crops rises linearly from min to max over the first epochs.
+
+    `set_epoch` is to be called once per epoch. warmup_epochs=0 uses max_local_crops at once. Other options: MultiCropTransform.
+    """
+
+    def __init__(
+        self, min_local_crops: int = 2, max_local_crops: int = 10, warmup_epochs: int = 0, *, seed: int = 0, **options: Any
+    ) -> None:
+        if not 0 <= min_local_crops <= max_local_crops:
+            raise ValueError(f"min_local_crops={min_local_crops} and max_local_crops={max_local_crops} are no range; swap them")
+        if warmup_epochs < 0:
+            raise ValueError(f"warmup_epochs={warmup_epochs} is negative; use 0 for max_local_crops at once")
+        super().__init__(num_local_crops=max_local_crops, seed=seed, **options)
+        self.min_local_crops = min_local_crops
+        self.max_local_crops = max_local_crops
+        self.warmup_epochs = warmup_epochs
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Other draws for every sample, and this epoch's number of local crops."""
+        super().set_epoch(epoch)
+        progress = min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs else 1.0
+        count = int(self.min_local_crops + (self.max_local_crops - self.min_local_crops) * progress)
+        globals_, locals_ = self.recipe.views
+        self.recipe = replace(self.recipe, views=(globals_, replace(locals_, count=count)))
+
+
+class MultiCropEvalTransform:
+    """Image -> the central crop [3, S, S]: short side to int(1.14 S), then the central square."""
+
+    def __init__(self, crop_size: int = 224) -> None:
+        self.recipe = evaluation(crop_size)
+
+    def __call__(self, image: Picture) -> Tensor:
+        """Renders the central crop."""
+        return _render(image, self.recipe, 0, 0, 0)[0]
+
+
+def build_multicrop_transform(
+    num_global_crops: int = 2,
+    num_local_crops: int = 6,
+    global_crop_size: int = 224,
+    local_crop_size: int = 96,
+    global_crop_scale: Range = (0.4, 1.0),
+    local_crop_scale: Range = (0.05, 0.4),
+    global_color_jitter: float = 0.4,
+    local_color_jitter: float = 0.4,
+    adaptive: bool = False,
+    min_local_crops: int = 2,
+    max_local_crops: int = 10,
+    warmup_epochs: int = 0,
+) -> MultiCropTransform:
+    """The transform with these crops; with adaptive=True an AdaptiveMultiCropTransform, which ignores num_local_crops."""
+    options: dict[str, Any] = {
+        "global_crop_size": global_crop_size,
+        "local_crop_size": local_crop_size,
+        "num_global_crops": num_global_crops,
+        "global_crop_scale": global_crop_scale,
+        "local_crop_scale": local_crop_scale,
+        "global_color_jitter": global_color_jitter,
+        "local_color_jitter": local_color_jitter,
+    }
+    if adaptive:
+        return AdaptiveMultiCropTransform(min_local_crops, max_local_crops, warmup_epochs, **options)
+    return MultiCropTransform(num_local_crops=num_local_crops, **options)
+
+
+def _render(image: Picture, recipe: Recipe, seed: int, epoch: int, sample: int) -> Crops:
+    picture = (image if isinstance(image, Image.Image) else Image.fromarray(image)).convert("RGB")
+    sizes = np.array([[picture.height, picture.width]], dtype=np.int32)
+    draws = draw(recipe, seed, epoch, np.array([sample]), sizes)
+    return [view for stacked in render_image(picture, recipe, draws, 0).values() for view in stacked]

@@ -1,0 +1,90 @@
+"""The documents' names: their shapes, defaults and contracts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+import hjepa
+
+SMALL = {"global_crop_size": 32, "local_crop_size": 16, "num_local_crops": 3}
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8))
+
+
+def test_transform_gives_the_documented_crops() -> None:
+    crops = hjepa.build_multicrop_transform()(IMAGE)
+    assert len(crops) == 8
+    assert [tuple(crop.shape) for crop in crops] == [(3, 224, 224)] * 2 + [(3, 96, 96)] * 6
+    assert hjepa.MultiCropEvalTransform()(IMAGE).shape == (3, 224, 224)
+
+
+def test_transforms_of_one_seed_are_alike_and_calls_differ() -> None:
+    first, second, other = (hjepa.MultiCropTransform(**SMALL, seed=seed) for seed in (0, 0, 1))
+    one, two = first(IMAGE), first(np.asarray(IMAGE))
+    assert torch.equal(one[0], second(IMAGE)[0])
+    assert not torch.equal(one[0], two[0])
+    assert not torch.equal(one[0], other(IMAGE)[0])
+
+
+def test_adaptive_transform_follows_the_epochs() -> None:
+    transform = hjepa.AdaptiveMultiCropTransform(2, 10, 4, global_crop_size=32, local_crop_size=16)
+    counts = []
+    for epoch in (0, 1, 2, 4, 9):
+        transform.set_epoch(epoch)
+        counts.append(len(transform(IMAGE)) - 2)
+    assert counts == [2, 4, 6, 10, 10]
+    assert hjepa.AdaptiveMultiCropTransform().num_local_crops == 10
+    with pytest.raises(ValueError, match="no range"):
+        hjepa.AdaptiveMultiCropTransform(5, 2)
+
+
+def test_dataset_and_dataloader_keep_the_documents_contract(photographs: Path) -> None:
+    dataset = hjepa.build_multicrop_dataset("imagefolder", photographs, **SMALL)
+    crops, label = dataset[0]
+    assert isinstance(label, int)
+    assert len(crops) == 5
+    with hjepa.build_multicrop_dataloader(dataset, batch_size=8, num_workers=1, device="cpu") as loader:
+        assert len(loader) == 4
+        for crops, labels in loader:
+            assert [tuple(crop.shape) for crop in crops] == [(8, 3, 32, 32)] * 2 + [(8, 3, 16, 16)] * 3
+            assert labels.shape == (8,)
+            masks = hjepa.MultiCropMaskGenerator(32, 16, num_local_crops=3, patch_size=8)(batch_size=crops[0].shape[0])
+            assert len(masks["global_masks"]) == 2
+
+
+def test_dataset_works_in_a_plain_dataloader_too(photographs: Path) -> None:
+    dataset = hjepa.build_multicrop_dataset("imagefolder", photographs, **SMALL)
+    crops, labels = next(iter(DataLoader(dataset, batch_size=4, collate_fn=hjepa.multicrop_collate_fn)))
+    assert len(crops) == 5
+    assert crops[0].shape == (4, 3, 32, 32)
+    assert labels.dtype == torch.int64
+    assert hjepa.multicrop_collate_fn([[crop[0] for crop in crops]])[1].shape == (0,)
+    assert hjepa.multicrop_collate_fn([])[0] == []
+
+
+def test_validation_split_is_the_central_crop(photographs: Path, tmp_path: Path) -> None:
+    (tmp_path / "val").symlink_to(photographs)
+    crop, _ = hjepa.build_multicrop_dataset("imagenet", tmp_path, split="val", **SMALL)[0]
+    assert crop.shape == (3, 32, 32)
+
+
+def test_what_cannot_be_read_or_loaded_is_refused(photographs: Path) -> None:
+    with pytest.raises(ValueError, match="'cifar10' cannot be read"):
+        hjepa.build_multicrop_dataset("cifar10", photographs)
+    with pytest.raises(ValueError, match="split='test'"):
+        hjepa.build_multicrop_dataset("imagefolder", photographs, split="test")
+    adaptive = hjepa.build_multicrop_dataset("imagefolder", photographs, adaptive=True)
+    with pytest.raises(ValueError, match="adaptive"):
+        hjepa.build_multicrop_dataloader(adaptive)
+    wrapped = hjepa.MultiCropDataset([IMAGE], hjepa.MultiCropTransform(**SMALL))
+    with pytest.raises(ValueError, match="on its folder"):
+        hjepa.build_multicrop_dataloader(wrapped)
+
+
+def test_unlabelled_items_give_crops_alone() -> None:
+    dataset = hjepa.MultiCropDataset([IMAGE], hjepa.MultiCropTransform(**SMALL))
+    assert len(dataset[0]) == 5
+    assert torch.equal(dataset[0][0], dataset[0][0])
