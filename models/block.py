@@ -1,0 +1,83 @@
+"""The transformer block of encoder and predictor: ViT's, with a mask for padding and outputs for some of the tokens only.
+
+timm's block takes a mask only in its later versions and cannot skip outputs, so attention is written out here; its parameters
+have timm's names and shapes, and timm's public weights load.
+"""
+
+# R rows, K tokens, Q of them with an output, N tokens to choose from, D channels, H heads
+
+from functools import partial
+
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from timm.layers.mlp import Mlp
+from torch import Tensor, nn
+
+LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # timm's and I-JEPA's epsilon; torch's own is 1e-5
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(
+        self, tokens: Float[Tensor, "R K D"], mask: Bool[Tensor, "R 1 1 K"] | None, first: int
+    ) -> Float[Tensor, "R Q D"]:
+        """What the tokens from number `first` on gather from all tokens that the mask does not hide."""
+        num_rows, num_tokens, width = tokens.shape
+        heads = self.qkv(tokens).view(num_rows, num_tokens, 3, self.num_heads, width // self.num_heads)
+        # Split before it is transposed: the gradients are then stacked as the projection stores them, without another copy.
+        queries, keys, values = (part.transpose(1, 2) for part in heads.unbind(2))  # each [R, H, K, D/H]
+        mixed = F.scaled_dot_product_attention(queries[:, :, first:], keys, values, attn_mask=mask)
+        projected: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
+        return projected
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: attention, then a GELU MLP, each added to its input."""
+
+    def __init__(self, width: int, num_heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.norm1 = LayerNorm(width)
+        self.attn = Attention(width, num_heads)
+        self.norm2 = LayerNorm(width)
+        self.mlp = Mlp(width, hidden_features=int(width * mlp_ratio))
+
+    def forward(
+        self, tokens: Float[Tensor, "R K D"], mask: Bool[Tensor, "R 1 1 K"] | None = None, first: int = 0
+    ) -> Float[Tensor, "R Q D"]:
+        """The tokens from number `first` on, after attending to all tokens that the mask does not hide."""
+        tokens = tokens[:, first:] + self.attn(self.norm1(tokens), mask, first)
+        updated: Tensor = tokens + self.mlp(self.norm2(tokens))
+        return updated
+
+
+def attention_mask(valid: Bool[Tensor, "R K"] | None) -> Bool[Tensor, "R 1 1 K"] | None:
+    """The mask that hides padding from all queries; in a row of nothing but padding it hides nothing, lest softmax be NaN."""
+    if valid is None:
+        return None
+    return (valid | ~valid.any(-1, keepdim=True)).unsqueeze(1).unsqueeze(1)
+
+
+def gather_tokens(tokens: Float[Tensor, "R N D"], index: Int[Tensor, "R K"]) -> Float[Tensor, "R K D"]:
+    """The tokens with these numbers (int64), row by row."""
+    return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+
+
+def initialise(module: nn.Module) -> None:
+    """ViT's initialisation as in timm, for `nn.Module.apply`: weights normal with deviation 0.02, biases 0, norms 1."""
+    if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+def check_heads(name: str, width: int, num_heads: int) -> None:
+    """Refuses a width that the heads, or the sines and cosines of two axes, cannot share."""
+    if width % num_heads or width % 4:
+        raise ValueError(f"{name}: width={width} must divide by num_heads={num_heads}, and by 4; change one of them")

@@ -1,0 +1,175 @@
+"""Hierarchical JEPA: student, teacher and predictor, and one training loss from crops and masks.
+
+I-JEPA (arXiv 2301.08243) at several levels: at each, the student reads a few visible patches of a global crop, and from them
+the predictor guesses what the teacher, who read the whole crop, says about hidden blocks, averaged over that level's window.
+All contexts of all crops and levels are one batch for the student, all target blocks one batch for the predictor.
+"""
+
+# G global crops, V local crops, L levels, B images, K context tokens, T target blocks, M patches of a block,
+# N patches of a crop, S and s pixels, D channels
+
+import copy
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from hjepa.models.block import gather_tokens, initialise
+from hjepa.models.ema import update_average
+from hjepa.models.losses import LossKind, distance, prediction_loss
+from hjepa.models.predictor import Predictor, PredictorSettings
+from hjepa.models.targets import level_targets
+from hjepa.models.vit import VisionTransformer, VisionTransformerSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HierarchicalJepaSettings:
+    """The networks, the levels and the loss."""
+
+    encoder: VisionTransformerSettings = field(default_factory=VisionTransformerSettings)
+    """Sizes of student and teacher."""
+    predictor: PredictorSettings = field(default_factory=PredictorSettings)
+    """Sizes of the predictor."""
+    num_levels: int = 3
+    """Levels of targets, from fine to coarse."""
+    level_windows: tuple[int, ...] = (1, 3, 7)
+    """Side of the window that a level's targets are averaged over, in patches, odd; one per level."""
+    level_weights: tuple[float, ...] = (1.0, 0.5, 0.25)
+    """Weight of each level in the loss; they are divided by their sum."""
+    loss: LossKind = "smooth_l1"
+    """Distance between predicted and true tokens."""
+    normalize_embeddings: bool = False
+    """Whether both sides are scaled to length 1 before they are compared."""
+    view_weight: float = 0.0
+    """Weight of the term that predicts the whole image from each local crop; 0 leaves the local crops unread."""
+
+    def __post_init__(self) -> None:
+        if not self.num_levels == len(self.level_windows) == len(self.level_weights) > 0:
+            raise ValueError(
+                f"num_levels={self.num_levels} needs as many level_windows ({len(self.level_windows)} came) "
+                f"and level_weights ({len(self.level_weights)} came)"
+            )
+        if bad := [window for window in self.level_windows if window < 1 or window % 2 == 0]:
+            raise ValueError(f"level_windows must be odd and above 0, so that a window has a centre; got {bad[0]}")
+        if min(self.level_weights) < 0 or sum(self.level_weights) == 0 or self.view_weight < 0:
+            raise ValueError(f"weights must not be negative, nor all level_weights 0; got {self}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JepaLosses:
+    """Losses of one batch, float32, on its device; only `total` carries a gradient."""
+
+    total: Float[Tensor, ""]
+    """What is minimised: the weighted mean of the levels, plus view_weight times the view term."""
+    levels: Float[Tensor, " L"]
+    """Loss of each level, unweighted."""
+    view: Float[Tensor, ""]
+    """The view term, unweighted; 0 where it is off."""
+
+
+class HierarchicalJepa(nn.Module):
+    """Student `encoder`, its moving average `teacher`, and `predictor`; crops come crop-major."""
+
+    def __init__(self, settings: HierarchicalJepaSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        width = settings.encoder.width
+        self.encoder = VisionTransformer(settings.encoder)
+        self.predictor = Predictor(settings.predictor, width, settings.num_levels)
+        self.view_projector: nn.Module | None = None
+        if settings.view_weight > 0:
+            self.view_projector = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width)).apply(initialise)
+        # Copied after initialisation: a teacher that starts elsewhere is a target that has nothing to do with the student.
+        self.teacher = copy.deepcopy(self.encoder).requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "HierarchicalJepa":
+        """Sets the mode of all but the teacher, which always evaluates."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def forward(
+        self,
+        global_crops: Float[Tensor, "G B 3 S S"],
+        context_index: Int[Tensor, "G L B K"],
+        context_valid: Bool[Tensor, "G L B K"],
+        target_index: Int[Tensor, "G L B T M"],
+        target_valid: Bool[Tensor, "G L B T M"],
+        local_crops: Float[Tensor, "V B 3 s s"] | None = None,
+    ) -> JepaLosses:
+        """The training loss. Indices are int64 patches in raster order; valid is False at padding."""
+        known = self.teacher_tokens(global_crops.flatten(0, 1))
+        known = known.view(*global_crops.shape[:2], *known.shape[1:])
+        predicted = self.predict(global_crops, context_index, context_valid, target_index, target_valid)
+        levels = self._level_losses(predicted, known, self.encoder.grid(global_crops), target_index, target_valid)
+        weights = self.settings.level_weights
+        total = torch.stack([weight * level for weight, level in zip(weights, levels, strict=True)]).sum() / sum(weights)
+        view = torch.zeros_like(total)
+        if self.settings.view_weight > 0:
+            view = self._view_loss(local_crops, known)
+            total = total + self.settings.view_weight * view
+        return JepaLosses(total=total, levels=torch.stack(levels).detach(), view=view.detach())
+
+    @torch.no_grad()
+    def teacher_tokens(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B N D"]:
+        """The teacher's tokens of whole images, without gradient."""
+        tokens: Tensor = self.teacher(images)
+        return tokens
+
+    def features(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
+        """One feature per image for probes: the mean of the teacher's tokens, without gradient."""
+        return self.teacher_tokens(images).mean(1)
+
+    def update_teacher(self, momentum: float) -> None:
+        """Moves the teacher towards the student: after every optimizer step, once."""
+        update_average(self.teacher, self.encoder, momentum)
+
+    def predict(
+        self,
+        global_crops: Float[Tensor, "G B 3 S S"],
+        context_index: Int[Tensor, "G L B K"],
+        context_valid: Bool[Tensor, "G L B K"],
+        target_index: Int[Tensor, "G L B T M"],
+        target_valid: Bool[Tensor, "G L B T M"],
+    ) -> Float[Tensor, "G L B T M D"]:
+        """What student and predictor say about the hidden patches, from the visible ones alone."""
+        num_crops, num_levels, num_images, _ = context_index.shape
+        # Levels go next to each other: then the contexts of an image are one slice of its tokens, embedded once.
+        index, valid, asked, counted = (
+            indices.transpose(1, 2).flatten(0, 2) for indices in (context_index, context_valid, target_index, target_valid)
+        )
+        embedded = self.encoder.embed(global_crops.flatten(0, 1))
+        context = gather_tokens(embedded, index.view(num_crops * num_images, -1)).view(*index.shape, -1)
+        context = self.encoder.encode(context, valid)
+        level = torch.arange(num_levels, device=index.device).repeat(num_crops * num_images)
+        grid = self.encoder.grid(global_crops)
+        predicted: Tensor = self.predictor(context, index, valid, asked, counted, level, grid)
+        return predicted.view(num_crops, num_images, num_levels, *predicted.shape[1:]).transpose(1, 2)
+
+    def _level_losses(
+        self, predicted: Tensor, known: Tensor, grid: tuple[int, int], target_index: Tensor, target_valid: Tensor
+    ) -> list[Tensor]:
+        """One loss per level, from predicted [G, L, B, T, M, D] and the teacher's tokens [G, B, N, D]."""
+        settings = self.settings
+        targets = level_targets(known.flatten(0, 1), grid, settings.level_windows)
+        losses = []
+        # unbind, not predicted[:, level]: the gradient of an index is a whole tensor of zeros for each level.
+        for level, (guess, target) in enumerate(zip(predicted.unbind(1), targets, strict=True)):
+            index, valid = target_index[:, level], target_valid[:, level]  # [G, B, T, M]
+            wanted = gather_tokens(target, index.flatten(0, 1).flatten(1)).view(*index.shape, -1)
+            losses.append(prediction_loss(guess, wanted, valid, settings.loss, settings.normalize_embeddings))
+        return losses
+
+    def _view_loss(self, local_crops: Tensor | None, known: Tensor) -> Tensor:
+        """Distance of each local crop's projected mean to each global crop's mean, over all pairs of one image."""
+        if local_crops is None:
+            raise ValueError("view_weight > 0 reads the local crops and none came; pass local_crops or set view_weight=0")
+        assert self.view_projector is not None
+        means = self.encoder(local_crops.flatten(0, 1)).mean(1)
+        guessed = self.view_projector(means).view(*local_crops.shape[:2], -1)
+        wanted = F.layer_norm(known.float().mean(2), known.shape[-1:])
+        pairs = (len(guessed), *wanted.shape)  # [V, G, B, D]
+        guessed, wanted = guessed.unsqueeze(1).expand(pairs), wanted.unsqueeze(0).expand(pairs)
+        return distance(guessed, wanted, self.settings.loss, self.settings.normalize_embeddings).mean()

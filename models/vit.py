@@ -1,0 +1,113 @@
+"""The vision transformer that reads only the patches it is given: hidden patches are dropped, never zeroed.
+
+There is no class token, and positions are computed for the grid of each crop, so images of any size that divides into patches
+can be read: 224 pixels or 96, whole or in part. Sources: ViT, arXiv 2010.11929; dropped tokens and fixed positions: MAE,
+arXiv 2111.06377, and I-JEPA, arXiv 2301.08243. The halves of `forward`, `embed` and `encode`, serve callers that read
+several parts of one image: it is embedded once.
+"""
+
+# B images, N patches of an image, K tokens kept, R rows of tokens, H x W pixels, D channels
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from jaxtyping import Bool, Float, Int
+from timm.layers.patch_embed import PatchEmbed
+from torch import Tensor, nn
+
+from hjepa.models.block import Block, LayerNorm, attention_mask, check_heads, gather_tokens, initialise
+from hjepa.models.positions import grid_positions
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VisionTransformerSettings:
+    """Sizes of an encoder; the defaults are ViT-B/16."""
+
+    patch_size: int = 16
+    """Side of a patch, in pixels."""
+    width: int = 768
+    """Channels of a token; divisible by num_heads and by 4."""
+    depth: int = 12
+    """Number of transformer blocks."""
+    num_heads: int = 12
+    """Attention heads in a block."""
+    mlp_ratio: float = 4.0
+    """Hidden width of the MLP, as a multiple of width."""
+
+    def __post_init__(self) -> None:
+        if min(self.patch_size, self.width, self.depth, self.num_heads) < 1 or self.mlp_ratio <= 0:
+            raise ValueError(f"every size of an encoder must be above 0; got {self}")
+        check_heads("encoder", self.width, self.num_heads)
+
+
+# The last number of a name is tradition: nothing in the model depends on the image size.
+NAMED_ENCODERS: Mapping[str, VisionTransformerSettings] = {
+    f"vit_{name}_patch{patch}_224": VisionTransformerSettings(patch_size=patch, width=width, depth=depth, num_heads=heads)
+    for name, width, depth, heads in (
+        ("tiny", 192, 12, 3),
+        ("small", 384, 12, 6),
+        ("base", 768, 12, 12),
+        ("large", 1024, 24, 16),
+        ("huge", 1280, 32, 16),
+    )
+    for patch in (8, 14, 16)
+}
+
+
+def named_encoder(name: str) -> VisionTransformerSettings:
+    """Sizes of an encoder by its timm name, such as vit_base_patch16_224."""
+    if name not in NAMED_ENCODERS:
+        near = get_close_matches(name, NAMED_ENCODERS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"there is no encoder {name!r}{hint or ';'} known: {', '.join(NAMED_ENCODERS)}")
+    return NAMED_ENCODERS[name]
+
+
+class VisionTransformer(nn.Module):
+    """Images to tokens."""
+
+    def __init__(self, settings: VisionTransformerSettings) -> None:
+        super().__init__()
+        self.patch_size, self.width = settings.patch_size, settings.width
+        self.patch_embed = PatchEmbed(img_size=None, patch_size=settings.patch_size, embed_dim=settings.width)
+        self.blocks = nn.ModuleList(
+            Block(settings.width, settings.num_heads, settings.mlp_ratio) for _ in range(settings.depth)
+        )
+        self.norm = LayerNorm(settings.width)
+        self.apply(initialise)
+
+    def grid(self, images: Float[Tensor, "... 3 H W"]) -> tuple[int, int]:
+        """Rows and columns of patches in images of this size."""
+        height, width = images.shape[-2:]
+        if height % self.patch_size or width % self.patch_size:
+            raise ValueError(
+                f"images of {height} x {width} pixels do not divide into patches of {self.patch_size}; crop to "
+                f"{height - height % self.patch_size} x {width - width % self.patch_size}"
+            )
+        return height // self.patch_size, width // self.patch_size
+
+    def embed(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B N D"]:
+        """One token per patch, in raster order: its pixels, mapped linearly, plus its position in the image's own grid."""
+        positions = grid_positions(self.grid(images), self.width, images.device)
+        embedded: Tensor = self.patch_embed(images) + positions
+        # The convolution leaves channels outermost; every block would keep that layout and copy before each norm.
+        return embedded.contiguous()
+
+    def encode(self, tokens: Float[Tensor, "R K D"], valid: Bool[Tensor, "R K"] | None = None) -> Float[Tensor, "R K D"]:
+        """Tokens that have attended to each other. What stands where valid is False is seen by no other token."""
+        mask = attention_mask(valid)
+        for block in self.blocks:
+            tokens = block(tokens, mask)
+        normed: Tensor = self.norm(tokens)
+        return normed
+
+    def forward(
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        index: Int[Tensor, "B K"] | None = None,
+        valid: Bool[Tensor, "B K"] | None = None,
+    ) -> Float[Tensor, "B K D"]:
+        """Tokens of the patches with these numbers (int64, raster order), or of all patches; valid is False at padding."""
+        tokens = self.embed(images)
+        return self.encode(tokens if index is None else gather_tokens(tokens, index), valid)

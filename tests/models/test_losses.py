@@ -1,0 +1,61 @@
+"""The loss: torch's functions, averaged over what is valid and over nothing else."""
+
+from collections.abc import Callable, Mapping
+from typing import get_args
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hjepa.models.losses import LossKind, distance, prediction_loss
+
+FUNCTIONS: Mapping[LossKind, Callable[..., Tensor]] = {"smooth_l1": F.smooth_l1_loss, "mse": F.mse_loss, "huber": F.huber_loss}
+
+
+@pytest.mark.parametrize("kind", get_args(LossKind))
+def test_where_all_is_valid_the_loss_is_the_plain_mean(kind: LossKind) -> None:
+    predicted, target = 3 * torch.randn(2, 5, 7, 33), torch.randn(2, 5, 7, 33)
+    ours = prediction_loss(predicted, target, torch.ones(2, 5, 7, dtype=torch.bool), kind)
+    torch.testing.assert_close(ours, FUNCTIONS[kind](predicted, target))
+
+
+def test_every_term_with_a_valid_patch_counts_alike() -> None:
+    predicted, target = torch.randn(3, 4, 8), torch.randn(3, 4, 8)
+    valid = torch.tensor([[True, True, False, False], [False] * 4, [False, True, False, False]])
+    terms = [F.smooth_l1_loss(predicted[0, :2], target[0, :2]), F.smooth_l1_loss(predicted[2, 1], target[2, 1])]
+    torch.testing.assert_close(prediction_loss(predicted, target, valid), (terms[0] + terms[1]) / 2)
+
+
+@pytest.mark.parametrize("kind", get_args(LossKind))
+def test_padding_has_a_gradient_of_exactly_zero(kind: LossKind) -> None:
+    predicted = torch.randn(3, 4, 8, requires_grad=True)
+    valid = torch.tensor([[True, True, False, False], [False] * 4, [False, True, True, True]])
+    prediction_loss(predicted, torch.randn(3, 4, 8), valid, kind).backward()
+    assert predicted.grad is not None
+    assert torch.equal(predicted.grad.any(-1), valid)
+
+
+def test_a_batch_without_a_valid_patch_has_loss_zero_and_no_nan() -> None:
+    predicted = torch.randn(3, 4, 8, requires_grad=True)
+    loss = prediction_loss(predicted, torch.randn(3, 4, 8), torch.zeros(3, 4, dtype=torch.bool))
+    loss.backward()
+    assert loss == 0
+    assert predicted.grad is not None
+    assert not predicted.grad.any()
+
+
+def test_half_precision_is_compared_in_float32() -> None:
+    predicted, target = torch.randn(5, 8).bfloat16(), torch.randn(5, 8)
+    torch.testing.assert_close(distance(predicted, target, "mse"), (predicted.float() - target).square().mean(-1))
+
+
+def test_normalised_embeddings_are_compared_by_direction_alone() -> None:
+    predicted = torch.randn(5, 8)
+    assert distance(predicted, 7 * predicted, "mse", normalize_embeddings=True).max() < 1e-12
+
+
+def test_an_unknown_distance_is_refused() -> None:
+    # A TypeError with the same names where jaxtyping checks the annotations.
+    with pytest.raises((ValueError, TypeError), match=r"smooth_l1\W+mse\W+(or )?huber"):
+        distance(torch.zeros(1), torch.zeros(1), "l1")  # type: ignore[arg-type]  # the mistake under test
