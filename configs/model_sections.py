@@ -1,12 +1,14 @@
 """The settings of the network and of the masks: what is predicted from what."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from difflib import get_close_matches
 from typing import Any, Literal
 
 from pydantic import model_validator
 
 from hjepa.configs.section import Count, Counts, NotNegative, Positive, PositiveRange, Section, Share, ShareOrZero, ShareRange
+from hjepa.models import vit
 
 
 def _check_heads(where: str, width: int, num_heads: int) -> None:
@@ -36,18 +38,7 @@ class EncoderSettings(Section):
         return self
 
 
-# The last number of a name is tradition: positions are computed for each crop's own grid, whatever its size.
-NAMED_ENCODERS = {
-    f"vit_{name}_patch{patch}_224": EncoderSettings(patch_size=patch, width=width, depth=depth, num_heads=heads)
-    for name, width, depth, heads in (
-        ("tiny", 192, 12, 3),
-        ("small", 384, 12, 6),
-        ("base", 768, 12, 12),
-        ("large", 1024, 24, 16),
-        ("huge", 1280, 32, 16),
-    )
-    for patch in (8, 14, 16)
-}
+NAMED_ENCODERS = {name: EncoderSettings(**asdict(sizes)) for name, sizes in vit.NAMED_ENCODERS.items()}
 DEFAULT_ENCODER = "vit_base_patch16_224"
 
 
@@ -99,6 +90,8 @@ class ModelSettings(Section):
     """Side of the window that the targets of each level are averaged over, in patches, odd; one per level."""
     view_weight: NotNegative = 0.0
     """Weight of the term that predicts the whole image from a local crop; 0: pure H-JEPA."""
+    spread_weight: NotNegative = 0.0
+    """Weight of VICReg's variance and covariance terms on the local crops' means, against collapse; needs view_weight."""
 
     @model_validator(mode="before")
     @classmethod
@@ -130,6 +123,11 @@ class ModelSettings(Section):
             raise ValueError(
                 f"model.embed_dim={self.embed_dim} contradicts the encoder {self.encoder_type}, whose width is {named.width}; "
                 f"set model.embed_dim={named.width} or leave it out"
+            )
+        if self.spread_weight > 0 and self.view_weight == 0:
+            raise ValueError(
+                f"model.spread_weight={self.spread_weight} has no effect with model.view_weight=0; "
+                "set model.view_weight above 0"
             )
         if even := [window for window in self.level_windows if window % 2 == 0]:
             raise ValueError(f"model.level_windows must be odd, so that a window has a centre; got {even[0]}")

@@ -70,11 +70,13 @@ def gather_tokens(tokens: Float[Tensor, "R N D"], index: Int[Tensor, "R K"]) -> 
 
 
 def initialise(module: nn.Module) -> None:
-    """ViT's initialisation as in timm, for `nn.Module.apply`: weights normal with deviation 0.02, biases 0, norms 1."""
-    if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
+    """Xavier-uniform matrices and zero biases, as in MAE (arXiv 2111.06377): the scale follows the width, unlike 0.02."""
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        nn.init.xavier_uniform_(module.weight.view(len(module.weight), -1))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
         nn.init.trunc_normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
-        nn.init.zeros_(module.bias)
 
 
 def check_heads(name: str, width: int, num_heads: int) -> None:

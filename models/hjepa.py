@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hjepa.models.block import gather_tokens, initialise
 from hjepa.models.ema import update_average
-from hjepa.models.losses import LossKind, distance, prediction_loss
+from hjepa.models.losses import LossKind, distance, prediction_loss, spread_loss
 from hjepa.models.predictor import Predictor, PredictorSettings
 from hjepa.models.targets import level_targets
 from hjepa.models.vit import VisionTransformer, VisionTransformerSettings
@@ -44,6 +44,8 @@ class HierarchicalJepaSettings:
     """Whether both sides are scaled to length 1 before they are compared."""
     view_weight: float = 0.0
     """Weight of the term that predicts the whole image from each local crop; 0 leaves the local crops unread."""
+    spread_weight: float = 0.0
+    """Weight of the term that keeps the local crops' means apart, against collapse; it needs view_weight > 0."""
 
     def __post_init__(self) -> None:
         if not self.num_levels == len(self.level_windows) == len(self.level_weights) > 0:
@@ -53,8 +55,10 @@ class HierarchicalJepaSettings:
             )
         if bad := [window for window in self.level_windows if window < 1 or window % 2 == 0]:
             raise ValueError(f"level_windows must be odd and above 0, so that a window has a centre; got {bad[0]}")
-        if min(self.level_weights) < 0 or sum(self.level_weights) == 0 or self.view_weight < 0:
+        if min(*self.level_weights, self.view_weight, self.spread_weight) < 0 or sum(self.level_weights) == 0:
             raise ValueError(f"weights must not be negative, nor all level_weights 0; got {self}")
+        if self.spread_weight > 0 and self.view_weight == 0:
+            raise ValueError(f"spread_weight={self.spread_weight} has no effect with view_weight=0; set view_weight above 0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,11 +66,13 @@ class JepaLosses:
     """Losses of one batch, float32, on its device; only `total` carries a gradient."""
 
     total: Float[Tensor, ""]
-    """What is minimised: the weighted mean of the levels, plus view_weight times the view term."""
+    """What is minimised: the weighted mean of the levels, plus the view and spread terms times their weights."""
     levels: Float[Tensor, " L"]
     """Loss of each level, unweighted."""
     view: Float[Tensor, ""]
     """The view term, unweighted; 0 where it is off."""
+    spread: Float[Tensor, ""]
+    """The spread term, unweighted; 0 where it is off."""
 
 
 class HierarchicalJepa(nn.Module):
@@ -106,11 +112,15 @@ class HierarchicalJepa(nn.Module):
         levels = self._level_losses(predicted, known, self.encoder.grid(global_crops), target_index, target_valid)
         weights = self.settings.level_weights
         total = torch.stack([weight * level for weight, level in zip(weights, levels, strict=True)]).sum() / sum(weights)
-        view = torch.zeros_like(total)
+        view = spread = torch.zeros_like(total)
         if self.settings.view_weight > 0:
-            view = self._view_loss(local_crops, known)
+            means = self._local_means(local_crops)
+            view = self._view_loss(means, known)
             total = total + self.settings.view_weight * view
-        return JepaLosses(total=total, levels=torch.stack(levels).detach(), view=view.detach())
+        if self.settings.spread_weight > 0:
+            spread = spread_loss(means)
+            total = total + self.settings.spread_weight * spread
+        return JepaLosses(total=total, levels=torch.stack(levels).detach(), view=view.detach(), spread=spread.detach())
 
     @torch.no_grad()
     def teacher_tokens(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B N D"]:
@@ -162,13 +172,17 @@ class HierarchicalJepa(nn.Module):
             losses.append(prediction_loss(guess, wanted, valid, settings.loss, settings.normalize_embeddings))
         return losses
 
-    def _view_loss(self, local_crops: Tensor | None, known: Tensor) -> Tensor:
-        """Distance of each local crop's projected mean to each global crop's mean, over all pairs of one image."""
+    def _local_means(self, local_crops: Float[Tensor, "V B 3 s s"] | None) -> Float[Tensor, "V B D"]:
+        """The mean of the student's tokens of each local crop."""
         if local_crops is None:
             raise ValueError("view_weight > 0 reads the local crops and none came; pass local_crops or set view_weight=0")
+        tokens: Tensor = self.encoder(local_crops.flatten(0, 1))
+        return tokens.mean(1).view(*local_crops.shape[:2], -1)
+
+    def _view_loss(self, means: Float[Tensor, "V B D"], known: Float[Tensor, "G B N D"]) -> Float[Tensor, ""]:
+        """Distance of each local crop's projected mean to each global crop's mean, over all pairs of one image."""
         assert self.view_projector is not None
-        means = self.encoder(local_crops.flatten(0, 1)).mean(1)
-        guessed = self.view_projector(means).view(*local_crops.shape[:2], -1)
+        guessed = self.view_projector(means)
         wanted = F.layer_norm(known.float().mean(2), known.shape[-1:])
         pairs = (len(guessed), *wanted.shape)  # [V, G, B, D]
         guessed, wanted = guessed.unsqueeze(1).expand(pairs), wanted.unsqueeze(0).expand(pairs)

@@ -48,3 +48,16 @@ def prediction_loss(
     # where, not a product with the mask: padding gets a gradient of exactly zero.
     terms = torch.where(valid, distances, 0.0).sum(-1) / counts.clamp_min(1)
     return terms.sum() / (counts > 0).sum().clamp_min(1)
+
+
+def spread_loss(features: Float[Tensor, "V B D"]) -> Float[Tensor, ""]:
+    """How far features of a batch are from varying in every channel, and in each on its own: 0 for a perfect spread.
+
+    VICReg's variance and covariance terms (Bardes et al., arXiv 2105.04906, equations 1 and 3), in its proportion of 25 to 1,
+    averaged over the V views. With them a JEPA does not collapse: Mo and Tong, arXiv 2410.19560.
+    """
+    centred = features.float() - features.float().mean(1, keepdim=True)
+    deviation = (centred.square().sum(1) / max(1, centred.shape[1] - 1) + 1e-4).sqrt()
+    covariance = centred.transpose(1, 2) @ centred / max(1, centred.shape[1] - 1)
+    off_diagonal = covariance.square().sum((1, 2)) - covariance.diagonal(dim1=1, dim2=2).square().sum(1)
+    return F.relu(1 - deviation).mean() + off_diagonal.mean() / features.shape[-1] / 25

@@ -10,7 +10,6 @@ several parts of one image: it is embedded once.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from jaxtyping import Bool, Float, Int
 from timm.layers.patch_embed import PatchEmbed
@@ -53,15 +52,6 @@ NAMED_ENCODERS: Mapping[str, VisionTransformerSettings] = {
     )
     for patch in (8, 14, 16)
 }
-
-
-def named_encoder(name: str) -> VisionTransformerSettings:
-    """Sizes of an encoder by its timm name, such as vit_base_patch16_224."""
-    if name not in NAMED_ENCODERS:
-        near = get_close_matches(name, NAMED_ENCODERS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"there is no encoder {name!r}{hint or ';'} known: {', '.join(NAMED_ENCODERS)}")
-    return NAMED_ENCODERS[name]
 
 
 class VisionTransformer(nn.Module):

@@ -1,11 +1,21 @@
-"""Shared image folders, made once per session."""
+"""Shared image folders, made once per session; tests that need what is not here are skipped with the reason."""
 
+import importlib.util
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The markers of pyproject.toml."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA GPU")
+    if item.get_closest_marker("dali") and importlib.util.find_spec("nvidia.dali") is None:
+        pytest.skip("needs NVIDIA DALI")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,4 +36,17 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         height, width = (int(side * chance.uniform(0.6, 1)) for side in image.shape[:2])
         top, left = (int(chance.integers(0, side - part + 1)) for side, part in zip(image.shape, (height, width), strict=False))
         Image.fromarray(image[top : top + height, left : left + width]).save(folder / f"{number:02d}.jpg", quality=95)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 small JPEGs in two classes."""
+    folder = tmp_path_factory.mktemp("labelled")
+    chance = np.random.default_rng(0)
+    for number in range(40):
+        name = ("dark", "light")[number % 2]
+        (folder / name).mkdir(exist_ok=True)
+        pixels = chance.integers(0, 120, (50 + number, 60, 3), dtype=np.uint8) + 120 * (number % 2)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{number:02d}.jpg")
     return folder

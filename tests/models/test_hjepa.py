@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings, JepaLosses
-from hjepa.models.losses import prediction_loss
+from hjepa.models.losses import prediction_loss, spread_loss
 from hjepa.models.predictor import PredictorSettings
 from hjepa.models.targets import level_targets
 from hjepa.models.vit import VisionTransformerSettings
@@ -178,6 +178,18 @@ def test_local_crops_are_read_at_their_own_size_and_only_if_they_count() -> None
     assert torch.equal(without(**batch, local_crops=torch.full_like(local_crops, torch.nan)).total, without(**batch).total)
 
 
+def test_spread_term_alone_keeps_the_students_means_apart() -> None:
+    model, batch = _model(dataclasses.replace(VIEWS, view_weight=1e-9, spread_weight=2.0)), _batch()
+    local_crops = torch.randn(4, 3, 3, 16, 16)
+    losses = model(**batch, local_crops=local_crops)
+    assert losses.spread == spread_loss(model.encoder(local_crops.flatten(0, 1)).mean(1).view(4, 3, -1))
+    plain = _model(VIEWS)
+    plain.load_state_dict(model.state_dict())
+    assert plain(**batch, local_crops=local_crops).spread == 0
+    (losses.total - plain(**batch, local_crops=local_crops).total).backward()
+    assert model.encoder.norm.weight.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("settings", [SMALL, VIEWS], ids=["levels", "views"])
 def test_no_step_of_training_looks_at_a_value(settings: HierarchicalJepaSettings) -> None:
     # A meta tensor has no values: whatever would wait for a GPU fails here.
@@ -223,6 +235,7 @@ def test_a_few_steps_reduce_the_loss() -> None:
         ({"level_windows": (1, 4)}, "odd"),
         ({"level_weights": (0.0, 0.0)}, "nor all level_weights 0"),
         ({"view_weight": -1.0}, "negative"),
+        ({"spread_weight": 1.0}, "no effect with view_weight=0"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(change: dict[str, Any], message: str) -> None:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hjepa.models.losses import LossKind, distance, prediction_loss
+from hjepa.models.losses import LossKind, distance, prediction_loss, spread_loss
 
 FUNCTIONS: Mapping[LossKind, Callable[..., Tensor]] = {"smooth_l1": F.smooth_l1_loss, "mse": F.mse_loss, "huber": F.huber_loss}
 
@@ -59,3 +59,20 @@ def test_an_unknown_distance_is_refused() -> None:
     # A TypeError with the same names where jaxtyping checks the annotations.
     with pytest.raises((ValueError, TypeError), match=r"smooth_l1\W+mse\W+(or )?huber"):
         distance(torch.zeros(1), torch.zeros(1), "l1")  # type: ignore[arg-type]  # the mistake under test
+
+
+def test_spread_is_zero_for_independent_channels_and_one_for_a_collapsed_batch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    independent = 2 * torch.randn(2, 4000, 8, generator=generator)
+    assert spread_loss(independent) < 0.01
+    collapsed = torch.ones(2, 16, 8)
+    assert spread_loss(collapsed).item() == pytest.approx(0.99, abs=1e-6)  # 1 minus the floor of the deviation
+    copies = independent[..., :1].expand(-1, -1, 8)
+    assert spread_loss(copies).item() == pytest.approx(7 * 16 / 25, rel=0.1)  # 7 neighbours with a covariance of 4 each
+
+
+def test_spread_of_a_collapsed_batch_has_a_finite_gradient() -> None:
+    features = torch.ones(1, 4, 3, requires_grad=True)
+    spread_loss(features).backward()
+    assert features.grad is not None
+    assert torch.isfinite(features.grad).all()

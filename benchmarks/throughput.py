@@ -1,0 +1,238 @@
+"""Images per second of hjepa's DALI loader against torchvision's transforms in a DataLoader, on the same images and recipe.
+
+    python benchmarks/throughput.py [--data FOLDER] [--recipe hjepa] [--batch-size 32] [--rounds 5] [--quick]
+
+torchvision gets its best number of workers, searched first. Then the engines run in turn, A B A B ..., each opened anew and
+warmed up; the table shows medians over the rounds, and the JSON file every one of them.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+from hjepa import sample_data
+from hjepa.pipeline.backends.torchvision import FILTERS
+from hjepa.pipeline.loader import Loader, resolve_device
+from hjepa.pipeline.recipe import Recipe, View, preset
+from hjepa.pipeline.source import Source, open_folder
+
+RESULTS = Path(__file__).parent / "results"
+Batches = Callable[[int], Iterator[Any]]
+"""Number of workers -> an endless iterator of batches."""
+
+
+def main() -> None:
+    """Parses the arguments, measures, and shows and writes the results."""
+    arguments = parse()
+    console = Console()
+    folder = arguments.data or sample_data.make(sample_data.default_folder())
+    try:
+        source, recipe, device = open_folder(folder), preset(arguments.recipe), resolve_device(arguments.device)
+        if len(source) < arguments.batch_size:
+            raise ValueError(f"--batch-size {arguments.batch_size} is more than the {len(source)} images in {folder}")
+    except ValueError as error:
+        console.print(f"throughput.py: {error}", markup=False, style="red")
+        sys.exit(2)
+    engines: dict[str, Batches] = {
+        "dali": lambda workers: dali_batches(source, recipe, arguments.batch_size, device, workers),
+        "torchvision": lambda workers: torchvision_batches(source, recipe, arguments.batch_size, device, workers),
+    }
+    cores = len(os.sched_getaffinity(0))
+    workers = {"dali": cores, "torchvision": best_workers(engines["torchvision"], cores, arguments)}
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in engines}
+    for _ in track(range(arguments.rounds), "rounds", console=console, transient=True):
+        for name, batches in engines.items():
+            rounds[name].append(measure(batches, workers[name], arguments.batch_size, arguments.seconds))
+    result = {
+        "command": " ".join(["python", "benchmarks/throughput.py", *sys.argv[1:]]),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine(device),
+        "recipe": recipe.to_dict(),
+        "batch_size": arguments.batch_size,
+        "images": {"count": len(source), "mean_kib": round(float(source.headers.length.mean()) / 1024, 1)},
+        "workers": workers,
+        "rounds": rounds,
+    }
+    show(console, result)
+    path = arguments.output or RESULTS / f"throughput-{platform.node() or 'machine'}-{arguments.recipe}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    console.print(f"written: {path}")
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder of folders of images; the sample data set by default")
+    parser.add_argument("--recipe", default="hjepa", help="hjepa or dino")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=8.0, help="length of one measurement")
+    parser.add_argument("--quick", action="store_true", help="3 rounds of 3 seconds")
+    parser.add_argument("--output", type=Path, help="JSON file; benchmarks/results/ by default")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rounds, arguments.seconds = 3, 3.0
+    return arguments
+
+
+def dali_batches(source: Source, recipe: Recipe, batch_size: int, device: torch.device, workers: int) -> Iterator[Any]:
+    """hjepa's loader, for ever."""
+    with Loader(source, recipe, batch_size=batch_size, backend="dali", device=device, num_workers=workers) as loader:
+        while True:
+            yield from loader
+
+
+def torchvision_batches(source: Source, recipe: Recipe, batch_size: int, device: torch.device, workers: int) -> Iterator[Any]:
+    """What a torchvision user writes: ImageFolder, one Compose per view, a DataLoader; crops are moved to the device."""
+    images = ImageFolder(str(source.root), Views(recipe))
+    loader = DataLoader(
+        images,
+        batch_size=batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=True,
+        pin_memory=device.type == "cuda",
+    )
+    while True:
+        for crops, labels in loader:
+            yield [crop.to(device, non_blocking=True) for crop in crops], labels
+
+
+class Views:
+    """Image -> list of its crops."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._views = [transform(view, recipe) for view in recipe.views for _ in range(view.count)]
+
+    def __call__(self, image: Any) -> list[torch.Tensor]:
+        return [view(image) for view in self._views]
+
+
+def transform(view: View, recipe: Recipe) -> Callable[[Any], torch.Tensor]:
+    """torchvision's own random transforms with the recipe's numbers."""
+    steps: list[Any] = [
+        transforms.RandomResizedCrop(view.size, view.area, view.ratio, FILTERS[view.interpolation], antialias=True),
+        transforms.RandomHorizontalFlip(view.flip),
+    ]
+    if view.jitter is not None:
+        parts = (view.jitter.brightness, view.jitter.contrast, view.jitter.saturation, view.jitter.hue)
+        steps.append(transforms.RandomApply([transforms.ColorJitter(*parts)], view.jitter.probability))
+    if view.gray:
+        steps.append(transforms.RandomGrayscale(view.gray))
+    if view.blur:
+        steps.append(transforms.RandomApply([transforms.GaussianBlur(view.blur_window, view.sigma)], view.blur))
+    if view.solarize:
+        steps.append(transforms.RandomSolarize(view.solarize_threshold, view.solarize))
+    composed: Callable[[Any], torch.Tensor] = transforms.Compose(
+        [*steps, transforms.ToTensor(), transforms.Normalize(recipe.mean, recipe.std)]
+    )
+    return composed
+
+
+def best_workers(batches: Batches, cores: int, arguments: argparse.Namespace) -> int:
+    """The fastest number of worker processes, from half the cores to twice as many."""
+    candidates = sorted({max(1, cores // 2), cores, cores + cores // 2, 2 * cores})
+    seconds = arguments.seconds / 2
+    rates = {count: measure(batches, count, arguments.batch_size, seconds)["images_per_second"] for count in candidates}
+    return max(rates, key=lambda count: rates[count])
+
+
+def measure(batches: Batches, workers: int, batch_size: int, seconds: float) -> dict[str, float]:
+    """Opens an engine, waits until what it had made ahead is used up, and counts batches for some seconds."""
+    start = time.perf_counter()
+    with closing(batches(workers)) as iterator:
+        next(iterator)
+        first_batch = time.perf_counter() - start
+        for _ in range(2 * workers + 2):  # a DataLoader keeps two batches per worker ready
+            next(iterator)
+        _synchronize()
+        start = time.perf_counter()
+        count = 0
+        while time.perf_counter() - start < seconds:
+            next(iterator)
+            count += 1
+        _synchronize()
+        rate = count * batch_size / (time.perf_counter() - start)
+    return {"images_per_second": rate, "first_batch_seconds": first_batch}
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What the figures depend on."""
+    model = next((line.split(":")[1].strip() for line in _cpu_lines() if line.startswith("model name")), platform.processor())
+    dali = next((name for name in ("nvidia-dali-cuda120", "nvidia-dali-cuda130") if _version(name)), "nvidia-dali")
+    packages = ("torch", "torchvision", dali, "pillow", "numpy")
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in packages},
+    }
+
+
+def show(console: Console, result: dict[str, Any]) -> None:
+    """Prints the table of medians."""
+    machine_ = result["machine"]
+    crops = sum(view["count"] for view in result["recipe"]["views"])
+    title = f"{machine_['cpu']}, {machine_['cores']} cores, {machine_['device']}; recipe {result['recipe']['name']}"
+    table = Table(
+        "engine", "workers", "images/s, median (min - max)", "crops/s", "x torchvision", "first batch, s", title=title
+    )
+    reference = _median(result, "torchvision", "images_per_second")
+    for name, samples in result["rounds"].items():
+        rates = [sample["images_per_second"] for sample in samples]
+        median = statistics.median(rates)
+        table.add_row(
+            name,
+            str(result["workers"][name]),
+            f"{median:.0f} ({min(rates):.0f} - {max(rates):.0f})",
+            f"{median * crops:.0f}",
+            f"{median / reference:.2f}",
+            f"{_median(result, name, 'first_batch_seconds'):.2f}",
+        )
+    console.print(table)
+
+
+def _median(result: dict[str, Any], engine: str, name: str) -> float:
+    return statistics.median(sample[name] for sample in result["rounds"][engine])
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _cpu_lines() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except ModuleNotFoundError:
+        return ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""From settings to the parts of a run: source, recipe, loaders, masks and model."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from hjepa import sample_data
+from hjepa.configs.schema import Settings
+from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings
+from hjepa.models.predictor import PredictorSettings
+from hjepa.models.vit import VisionTransformerSettings
+from hjepa.pipeline.loader import Loader
+from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
+from hjepa.pipeline.recipe import Recipe, evaluation, multicrop
+from hjepa.pipeline.source import Source, open_folder
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is."""
+
+FOLDERS = ("imagefolder", "imagenet", "imagenet100")
+
+
+def open_source(settings: Settings, progress: Progress) -> Source:
+    """The images of the run; the sample data set is made where it is not there yet. Raises ValueError or OSError."""
+    data = settings.data
+    if data.dataset == "sample":
+        folder = sample_data.default_folder()
+        count = sample_data.COUNT
+        sample_data.make(folder, progress=lambda done: progress(f"making {count} sample images in {folder}", done, count))
+    elif data.dataset in FOLDERS:
+        folder = Path(data.data_path)
+    else:
+        raise ValueError(
+            f"data.dataset={data.dataset} cannot be read yet; today hjepa reads folders of images: "
+            "export it to one and set data.dataset=imagefolder"
+        )
+    return open_folder(folder, progress=lambda done, total: progress(f"reading the headers of {folder}", done, total))
+
+
+def build_recipe(settings: Settings) -> Recipe:
+    """The crops that the settings ask for."""
+    data, crops = settings.data, settings.data.multicrop
+    recipe = multicrop(
+        num_global_crops=crops.num_global_crops if data.use_multicrop else 1,
+        num_local_crops=crops.num_local_crops if data.use_multicrop else 0,
+        global_crop_size=data.image_size,
+        local_crop_size=crops.local_crop_size,
+        global_crop_scale=crops.global_crop_scale,
+        local_crop_scale=crops.local_crop_scale,
+        global_color_jitter=crops.global_color_jitter,
+        local_color_jitter=crops.local_color_jitter,
+        horizontal_flip_prob=crops.horizontal_flip_prob,
+        orientation=data.orientation,
+    )
+    return recipe
+
+
+def build_loader(settings: Settings, source: Source, purpose: Literal["train", "evaluate"]) -> Loader:
+    """The loader for training, or one that yields the centre of every image once, in order."""
+    data, training = settings.data, purpose == "train"
+    return Loader(
+        source,
+        build_recipe(settings) if training else evaluation(data.image_size, data.orientation),
+        batch_size=data.batch_size,
+        backend=data.pipeline,
+        device=settings.device,
+        seed=settings.seed,
+        shuffle=training,
+        tail="drop" if training else "keep",
+        num_workers=data.num_workers,
+        prefetch=data.prefetch,
+        pin_memory=data.pin_memory,
+        epochs=settings.training.epochs if training else 1,
+    )
+
+
+def build_masks(settings: Settings) -> MultiCropMaskGenerator:
+    """The masks of the global crops."""
+    data, masking = settings.data, settings.masking
+    crops = data.multicrop
+    return MultiCropMaskGenerator(
+        global_crop_size=data.image_size,
+        local_crop_size=crops.local_crop_size,
+        num_global_crops=crops.num_global_crops if data.use_multicrop else 1,
+        num_local_crops=crops.num_local_crops if data.use_multicrop else 0,
+        patch_size=settings.model.encoder.patch_size,
+        num_hierarchies=settings.model.num_hierarchies,
+        num_target_masks=masking.num_masks,
+        masking_strategy=masking.strategy,
+        base_scale=masking.mask_scale,
+        aspect_ratio_range=masking.aspect_ratio,
+        max_attempts=masking.max_attempts,
+        scale_progression=masking.scale_progression,
+        seed=settings.seed,
+    )
+
+
+def build_model(settings: Settings, device: torch.device) -> HierarchicalJepa:
+    """The model with its first weights, which follow from the seed alone."""
+    model, loss = settings.model, settings.loss
+    parts = HierarchicalJepaSettings(
+        encoder=VisionTransformerSettings(**dict(model.encoder)),
+        predictor=PredictorSettings(**dict(model.predictor)),
+        num_levels=model.num_hierarchies,
+        level_windows=tuple(model.level_windows),
+        level_weights=tuple(loss.hierarchy_weights),
+        loss="smooth_l1" if loss.type == "smoothl1" else loss.type,
+        normalize_embeddings=loss.normalize_embeddings,
+        view_weight=model.view_weight,
+        spread_weight=model.spread_weight,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return HierarchicalJepa(parts).to(device)

@@ -1,0 +1,107 @@
+"""Checkpoints: written whole or not at all, and continued only by the run they belong to.
+
+A file is written beside its place, flushed to the disk and renamed; so a crash or a full disk leaves the previous checkpoint.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hjepa.configs.schema import Settings
+
+FORMAT = 1
+LATEST = "latest.pt"
+
+FREE = ("device", "output_dir", "data.pipeline", "data.data_path", "data.num_workers", "data.prefetch", "data.pin_memory")
+"""Settings that a resumed run may change, with those below `checkpoint`, `logging` and `evaluation`: none changes a batch's
+images or draws, nor a schedule. (Another pipeline rounds pixels otherwise; the images themselves the loader compares.)"""
+FREE_SECTIONS = ("checkpoint.", "logging.", "evaluation.")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used here; the text says why and what to do."""
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Writes a checkpoint atomically. Raises OSError, with the place and what to do, and leaves no partial file."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:
+            torch.save({"format": FORMAT, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
+        with contextlib.suppress(OSError):  # there may be nothing to remove
+            partial.unlink()
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        raise OSError(
+            f"cannot write the checkpoint {path} ({reason}); free some space there or set checkpoint.checkpoint_dir, "
+            "then resume: the previous checkpoint is untouched"
+        ) from error
+
+
+def load(path: Path, device: torch.device) -> dict[str, Any]:
+    """Reads a checkpoint; it may hold nothing but tensors and plain values. Raises CheckpointError."""
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint {path}; give the path of a .pt file, or --resume auto")
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        version = state["format"]
+    except Exception as error:  # whatever a damaged or foreign file makes the unpickler raise
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{path} is not a checkpoint of hjepa, or it is damaged ({reason}); resume from another"
+        ) from error
+    if version != FORMAT:
+        raise CheckpointError(f"{path} has format {version}, this hjepa reads format {FORMAT}; use the hjepa that wrote it")
+    loaded: dict[str, Any] = state
+    return loaded
+
+
+def check_settings(saved: dict[str, Any], current: Settings, path: Path) -> None:
+    """Raises CheckpointError where a setting that decides the experiment has changed since `saved` was."""
+    before, now = _flat(saved), _flat(plain_settings(current))
+    changed = [
+        f"{name} was {before.get(name)!r}, now {value!r}"
+        for name, value in now.items()
+        if before.get(name) != value and name not in FREE and not name.startswith(FREE_SECTIONS)
+    ]
+    if changed:
+        raise CheckpointError(
+            f"{path} belongs to another experiment: {'; '.join(changed)}. "
+            "Resume with the same settings, or start anew without --resume"
+        )
+
+
+def keep_best(folder: Path, scores: dict[str, float], count: int) -> dict[str, float]:
+    """Deletes all but the best `count` of the named checkpoints; returns the scores of those kept."""
+    best = dict(sorted(scores.items(), key=lambda entry: entry[1], reverse=True)[:count])
+    for name in scores.keys() - best.keys():
+        (folder / name).unlink(missing_ok=True)
+    return best
+
+
+def plain_settings(settings: Settings) -> dict[str, Any]:
+    """The settings in the form in which a checkpoint carries them."""
+    return settings.model_dump(mode="json")
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)  # the rename itself must reach the disk, too
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,258 @@
+"""The command line: `hjepa-train`. A user's mistake ends with one clear message and exit code 2, a failure with 1."""
+
+import re
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from hjepa import checkpoint
+from hjepa.assembly import build_recipe, open_source
+from hjepa.configs.load import load_settings, to_yaml
+from hjepa.configs.schema import Settings
+from hjepa.display import Display
+from hjepa.pipeline.backend import BadImageError
+from hjepa.pipeline.loader import resolve_device
+from hjepa.pipeline.source import Source
+
+MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
+SMALL = "small"
+"""Name of the shipped settings that train in minutes without a GPU."""
+SHOWN_BAD_IMAGES = 5
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def train(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Any setting by its path, such as masking.num_masks=6.", show_default=False)
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file, or the name of a shipped one: small, multicrop_training.")
+    ] = None,
+    pipeline: Annotated[str | None, typer.Option(help="Who decodes and crops: dali, or torchvision (the reference).")] = None,
+    data_path: Annotated[Path | None, typer.Option(help="Folder of images; one folder per class gives labels.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="sample (made by hjepa), imagefolder, imagenet.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the images.")] = None,
+    warmup_epochs: Annotated[int | None, typer.Option(help="Epochs in which the learning rate rises.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Weight decay.")] = None,
+    num_workers: Annotated[
+        int | None, typer.Option(help="DALI's threads or torchvision's processes; all cores by default.")
+    ] = None,
+    output_dir: Annotated[Path | None, typer.Option(help="Folder for logs, pictures and checkpoints.")] = None,
+    resume: Annotated[str | None, typer.Option(help="auto, or a checkpoint: go on from there.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Number that every random choice follows from.")] = None,
+) -> None:
+    """Trains a hierarchical JEPA on images.
+
+    Without any data it makes a small set of images once and trains on that. Settings come from the defaults, then --config,
+    then PATH=VALUE arguments, then the options below; `hjepa-train --help` and the comments in the YAML files explain them.
+
+    Examples:
+
+      hjepa-train --pipeline dali
+
+      hjepa-train --data-path photos --epochs 20 --output-dir runs/photos
+
+      hjepa-train --config multicrop_training --data-path /data/imagenet --dataset imagenet loss.type=smoothl1
+
+      hjepa-train --resume auto
+    """
+    flags: dict[str, object] = {
+        "data.pipeline": pipeline,
+        "data.data_path": data_path,
+        "data.dataset": "imagefolder" if data_path is not None and dataset is None and config is None else dataset,
+        "data.batch_size": batch_size,
+        "training.epochs": epochs,
+        "training.warmup_epochs": warmup_epochs,
+        "training.lr": lr,
+        "training.weight_decay": weight_decay,
+        "data.num_workers": num_workers,
+        "output_dir": output_dir,
+        "checkpoint.resume": resume,
+        "device": device,
+        "seed": seed,
+    }
+    with Display() as display:
+        run(config, overrides or [], flags, display)
+
+
+def main() -> None:
+    """Runs the command line and turns what went wrong into a message and an exit code."""
+    # --batch_size is --batch-size
+    arguments = [re.sub(r"^--[^=]+", lambda name: name[0].replace("_", "-"), argument) for argument in sys.argv[1:]]
+    try:
+        app(arguments)
+    except (ValueError, FileNotFoundError) as error:  # SettingsError, CheckpointError and the loaders' checks among them
+        _fail(error, MISTAKE)
+    except (BadImageError, OSError, RuntimeError) as error:
+        _fail(error, FAILURE)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def run(config: Path | None, overrides: list[str], flags: dict[str, object], display: Display) -> None:
+    """Trains as asked, and says what is done with what, and where the results are."""
+    settings, reason = _choose_settings(config, overrides, flags)
+    device = resolve_device(settings.device)
+    state = _find_resume(settings)
+    if state is None:
+        settings = _fresh_folder(settings)
+    else:
+        settings = settings.model_copy(update={"output_dir": str(state.output)})
+        checkpoint.check_settings(state.content["settings"], settings, state.path)
+    display.say(f"settings: {reason}")
+    display.say(f"device: {_name(device)}; pipeline: {settings.data.pipeline}")
+    source = open_source(settings, display.show)
+    display.clear()
+    _introduce(settings, source, display)
+    output = Path(settings.output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "settings.yaml").write_text(to_yaml(settings), encoding="utf-8")
+    _train(settings, source, display, state)
+
+
+def _train(settings: Settings, source: Source, display: Display, state: "_Resume | None") -> None:
+    from hjepa.trainer import Trainer  # imports tensorboard and matplotlib, which take seconds that --help need not wait
+
+    if state is not None:
+        display.say(f"resuming from {state.path}, step {state.content['step']}")
+    start = time.perf_counter()
+    with Trainer(settings, source, display, None if state is None else state.content) as trainer:
+        result = trainer.run()
+        latest = settings.checkpoint_folder / checkpoint.LATEST
+        rows = {
+            "steps": f"{result.step} of {trainer.steps_per_epoch * settings.training.epochs}",
+            "images/s": f"{result.images / max(result.seconds, 1e-9):.0f} (training)",
+            "data wait": f"{result.wait_seconds / max(result.seconds, 1e-9):.1%} of the training time",
+            "loss": "-" if result.last_loss is None else f"{result.first_loss:.4f} at first, {result.last_loss:.4f} at last",
+            "kNN accuracy": _accuracies(result.accuracies),
+            "time": f"{time.perf_counter() - start:.0f} s",
+            "checkpoint": str(latest),
+            "metrics": str(trainer.metrics.path),
+            "TensorBoard": f"tensorboard --logdir {settings.log_folder}",
+            "crops and masks": str(trainer.picture),
+        }
+    display.table("Finished" if result.finished else "Interrupted", rows)
+    if not result.finished:
+        display.say(f"to go on: {_command_line()} --resume {latest}")
+        sys.exit(INTERRUPTED if result.signal == 2 else 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Resume:
+    """The checkpoint that a run continues from."""
+
+    path: Path
+    output: Path
+    content: dict[str, Any]
+
+
+def _choose_settings(config: Path | None, overrides: list[str], flags: dict[str, object]) -> tuple[Settings, str]:
+    """The settings, and where they came from in words."""
+    if config is not None:
+        return load_settings(config, overrides, flags), f"{config}"
+    reasons = []
+    if resolve_device(str(_asked("device", overrides, flags) or "auto")).type == "cpu":
+        reasons.append("the device is the CPU" if torch.cuda.is_available() else "there is no GPU")
+    if not _asked("data.data_path", overrides, flags):
+        reasons.append("no data was given")
+    if not reasons:
+        return load_settings(None, overrides, flags), "the defaults"
+    small = load_settings(Path(SMALL), overrides, flags)
+    return small, f"configs/{SMALL}.yaml (small crops and a small ViT), because {' and '.join(reasons)}"
+
+
+def _asked(name: str, overrides: list[str], flags: dict[str, object]) -> object:
+    """What the command line says of a setting, None for nothing; before the settings can be loaded."""
+    values = dict(override.split("=", 1) for override in overrides if "=" in override)
+    return values.get(name) if flags[name] is None else flags[name]
+
+
+def _find_resume(settings: Settings) -> _Resume | None:
+    resume = settings.checkpoint.resume
+    if resume is None:
+        return None
+    if resume != "auto":
+        path, output = Path(resume), Path(settings.output_dir)
+        if not settings.checkpoint.checkpoint_dir and path.parent.name == "checkpoints":
+            output = path.parent.parent
+        return _Resume(path=path, output=output, content=checkpoint.load(path, torch.device("cpu")))
+    for output in reversed(_run_folders(settings)):
+        path = settings.model_copy(update={"output_dir": str(output)}).checkpoint_folder / checkpoint.LATEST
+        if path.exists():
+            return _Resume(path=path, output=output, content=checkpoint.load(path, torch.device("cpu")))
+    return None
+
+
+def _fresh_folder(settings: Settings) -> Settings:
+    """Another output folder where this one has a run in it already: no run overwrites another."""
+    if settings.checkpoint.checkpoint_dir and (settings.checkpoint_folder / checkpoint.LATEST).exists():
+        raise ValueError(
+            f"checkpoint.checkpoint_dir={settings.checkpoint_folder} holds the checkpoints of another run; "
+            "use --resume auto to go on with it, or another folder"
+        )
+    taken = [folder for folder in _run_folders(settings) if (folder / "settings.yaml").exists()]
+    if not taken:
+        return settings
+    number = int(re.sub(r".*-", "", taken[-1].name)) if taken[-1] != Path(settings.output_dir) else 1
+    return settings.model_copy(update={"output_dir": f"{settings.output_dir}-{number + 1}"})
+
+
+def _run_folders(settings: Settings) -> list[Path]:
+    """The output folder and its numbered successors that exist, oldest first."""
+    first = Path(settings.output_dir)
+    numbered = {}
+    for folder in first.parent.glob(f"{first.name}-*"):
+        number = folder.name.removeprefix(f"{first.name}-")
+        if number.isdecimal():
+            numbered[int(number)] = folder
+    return [first] * first.exists() + [numbered[number] for number in sorted(numbered)]
+
+
+def _introduce(settings: Settings, source: Source, display: Display) -> None:
+    labels = f"{len(source.classes)} classes" if source.classes else "no labels"
+    display.say(f"data: {len(source)} images in {source.root} ({labels})")
+    for bad in source.bad[:SHOWN_BAD_IMAGES]:
+        display.say(f"  left out: {bad.path}: {bad.reason}")
+    if len(source.bad) > SHOWN_BAD_IMAGES:
+        display.say(f"  left out: {len(source.bad) - SHOWN_BAD_IMAGES} more unreadable files")
+    crops = [
+        f"{sum(view.count for view in group)} {group[0].name} of {group[0].size} px"
+        for group in build_recipe(settings).groups()
+    ]
+    encoder = settings.model.encoder
+    display.say(f"crops: {', '.join(crops)}; encoder: width {encoder.width}, depth {encoder.depth}, patch {encoder.patch_size}")
+    display.say(f"output: {settings.output_dir}")
+
+
+def _accuracies(accuracies: dict[int, float]) -> str:
+    if not accuracies:
+        return "not measured (no labels)"
+    before, after = min(accuracies), max(accuracies)
+    if before == after:
+        return f"{accuracies[after]:.1%} after {after} epochs"
+    return f"{accuracies[before]:.1%} after {before} epochs, {accuracies[after]:.1%} after {after}"
+
+
+def _name(device: torch.device) -> str:
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else f"{device}"
+
+
+def _command_line() -> str:
+    """The command that was given, without its own --resume."""
+    return re.sub(r" --resume[ =]\S+", "", " ".join(["hjepa-train", *sys.argv[1:]]))
+
+
+def _fail(error: BaseException, code: int) -> None:
+    print(f"hjepa-train: {error}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,71 @@
+"""What the terminal shows: a live bar while a run works, its parameters before and its results after."""
+
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+QUIET_SECONDS = 10.0
+"""Where there is no terminal, one line of progress per this many seconds."""
+
+
+class Display:
+    """A progress bar on a terminal; plain lines anywhere else. One task at a time."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+        self._description = ""
+        self._spoke = 0.0
+
+    def say(self, text: str) -> None:
+        """Prints one line."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def show(self, description: str, done: int, total: int, note: str = "") -> None:
+        """Moves the bar; another description starts another bar."""
+        if self.console.is_terminal:
+            if self._task is None or description != self._description:
+                self.clear()
+                self._progress.start()
+                self._task = self._progress.add_task(description, total=total, note=note)
+            self._progress.update(self._task, completed=done, total=total, note=note)
+        elif description != self._description or time.monotonic() - self._spoke > QUIET_SECONDS:
+            self._spoke = time.monotonic()
+            self.say(f"{description}: {done}/{total} {note}".rstrip())
+        self._description = description
+
+    def clear(self) -> None:
+        """Takes the bar away."""
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+            self._progress.stop()
+            self._task = None
+        self._description = ""
+
+    def table(self, title: str, rows: Mapping[str, str]) -> None:
+        """Prints a table of names and values."""
+        table = Table(title=title, show_header=False, title_justify="left")
+        table.add_column(style="bold")
+        table.add_column(overflow="fold")
+        for name, value in rows.items():
+            table.add_row(name, value)
+        self.console.print(table)
+
+    def __enter__(self) -> "Display":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()

@@ -1,0 +1,116 @@
+"""A picture of what the model really saw: each image with its boxes, its crops, and the masks of every level."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image, ImageOps
+
+from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.recipe import Recipe
+from hjepa.pipeline.source import Source
+from hjepa.step import StepMasks
+
+# H, W pixels, N patches, T target blocks
+Picture = npt.NDArray[np.float32]
+"""[H, W, 3] in [0, 1]"""
+
+EDGES = {"global": "#ffb000", "local": "#4fc3f7"}
+BLOCKS = np.array([[0.84, 0.15, 0.16], [0.17, 0.63, 0.17], [0.12, 0.47, 0.71], [0.58, 0.40, 0.74], [0.89, 0.47, 0.76]])
+"""Colours of target blocks, in the order in which they were drawn."""
+
+
+def save_picture(path: Path, batch: Batch, masks: StepMasks, recipe: Recipe, source: Source, num_images: int = 2) -> None:
+    """Writes a PNG: two rows per image, the first its global crops with the masks of each level, the second its local crops."""
+    num_globals, num_levels = masks.blocks.context.shape[:2]
+    num_locals = 0 if batch.locals is None else len(batch.locals)
+    columns = 1 + max(num_globals * (1 + num_levels), num_locals)
+    rows = 2 if num_locals else 1
+    num_images = min(num_images, len(batch.labels))
+    figure = Figure(figsize=(1.6 * columns, 1.75 * rows * num_images + 0.7), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows * num_images, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for image in range(num_images):
+        own = axes[image * rows : (image + 1) * rows]
+        _show_source(own[0, 0], batch, image, recipe, source)
+        _show_globals(own[0, 1:], batch, masks, image, recipe)
+        for number in range(num_locals):
+            assert batch.locals is not None
+            _show(own[1, 1 + number], to_picture(batch.locals[number, image], recipe), f"local {number}")
+    figure.suptitle(
+        "Masked crops: dark = hidden from the student, full colour = its context, tint = target blocks",
+        fontsize=9,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def to_picture(crop: torch.Tensor, recipe: Recipe) -> Picture:
+    """A normalised crop [3, S, S] as a picture."""
+    mean, std = (np.array(values, dtype=np.float32) for values in (recipe.mean, recipe.std))
+    levels: Picture = crop.detach().float().cpu().numpy().transpose(1, 2, 0) * std + mean
+    return levels.clip(0, 1)
+
+
+def mask_picture(picture: Picture, context: torch.Tensor, targets: torch.Tensor) -> Picture:
+    """The picture with hidden patches darkened and target blocks tinted. context bool [N], targets bool [T, N]."""
+    shade = np.full((*picture.shape[:2], 1), 0.25, dtype=np.float32)
+    shade[_enlarge(context, picture)] = 1.0
+    masked = picture * shade
+    for number, block in enumerate(targets):
+        inside = _enlarge(block, picture)
+        masked[inside] = 0.45 * picture[inside] + 0.55 * BLOCKS[number % len(BLOCKS)]
+    return masked
+
+
+def scatter(index: torch.Tensor, valid: torch.Tensor, num_patches: int) -> torch.Tensor:
+    """bool [..., N]: the patches named by the valid ones of index int64 [..., K]."""
+    shown = torch.zeros(*index.shape[:-1], num_patches + 1, dtype=torch.bool, device=index.device)
+    shown.scatter_(-1, index.masked_fill(~valid, num_patches), True)  # padding goes to a patch that is cut off
+    return shown[..., :-1]
+
+
+def _show_source(axis: Axes, batch: Batch, image: int, recipe: Recipe, source: Source) -> None:
+    path = source.root / batch.keys[image]
+    with Image.open(path) as stored:
+        upright = ImageOps.exif_transpose(stored) if recipe.orientation == "exif" else stored
+        axis.imshow(np.asarray(upright.convert("RGB")))
+    for name, draws in batch.draws.views.items():
+        for top, left, height, width in draws.box[image].tolist():
+            edge = EDGES.get(name, "white")
+            axis.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=edge, linewidth=1))
+    axis.set_title(os.path.join(*Path(batch.keys[image]).parts[-2:]), fontsize=7)
+
+
+def _show_globals(axes: npt.NDArray[np.object_], batch: Batch, masks: StepMasks, image: int, recipe: Recipe) -> None:
+    num_levels, num_patches = masks.blocks.context.shape[1], masks.blocks.context.shape[-1]
+    context = scatter(masks.context_index, masks.context_valid, num_patches)[:, :, image].cpu()
+    targets = scatter(masks.target_index, masks.target_valid, num_patches)[:, :, image].cpu()
+    for number, crop in enumerate(batch.globals[:, image]):
+        picture = to_picture(crop, recipe)
+        first = number * (1 + num_levels)
+        _show(axes[first], picture, f"global {number}")
+        for level in range(num_levels):
+            masked = mask_picture(picture, context[number, level], targets[number, level])
+            _show(axes[first + 1 + level], masked, f"global {number}, level {level}")
+
+
+def _show(axis: Axes, picture: Picture, title: str) -> None:
+    axis.imshow(picture)
+    axis.set_title(title, fontsize=7)
+
+
+def _enlarge(mask: torch.Tensor, picture: Picture) -> npt.NDArray[np.bool_]:
+    """A mask of patches [N] of a square crop as a mask of its pixels [H, W]."""
+    side = round(len(mask) ** 0.5)
+    patch = picture.shape[0] // side
+    square = mask.cpu().numpy().reshape(side, side)
+    return np.kron(square, np.ones((patch, patch), dtype=np.bool_)).astype(np.bool_)

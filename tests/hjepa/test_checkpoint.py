@@ -1,0 +1,84 @@
+"""Checkpoints: whole or not at all, refused when foreign, kept by score."""
+
+import errno
+from pathlib import Path
+
+import pytest
+import torch
+
+from hjepa import checkpoint
+from hjepa.configs.load import load_settings
+
+CPU = torch.device("cpu")
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "x.pt"
+    checkpoint.save(path, {"step": 3, "weights": {"a": torch.ones(2)}})
+    state = checkpoint.load(path, CPU)
+    assert state["step"] == 3
+    assert torch.equal(state["weights"]["a"], torch.ones(2))
+    assert [file.name for file in path.parent.iterdir()] == ["x.pt"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("write failed\nstack")])
+def test_failed_write_leaves_the_previous_checkpoint(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.pt"
+    checkpoint.save(path, {"step": 1})
+
+    def half(state: object, file: object) -> None:
+        file.write(b"half")  # type: ignore[attr-defined]
+        raise error
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match=r"cannot write the checkpoint .*x\.pt \((No space|write failed)"):
+        checkpoint.save(path, {"step": 2})
+    monkeypatch.undo()
+    assert checkpoint.load(path, CPU)["step"] == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["x.pt"]
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", None], ids=["empty", "foreign", "truncated"])
+def test_damaged_file_is_refused_with_its_name(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    checkpoint.save(path, {"weights": torch.ones(1000)})
+    path.write_bytes(path.read_bytes()[:900] if content is None else content)
+    with pytest.raises(checkpoint.CheckpointError, match=r"x\.pt is not a checkpoint"):
+        checkpoint.load(path, CPU)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(checkpoint.CheckpointError, match="there is no checkpoint"):
+        checkpoint.load(tmp_path / "x.pt", CPU)
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return print, ("run",)
+
+    torch.save({"format": 1, "evil": Evil()}, tmp_path / "x.pt")
+    with pytest.raises(checkpoint.CheckpointError):
+        checkpoint.load(tmp_path / "x.pt", CPU)
+
+
+def test_changed_experiment_is_refused_by_what_changed() -> None:
+    saved = checkpoint.plain_settings(load_settings(Path("small")))
+    with pytest.raises(checkpoint.CheckpointError, match=r"training\.lr was 0\.\d+, now 0\.5"):
+        checkpoint.check_settings(saved, load_settings(Path("small"), ["training.lr=0.5"]), Path("x.pt"))
+    free = [
+        "data.num_workers=1",
+        "data.prefetch=7",
+        "output_dir=elsewhere",
+        "logging.log_frequency=1",
+        "data.pipeline=torchvision",
+    ]
+    checkpoint.check_settings(saved, load_settings(Path("small"), free), Path("x.pt"))
+
+
+def test_the_best_are_kept(tmp_path: Path) -> None:
+    scores: dict[str, float] = {}
+    for name, score in {"a": 0.2, "b": 0.9, "c": 0.5, "d": 0.1}.items():
+        (tmp_path / name).touch()
+        scores = checkpoint.keep_best(tmp_path, scores | {name: score}, 2)
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(scores) == ["b", "c"]

@@ -1,0 +1,188 @@
+"""The command line as a user meets it: help, settings, clear errors, exit codes, runs that do not overwrite each other."""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from hjepa import checkpoint, cli
+
+WITHOUT_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+TINY = [
+    "data.image_size=32",
+    "data.multicrop.global_crop_size=32",
+    "data.multicrop.local_crop_size=16",
+    "model.encoder.width=16",
+    "model.embed_dim=16",
+    "model.encoder.depth=1",
+    "model.encoder.num_heads=2",
+    "model.encoder.patch_size=8",
+    "model.predictor.width=8",
+    "model.predictor.depth=1",
+    "model.predictor.num_heads=2",
+    "training.warmup_epochs=0",
+    "masking.min_keep=1",
+]
+REFERENCE = ["--pipeline", "torchvision", "--num_workers", "0", "--device", "cpu", "--epochs", "1", "--batch_size", "8"]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> "Call":
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "250")
+    return Call(monkeypatch, capsys)
+
+
+class Call:
+    """Runs hjepa-train in this process: exit code, standard output, standard error."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def __call__(self, *arguments: object) -> tuple[int, str, str]:
+        self._monkeypatch.setattr(sys, "argv", ["hjepa-train", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *self._capsys.readouterr()
+
+
+def test_help_names_every_documented_flag(call: Call) -> None:
+    code, output, _ = call("--help")
+    assert code == 0
+    flags = "config pipeline batch-size epochs data-path dataset lr num-workers output-dir resume device seed"
+    assert [flag for flag in flags.split() if f"--{flag}" not in output] == []
+    assert "hjepa-train --pipeline dali" in output
+
+
+def test_run_says_what_it_does_and_where_the_results_are(call: Call, labelled: Path, tmp_path: Path) -> None:
+    code, output, errors = call("--data_path", labelled, "--output-dir", "out", *REFERENCE, *TINY)
+    assert (code, errors) == (0, "")
+    assert "40 images" in output
+    assert "2 classes" in output
+    assert "epoch 1/1" in output
+    assert "kNN accuracy" in output
+    for name in ("checkpoints/latest.pt", "logs/metrics.jsonl", "logs/crops.png", "settings.yaml"):
+        assert (tmp_path / "out" / name).is_file(), name
+
+
+@WITHOUT_GPU
+def test_without_a_gpu_the_small_settings_are_used_and_said(call: Call, labelled: Path) -> None:
+    _, output, _ = call("--data_path", labelled, "--output-dir", "out", *REFERENCE, *TINY)
+    assert "configs/small.yaml" in output
+    assert "there is no GPU" in output
+
+
+def test_no_run_overwrites_another_and_auto_goes_on_with_the_newest(call: Call, labelled: Path, tmp_path: Path) -> None:
+    command = ["--data_path", labelled, "--output_dir", "out", *REFERENCE, *TINY]
+    for _ in range(3):
+        assert call(*command)[0] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out-2", "out-3"]
+    code, output, _ = call(*command, "--resume", "auto")
+    assert code == 0
+    assert "resuming from out-3/checkpoints/latest.pt, step 5" in output
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_resume_auto_without_a_run_starts_one(call: Call, labelled: Path) -> None:
+    code, output, _ = call("--data_path", labelled, "--output_dir", "out", *REFERENCE, *TINY, "--resume=auto")
+    assert code == 0
+    assert "resuming" not in output
+
+
+def test_corrupt_image_found_by_the_index_is_listed_and_left_out(call: Call, labelled: Path, tmp_path: Path) -> None:
+    shutil.copytree(labelled, tmp_path / "data")
+    (tmp_path / "data" / "dark" / "broken.jpg").write_text("no image")
+    code, output, _ = call("--data_path", "data", "--output_dir", "out", *REFERENCE, *TINY)
+    assert code == 0
+    assert "left out: dark/broken.jpg: not an image" in output
+
+
+def test_corrupt_image_found_in_decoding_ends_the_run_with_its_path(call: Call, labelled: Path, tmp_path: Path) -> None:
+    shutil.copytree(labelled, tmp_path / "data")
+    path = tmp_path / "data" / "dark" / "00.jpg"
+    path.write_bytes(path.read_bytes()[:900])
+    code, _, errors = call("--data_path", "data", "--output_dir", "out", *REFERENCE, *TINY)
+    assert code == 1
+    assert "dark/00.jpg" in errors
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data_path", "missing"], "missing does not exist"),
+        (["--data_path", "empty"], "no images in"),
+        (["--data_path", "texts"], r"found: 1 .txt"),
+        (["--config", "missing.yaml"], "there is no file missing.yaml"),
+        (["trainig.lr=1"], "did you mean training.lr"),
+        (["--lr", "-1"], "training.lr=-1.0"),
+        (["--pipeline", "ffcv"], "data.pipeline"),
+        (["--dataset", "cifar10", "--data_path", "empty"], "cifar10 cannot be read yet"),
+        (["--resume", "missing.pt"], "there is no checkpoint missing.pt"),
+        (["--batch_size", "1000000", "--data_path", "images"], "more than the 40 images"),
+        (["--device", "gpu"], "device"),
+        pytest.param(["--device", "cuda"], "torch finds no GPU here", marks=WITHOUT_GPU),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_users_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, call: Call, labelled: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").touch()
+    (tmp_path / "images").symlink_to(labelled)
+    code, _, errors = call(*arguments)
+    assert code == 2
+    assert message in errors
+    assert errors.startswith("hjepa-train: ")
+    assert errors.count("\n") == 1
+    assert "Traceback" not in errors
+
+
+def test_misspelt_flag_is_refused_with_the_right_one(call: Call) -> None:
+    code, _, errors = call("--batchsize", "8")
+    assert code == 2
+    assert "--batch-size" in errors
+
+
+def test_full_disk_ends_with_one_line_and_no_half_checkpoint(labelled: Path, tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))  # bytes: the logs fit, a checkpoint does not
+
+    command = [
+        sys.executable,
+        "-c",
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from hjepa.cli import main; main()",
+    ]
+    arguments = ["--data_path", str(labelled), "--output_dir", "out", *REFERENCE, *TINY, "model.encoder.depth=4"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).resolve().parents[1])}
+    done = subprocess.run(
+        [*command, *arguments, "evaluation.knn.enabled=false"],
+        cwd=tmp_path,
+        env=environment,
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "cannot write the checkpoint" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((tmp_path / "out" / "checkpoints").iterdir()) == []
+
+
+def test_changed_setting_is_refused_on_resume(call: Call, labelled: Path) -> None:
+    command = ["--data_path", labelled, "--output_dir", "out", *REFERENCE, *TINY]
+    assert call(*command)[0] == 0
+    code, _, errors = call(*command, "--lr", "0.5", "--resume", f"out/checkpoints/{checkpoint.LATEST}")
+    assert code == 2
+    assert "training.lr was" in errors

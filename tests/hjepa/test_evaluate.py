@@ -1,0 +1,30 @@
+"""kNN accuracy: right on data whose answer is known."""
+
+import pytest
+import torch
+
+from hjepa import evaluate
+from hjepa.evaluate import knn_accuracy
+
+
+def test_separate_clusters_are_told_apart_and_noise_is_not() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(300) % 3
+    clusters = torch.eye(3)[labels] + 0.1 * torch.randn(300, 3, generator=generator)
+    assert knn_accuracy(clusters, labels, k=20, temperature=0.07) > 0.99
+    assert knn_accuracy(torch.randn(300, 8, generator=generator), labels, k=20, temperature=0.07) < 0.45
+
+
+def test_an_image_does_not_vote_for_itself() -> None:
+    features = torch.tensor([[1.0, 0.0], [1.0, 0.01], [1.0, -0.01]])
+    assert knn_accuracy(features, torch.tensor([0, 1, 1]), k=1, temperature=0.07) == pytest.approx(1 / 3, abs=0.34)
+    assert knn_accuracy(features[:2], torch.tensor([0, 1]), k=20, temperature=0.07) == 0.0
+
+
+def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.arange(100) % 5
+    features = torch.eye(5)[labels] + 0.5 * torch.randn(100, 5, generator=generator)
+    whole = knn_accuracy(features, labels, k=7, temperature=0.07)
+    monkeypatch.setattr(evaluate, "CHUNK", 17)
+    assert knn_accuracy(features, labels, k=7, temperature=0.07) == whole

@@ -1,0 +1,186 @@
+"""The run: it learns, measures, saves, and goes on bitwise where it was stopped."""
+
+import json
+import math
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from hjepa import checkpoint
+from hjepa.configs.load import load_settings
+from hjepa.configs.schema import Settings
+from hjepa.display import Display
+from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.source import open_folder
+from hjepa.trainer import DivergedError, Trainer
+
+TINY = [
+    "data.dataset=imagefolder",
+    "data.data_path=unused",
+    "data.batch_size=8",
+    "data.image_size=32",
+    "data.multicrop.global_crop_size=32",
+    "data.multicrop.local_crop_size=16",
+    "data.multicrop.num_local_crops=2",
+    "model.encoder.patch_size=8",
+    "model.encoder.width=16",
+    "model.encoder.depth=1",
+    "model.encoder.num_heads=2",
+    "model.embed_dim=16",
+    "model.predictor.width=8",
+    "model.predictor.depth=1",
+    "model.predictor.num_heads=2",
+    "model.view_weight=1.0",
+    "masking.context_tokens=0.5",
+    "masking.target_tokens=0.3",
+    "masking.min_keep=2",
+    "training.epochs=3",
+    "training.warmup_epochs=1",
+    "training.lr=1e-3",
+    "logging.log_frequency=1",
+    "device=cpu",
+]
+BACKENDS = [pytest.param("dali", marks=pytest.mark.dali), "torchvision"]
+
+
+def tiny(output: Path, *overrides: str, pipeline: str = "torchvision") -> Settings:
+    workers = 0 if pipeline == "torchvision" else 1
+    given = [f"output_dir={output}", f"data.pipeline={pipeline}", f"data.num_workers={workers}"]
+    return load_settings(Path("small"), [*TINY, *given, *overrides])
+
+
+def train(settings: Settings, folder: Path, resume: dict[str, Any] | None = None, stop_at: int = 0) -> Trainer:
+    with Display() as display, Trainer(settings, open_folder(folder), display, resume) as trainer:
+        if stop_at:
+            interrupt_at(trainer, stop_at)
+        trainer.run()
+    return trainer
+
+
+def interrupt_at(trainer: Trainer, step: int) -> None:
+    """Presses Ctrl-C while that step is under way."""
+    real = trainer.loader.__class__.__iter__
+
+    def iterate() -> Any:
+        for batch in real(trainer.loader):
+            if trainer.step + 1 == step:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield batch
+
+    trainer.loader = Iterated(trainer.loader, iterate)  # type: ignore[assignment]
+
+
+class Iterated:
+    """A loader whose iteration is replaced."""
+
+    def __init__(self, loader: Any, iterate: Any) -> None:
+        self._loader, self._iterate = loader, iterate
+
+    def __iter__(self) -> Any:
+        return self._iterate()
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+
+def lines(settings: Settings, kind: str) -> list[dict[str, Any]]:
+    text = (settings.log_folder / "metrics.jsonl").read_text().splitlines()
+    return [line for line in map(json.loads, text) if line["kind"] == kind]
+
+
+def test_run_leaves_everything_it_promises(labelled: Path, tmp_path: Path) -> None:
+    settings = tiny(tmp_path, "evaluation.eval_frequency=2", "checkpoint.keep_best_n=2")
+    trainer = train(settings, labelled)
+    assert trainer.result.finished
+    assert trainer.result.step == 15
+    assert set(trainer.result.accuracies) == {0, 2, 3}
+    steps = lines(settings, "train")
+    assert [line["step"] for line in steps] == list(range(1, 16))
+    assert all(math.isfinite(line["loss"]) and line["images_per_second"] > 0 and 0 <= line["wait_share"] <= 1 for line in steps)
+    names = sorted(path.name for path in settings.checkpoint_folder.iterdir())
+    assert len(names) == 3
+    assert names[-1] == "latest.pt"
+    assert list(settings.log_folder.glob("events.out.tfevents.*"))
+    with Image.open(trainer.picture) as picture:
+        assert min(picture.size) > 300
+
+
+@pytest.mark.parametrize("pipeline", BACKENDS)
+@pytest.mark.parametrize("stop_at", [7, 10], ids=["inside an epoch", "at the end of an epoch"])
+def test_interrupted_and_resumed_run_is_bitwise_the_same(pipeline: str, stop_at: int, labelled: Path, tmp_path: Path) -> None:
+    whole = tiny(tmp_path / "whole", pipeline=pipeline)
+    expected = train(whole, labelled)
+    parts = tiny(tmp_path / "parts", pipeline=pipeline)
+    stopped = train(parts, labelled, stop_at=stop_at)
+    assert not stopped.result.finished
+    assert stopped.result.step == stop_at
+    state = checkpoint.load(parts.checkpoint_folder / checkpoint.LATEST, torch.device("cpu"))
+    actual = train(parts, labelled, resume=state)
+    for name in ("loss", "loss_level_0", "loss_level_2", "loss_view", "lr", "momentum", "grad_norm"):
+        assert [line[name] for line in lines(parts, "train")] == [line[name] for line in lines(whole, "train")], name
+    for name, tensor in expected.model.state_dict().items():
+        assert torch.equal(tensor, actual.model.state_dict()[name]), name
+    assert actual.result.accuracies == expected.result.accuracies
+
+
+def test_crash_resumes_from_the_end_of_the_last_saved_epoch(labelled: Path, tmp_path: Path) -> None:
+    settings = tiny(tmp_path)
+    with Display() as display, Trainer(settings, open_folder(labelled), display) as trainer:
+        trainer.train_epoch(0)
+        trainer.end_epoch(1)
+        assert trainer.step == 5
+    state = checkpoint.load(settings.checkpoint_folder / checkpoint.LATEST, torch.device("cpu"))
+    assert (state["step"], state["loader"]["epoch"], state["loader"]["position"]) == (5, 1, 0)
+
+
+def test_accumulated_batches_make_one_update(labelled: Path, tmp_path: Path) -> None:
+    settings = tiny(tmp_path, "training.accumulation_steps=2", "training.epochs=2")
+    trainer = train(settings, labelled)
+    assert trainer.result.step == 4  # 5 batches per epoch make 2 updates, the fifth is left out
+    assert [line["epoch"] for line in lines(settings, "train")] == [0, 0, 1, 1]
+
+
+def test_only_the_student_learns_and_the_teacher_follows(labelled: Path, tmp_path: Path) -> None:
+    settings = tiny(tmp_path, "training.epochs=1", "model.ema.momentum=1.0")
+    with Display() as display, Trainer(settings, open_folder(labelled), display) as trainer:
+        before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+        trainer.train_epoch(0)
+        after = trainer.model.state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"encoder", "predictor", "view_projector"}  # at momentum 1 the teacher stays
+
+
+def test_loss_that_is_no_number_stops_the_run(labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Batch, "globals", property(lambda batch: batch.crops["global"] * float("nan")))
+    with pytest.raises(DivergedError, match=r"loss is nan at step 1; lower training\.lr"):
+        train(tiny(tmp_path, "evaluation.knn.enabled=false"), labelled)
+
+
+def test_unlabelled_images_train_without_knn(photographs: Path, tmp_path: Path) -> None:
+    trainer = train(tiny(tmp_path, "training.epochs=1", "data.multicrop.num_local_crops=0", "model.view_weight=0"), photographs)
+    assert trainer.result.finished
+    assert trainer.result.accuracies == {}
+
+
+def test_masks_are_keyed_by_sample_not_by_place_in_the_batch(labelled: Path, tmp_path: Path) -> None:
+    seen: list[dict[int, torch.Tensor]] = []
+    for size in (8, 5):
+        settings = tiny(tmp_path / str(size), f"data.batch_size={size}")
+        with Display() as display, Trainer(settings, open_folder(labelled), display) as trainer:
+            from hjepa.step import draw_masks
+
+            masks = {}
+            for batch in trainer.loader:
+                drawn = draw_masks(trainer.masks, batch, settings)
+                masks |= {int(index): drawn.context_index[:, :, place] for place, index in enumerate(batch.indices)}
+            seen.append(masks)
+    assert seen[0].keys() == seen[1].keys()
+    assert all(torch.equal(seen[0][index], seen[1][index]) for index in seen[0])
