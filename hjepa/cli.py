@@ -116,9 +116,17 @@ def run(config: Path | None, overrides: list[str], flags: dict[str, object], dis
     display.clear()
     _introduce(settings, source, display)
     output = Path(settings.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "settings.yaml").write_text(to_yaml(settings), encoding="utf-8")
-    _train(settings, source, display, state)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "settings.yaml").write_text(to_yaml(settings), encoding="utf-8")
+        _train(settings, source, display, state)
+    except OSError as error:
+        if error.errno is None:  # says what and where already
+            raise
+        raise OSError(
+            f"cannot write {error.filename or f'to {output} or {settings.log_folder}'} ({error.strerror}); "
+            "free some space there or choose another --output-dir"
+        ) from error
 
 
 def _train(settings: Settings, source: Source, display: Display, state: "_Resume | None") -> None:

@@ -136,14 +136,14 @@ def _explained(folder: Path) -> Iterator[None]:
 def _paint(rng: Rng, texture: Texture, canvas: tuple[int, int]) -> Picture:
     """Two materials in the class's structure, worn in places, over clutter and in the light of one scene."""
     structure = texture(*_coordinates(rng, canvas), rng)
-    worn = np.clip(1.2 + 0.6 * _noise(rng, canvas, (2, 4)), 0.3, 1)
+    worn = np.clip(1.2 + 0.4 * _noise(rng, canvas, (2, 4)), 0.4, 1)
     relief = (structure - 0.5) * (worn if rng.random() < 0.5 else -worn)
     base, other, drift = (_colour(rng) for _ in range(3))
     step = other - base
-    step += (1 if step.sum() > 0 else -1) * rng.uniform(0.15, 0.35)  # grayscale must leave a contrast
+    step += (1 if step.sum() > 0 else -1) * rng.uniform(0.3, 0.45)  # grayscale must leave a contrast
     clutter = _noise(rng, canvas, (1, 2, 4, 8))
-    light = _light(rng, relief) * np.exp(rng.uniform(0.1, 0.25) * _noise(rng, canvas, (3, 6, 12, 24, 48, 96)))
-    planes = zip((base + other) / 2, step, 0.4 * (drift - base), strict=True)
+    light = _light(rng, relief) * np.exp(rng.uniform(0.08, 0.18) * _noise(rng, canvas, (3, 6, 12, 24, 48, 96)))
+    planes = zip((base + other) / 2, step, 0.3 * (drift - base), strict=True)
     return np.stack([(middle + contrast * relief + stain * clutter) * light for middle, contrast, stain in planes])
 
 
@@ -155,8 +155,8 @@ def _light(rng: Rng, relief: Field) -> Field:
     angle = rng.uniform(0, 2 * math.pi)
     down, right = np.gradient(relief)
     bump = rng.uniform(0, 0.8) * (math.cos(angle) * right + math.sin(angle) * down)
-    side = rng.uniform(0, 0.4) * (math.cos(angle) * x + math.sin(angle) * y)
-    light: Field = (1 + bump + side - rng.uniform(0, 0.2) * (x * x + y * y)) * rng.uniform(0.6, 1.2)
+    side = rng.uniform(0, 0.25) * (math.cos(angle) * x + math.sin(angle) * y)
+    light: Field = (1 + bump + side - rng.uniform(0, 0.2) * (x * x + y * y)) * rng.uniform(0.75, 1.1)
     return light
 
 
@@ -171,7 +171,7 @@ def _expose(rng: Rng, image: Image.Image) -> Image.Image:
 
 def _colour(rng: Rng) -> Field:
     """A random colour, float32 [3] in 0..1: any hue, mostly muted as in nature."""
-    value, saturation, hue = rng.uniform(0.25, 0.9), rng.beta(1.3, 2), rng.uniform(0, 2 * math.pi)
+    value, saturation, hue = rng.uniform(0.35, 0.75), 0.6 * rng.beta(1.3, 2), rng.uniform(0, 2 * math.pi)
     wheel = 0.5 + 0.5 * np.cos(hue + np.arange(3) * 2 * math.pi / 3)
     colour: Field = (value * (1 - saturation * wheel)).astype(np.float32)
     return colour

@@ -154,30 +154,33 @@ def test_misspelt_flag_is_refused_with_the_right_one(call: Call) -> None:
     assert "--batch-size" in errors
 
 
-def test_full_disk_ends_with_one_line_and_no_half_checkpoint(labelled: Path, tmp_path: Path) -> None:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))  # bytes: the logs fit, a checkpoint does not
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [(1_500_000, "cannot write the checkpoint out/checkpoints/"), (20_000, "cannot write to out or out/logs (File too large)")],
+    ids=["checkpoint", "picture"],
+)
+def test_full_disk_ends_with_one_line_and_no_half_checkpoint(limit: int, message: str, labelled: Path, tmp_path: Path) -> None:
+    def no_larger_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # bytes
 
-    command = [
-        sys.executable,
-        "-c",
-        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from hjepa.cli import main; main()",
-    ]
-    arguments = ["--data_path", str(labelled), "--output_dir", "out", *REFERENCE, *TINY, "model.encoder.depth=4"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).resolve().parents[1])}
+    ignore = "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)"  # so that the write fails as on a full disk
+    command = [sys.executable, "-c", f"{ignore}; from hjepa.cli import main; main()"]
+    wide = ["model.encoder.width=64", "model.embed_dim=64", "model.encoder.depth=4", "evaluation.knn.enabled=false"]
+    arguments = ["--data_path", str(labelled), "--output_dir", "out", *REFERENCE, *TINY, *wide]
     done = subprocess.run(
-        [*command, *arguments, "evaluation.knn.enabled=false"],
+        [*command, *arguments],
         cwd=tmp_path,
-        env=environment,
-        preexec_fn=limit,
+        env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).resolve().parents[1])},
+        preexec_fn=no_larger_files,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 1, done.stderr
-    assert "cannot write the checkpoint" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert list((tmp_path / "out" / "checkpoints").iterdir()) == []
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list((tmp_path / "out").rglob("*.pt")) == []
+    assert list((tmp_path / "out").rglob(".*.pt*")) == []
 
 
 def test_changed_setting_is_refused_on_resume(call: Call, labelled: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
 from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.source import open_folder
+from hjepa.step import draw_masks
 from hjepa.trainer import DivergedError, Trainer
 
 TINY = [
@@ -54,41 +57,23 @@ def tiny(output: Path, *overrides: str, pipeline: str = "torchvision") -> Settin
     return load_settings(Path("small"), [*TINY, *given, *overrides])
 
 
-def train(settings: Settings, folder: Path, resume: dict[str, Any] | None = None, stop_at: int = 0) -> Trainer:
+def train(settings: Settings, folder: Path, resume: dict[str, Any] | None = None) -> Trainer:
     with Display() as display, Trainer(settings, open_folder(folder), display, resume) as trainer:
-        if stop_at:
-            interrupt_at(trainer, stop_at)
         trainer.run()
     return trainer
 
 
-def interrupt_at(trainer: Trainer, step: int) -> None:
+def interrupt_at(trainer: Trainer, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Presses Ctrl-C while that step is under way."""
-    real = trainer.loader.__class__.__iter__
+    real = Loader.__iter__
 
-    def iterate() -> Any:
-        for batch in real(trainer.loader):
-            if trainer.step + 1 == step:
+    def iterate(loader: Loader) -> Iterator[Batch]:
+        for batch in real(loader):
+            if loader is trainer.loader and trainer.step + 1 == step:
                 os.kill(os.getpid(), signal.SIGINT)
             yield batch
 
-    trainer.loader = Iterated(trainer.loader, iterate)  # type: ignore[assignment]
-
-
-class Iterated:
-    """A loader whose iteration is replaced."""
-
-    def __init__(self, loader: Any, iterate: Any) -> None:
-        self._loader, self._iterate = loader, iterate
-
-    def __iter__(self) -> Any:
-        return self._iterate()
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
+    monkeypatch.setattr(Loader, "__iter__", iterate)
 
 
 def lines(settings: Settings, kind: str) -> list[dict[str, Any]]:
@@ -115,11 +100,15 @@ def test_run_leaves_everything_it_promises(labelled: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("pipeline", BACKENDS)
 @pytest.mark.parametrize("stop_at", [7, 10], ids=["inside an epoch", "at the end of an epoch"])
-def test_interrupted_and_resumed_run_is_bitwise_the_same(pipeline: str, stop_at: int, labelled: Path, tmp_path: Path) -> None:
+def test_interrupted_and_resumed_run_is_bitwise_the_same(
+    pipeline: str, stop_at: int, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = tiny(tmp_path / "whole", pipeline=pipeline)
     expected = train(whole, labelled)
     parts = tiny(tmp_path / "parts", pipeline=pipeline)
-    stopped = train(parts, labelled, stop_at=stop_at)
+    with Display() as display, Trainer(parts, open_folder(labelled), display) as stopped, monkeypatch.context() as patch:
+        interrupt_at(stopped, stop_at, patch)
+        stopped.run()
     assert not stopped.result.finished
     assert stopped.result.step == stop_at
     state = checkpoint.load(parts.checkpoint_folder / checkpoint.LATEST, torch.device("cpu"))
@@ -175,8 +164,6 @@ def test_masks_are_keyed_by_sample_not_by_place_in_the_batch(labelled: Path, tmp
     for size in (8, 5):
         settings = tiny(tmp_path / str(size), f"data.batch_size={size}")
         with Display() as display, Trainer(settings, open_folder(labelled), display) as trainer:
-            from hjepa.step import draw_masks
-
             masks = {}
             for batch in trainer.loader:
                 drawn = draw_masks(trainer.masks, batch, settings)
