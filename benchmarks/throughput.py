@@ -13,7 +13,8 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Generator
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -34,12 +35,13 @@ from hjepa.pipeline.recipe import Recipe, View, preset
 from hjepa.pipeline.source import Source, open_folder
 
 RESULTS = Path(__file__).parent / "results"
-Batches = Callable[[int], Iterator[Any]]
+Batches = Callable[[int], Generator[Any, None, None]]
 """Number of workers -> an endless iterator of batches."""
 
 
 def main() -> None:
     """Parses the arguments, measures, and shows and writes the results."""
+    warnings.filterwarnings("ignore", message="This DataLoader will create")  # the search tries more workers than cores
     arguments = parse()
     console = Console()
     folder = arguments.data or sample_data.make(sample_data.default_folder())
@@ -74,7 +76,7 @@ def main() -> None:
     path = arguments.output or RESULTS / f"throughput-{platform.node() or 'machine'}-{arguments.recipe}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    console.print(f"written: {path}")
+    console.print(f"written: {path}", soft_wrap=True)
 
 
 def parse() -> argparse.Namespace:
@@ -94,14 +96,18 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
-def dali_batches(source: Source, recipe: Recipe, batch_size: int, device: torch.device, workers: int) -> Iterator[Any]:
+def dali_batches(
+    source: Source, recipe: Recipe, batch_size: int, device: torch.device, workers: int
+) -> Generator[Any, None, None]:
     """hjepa's loader, for ever."""
     with Loader(source, recipe, batch_size=batch_size, backend="dali", device=device, num_workers=workers) as loader:
         while True:
             yield from loader
 
 
-def torchvision_batches(source: Source, recipe: Recipe, batch_size: int, device: torch.device, workers: int) -> Iterator[Any]:
+def torchvision_batches(
+    source: Source, recipe: Recipe, batch_size: int, device: torch.device, workers: int
+) -> Generator[Any, None, None]:
     """What a torchvision user writes: ImageFolder, one Compose per view, a DataLoader; crops are moved to the device."""
     images = ImageFolder(str(source.root), Views(recipe))
     loader = DataLoader(
@@ -194,10 +200,10 @@ def show(console: Console, result: dict[str, Any]) -> None:
     """Prints the table of medians."""
     machine_ = result["machine"]
     crops = sum(view["count"] for view in result["recipe"]["views"])
-    title = f"{machine_['cpu']}, {machine_['cores']} cores, {machine_['device']}; recipe {result['recipe']['name']}"
-    table = Table(
-        "engine", "workers", "images/s, median (min - max)", "crops/s", "x torchvision", "first batch, s", title=title
-    )
+    title = f"{machine_['cpu']}, {machine_['cores']} cores, {machine_['device']}; recipe {result['recipe']['name']}; medians"
+    table = Table(title=title, title_justify="left")
+    for heading in ("engine", "workers", "images/s (min - max)", "crops/s", "ratio", "first batch"):
+        table.add_column(heading, no_wrap=True)
     reference = _median(result, "torchvision", "images_per_second")
     for name, samples in result["rounds"].items():
         rates = [sample["images_per_second"] for sample in samples]
@@ -208,13 +214,13 @@ def show(console: Console, result: dict[str, Any]) -> None:
             f"{median:.0f} ({min(rates):.0f} - {max(rates):.0f})",
             f"{median * crops:.0f}",
             f"{median / reference:.2f}",
-            f"{_median(result, name, 'first_batch_seconds'):.2f}",
+            f"{_median(result, name, 'first_batch_seconds'):.2f} s",
         )
     console.print(table)
 
 
 def _median(result: dict[str, Any], engine: str, name: str) -> float:
-    return statistics.median(sample[name] for sample in result["rounds"][engine])
+    return statistics.median(float(sample[name]) for sample in result["rounds"][engine])
 
 
 def _synchronize() -> None:

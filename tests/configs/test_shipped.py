@@ -120,4 +120,4 @@ def test_every_key_of_a_shipped_file_has_a_comment(name: str) -> None:
 def test_the_small_settings_need_neither_a_gpu_nor_files() -> None:
     settings = load_settings(Path("small"))
     assert (settings.device, settings.data.dataset, settings.data.data_path) == ("auto", "sample", "")
-    assert (settings.model.encoder.width, settings.data.image_size, settings.data.multicrop.local_crop_size) == (192, 64, 32)
+    assert (settings.model.encoder.width, settings.data.image_size, settings.data.multicrop.local_crop_size) == (128, 48, 24)

@@ -154,7 +154,8 @@ def test_loss_that_is_no_number_stops_the_run(labelled: Path, tmp_path: Path, mo
 
 
 def test_unlabelled_images_train_without_knn(photographs: Path, tmp_path: Path) -> None:
-    trainer = train(tiny(tmp_path, "training.epochs=1", "data.multicrop.num_local_crops=0", "model.view_weight=0"), photographs)
+    plain = ["data.multicrop.num_local_crops=0", "model.view_weight=0", "model.spread_weight=0"]
+    trainer = train(tiny(tmp_path, "training.epochs=1", *plain), photographs)
     assert trainer.result.finished
     assert trainer.result.accuracies == {}
 
