@@ -51,6 +51,7 @@ def train(
     resume: Annotated[str | None, typer.Option(help="auto, or a checkpoint: go on from there.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     seed: Annotated[int | None, typer.Option(help="Number that every random choice follows from.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
 ) -> None:
     """Trains a hierarchical JEPA on images.
 
@@ -83,7 +84,12 @@ def train(
         "seed": seed,
     }
     with Display() as display:
-        run(config, overrides or [], flags, display)
+        try:
+            run(config, overrides or [], flags, display)
+        except Exception:
+            if debug:
+                display.console.print_exception()
+            raise
 
 
 def main() -> None:
@@ -115,16 +121,13 @@ def run(config: Path | None, overrides: list[str], flags: dict[str, object], dis
     source = open_source(settings, display.show)
     display.clear()
     _introduce(settings, source, display)
-    output = Path(settings.output_dir)
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "settings.yaml").write_text(to_yaml(settings), encoding="utf-8")
         _train(settings, source, display, state)
     except OSError as error:
         if error.errno is None:  # says what and where already
             raise
         raise OSError(
-            f"cannot write {error.filename or f'to {output} or {settings.log_folder}'} ({error.strerror}); "
+            f"cannot write {error.filename or f'to {settings.output_dir} or {settings.log_folder}'} ({error.strerror}); "
             "free some space there or choose another --output-dir"
         ) from error
 
@@ -136,6 +139,9 @@ def _train(settings: Settings, source: Source, display: Display, state: "_Resume
         display.say(f"resuming from {state.path}, step {state.content['step']}")
     start = time.perf_counter()
     with Trainer(settings, source, display, None if state is None else state.content) as trainer:
+        output = Path(settings.output_dir)
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "settings.yaml").write_text(to_yaml(settings), encoding="utf-8")
         result = trainer.run()
         latest = settings.checkpoint_folder / checkpoint.LATEST
         rows = {
@@ -195,7 +201,7 @@ def _find_resume(settings: Settings) -> _Resume | None:
         if not settings.checkpoint.checkpoint_dir and path.parent.name == "checkpoints":
             output = path.parent.parent
         return _Resume(path=path, output=output, content=checkpoint.load(path, torch.device("cpu")))
-    for output in reversed(_run_folders(settings)):
+    for output in reversed(_run_folders(settings) or [Path(settings.output_dir)]):
         path = settings.model_copy(update={"output_dir": str(output)}).checkpoint_folder / checkpoint.LATEST
         if path.exists():
             return _Resume(path=path, output=output, content=checkpoint.load(path, torch.device("cpu")))

@@ -24,6 +24,9 @@ from hjepa.schedules import Schedule, schedule
 from hjepa.step import backward, build_optimizer, draw_masks, update
 from hjepa.view import save_picture
 
+EVALUATED = 10_000
+"""Images that kNN is measured on at most, evenly spaced: their similarities must fit, and training must not wait long."""
+
 
 class DivergedError(RuntimeError):
     """The loss is no longer a number."""
@@ -124,12 +127,13 @@ class Trainer:
             self.save(f"epoch_{epochs_done:04d}.pt", self._score())
 
     def evaluate(self, epochs_done: int) -> None:
-        """kNN accuracy of the teacher's features, left out where the images have no two labels."""
+        """kNN accuracy of the teacher's features on at most EVALUATED images, left out where they have no two labels."""
         knn = self.settings.evaluation.knn
         if not knn.enabled or len(self.source.classes) < 2:
             return
-        with build_loader(self.settings, self.source, "evaluate") as loader:
-            total = len(self.source)
+        images = self.source.spread(EVALUATED)
+        with build_loader(self.settings, images, "evaluate") as loader:
+            total = len(images)
             features, labels = extract(
                 self.model, loader, lambda done: self.display.show(f"kNN after {epochs_done} epochs", done, total)
             )

@@ -106,7 +106,7 @@ class Loader:
             self._position = 0
         self._resumed = False
         epoch, first = self._epoch, self._position
-        if self._stream is None or self._stream.next != (epoch, first):
+        if self._stream is None or self._stream.ended or self._stream.next != (epoch, first):
             self._restart(epoch, first)
         stream = self._stream
         assert stream is not None
@@ -178,9 +178,15 @@ class _Stream:
 
     def __init__(self, loader: Loader, render: Callable[[Iterator[Request]], Iterator[Crops]], epoch: int, number: int) -> None:
         self.next = (epoch, number)
+        self._end = None if loader.epochs is None else max(loader.epochs, epoch + 1)
         self._loader = loader
         self._flying: deque[Request] = deque()
         self._crops = render(self._requests(epoch, number))
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is no batch left, because reading ahead was to end here."""
+        return self._end is not None and self.next[0] >= self._end
 
     def take(self) -> Batch:
         crops = next(self._crops)
@@ -203,8 +209,7 @@ class _Stream:
         """Runs in the background, ahead of `take`."""
         loader = self._loader
         source, recipe, sampler = loader.source, loader.recipe, loader.sampler
-        first = epoch
-        while loader.epochs is None or epoch < max(loader.epochs, first + 1):
+        while self._end is None or epoch < self._end:
             for batch in range(number, len(sampler)):
                 indices = sampler.batch(epoch, batch)
                 sizes = source.sizes(indices, recipe.orientation)

@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +37,14 @@ class Source:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def spread(self, count: int) -> "Source":
+        """At most `count` of the images, evenly spaced over their order."""
+        if count >= len(self):
+            return self
+        chosen = np.zeros(len(self), dtype=np.bool_)
+        chosen[np.linspace(0, len(self) - 1, count).round().astype(np.int64)] = True
+        return replace(self, paths=self.paths[chosen], labels=self.labels[chosen], headers=self.headers.take(chosen))
 
     def absolute_paths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.bytes_]:
         """[B] absolute paths, as bytes."""

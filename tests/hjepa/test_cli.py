@@ -148,6 +148,18 @@ def test_users_mistake_is_one_line_and_exit_code_2(
     assert "Traceback" not in errors
 
 
+def test_debug_shows_where_an_error_came_from(call: Call) -> None:
+    code, output, errors = call("--data_path", "missing", "--debug")
+    assert code == 2
+    assert "open_folder" in output
+    assert errors.count("\n") == 1
+
+
+def test_run_that_cannot_start_takes_no_folder(call: Call, labelled: Path, tmp_path: Path) -> None:
+    assert call("--data_path", labelled, "--output_dir", "out", *REFERENCE, *TINY, "--batch_size", "41")[0] == 2
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_misspelt_flag_is_refused_with_the_right_one(call: Call) -> None:
     code, _, errors = call("--batchsize", "8")
     assert code == 2

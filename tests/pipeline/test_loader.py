@@ -137,6 +137,13 @@ def test_epochs_follow_each_other_and_differ(photographs: Path) -> None:
         assert torch.equal(torch.cat([batch.indices for batch in loader]), orders[0])
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_more_epochs_than_were_announced_are_iterated_all_the_same(backend: str, photographs: Path) -> None:
+    with open_loader(photographs, backend, epochs=1) as loader, open_loader(photographs, backend) as endless:
+        for _ in range(3):
+            assert_same(list(loader), list(endless))
+
+
 def test_breaking_off_and_iterating_again_starts_the_epoch_anew(photographs: Path) -> None:
     with open_loader(photographs) as loader:
         first = next(iter(loader))

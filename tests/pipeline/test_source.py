@@ -116,6 +116,17 @@ def test_unwritable_cache_is_said_and_survived(tmp_path: Path, monkeypatch: pyte
         assert len(open_folder(tmp_path / "data")) == 1
 
 
+def test_spread_takes_evenly_spaced_images(tmp_path: Path) -> None:
+    for number in range(9):
+        write(tmp_path / str(number % 3) / f"{number}.jpg", (40 + number, 30))
+    source = open_folder(tmp_path)
+    few = source.spread(3)
+    assert names(few) == ["0/0.jpg", "1/4.jpg", "2/8.jpg"]
+    assert few.labels.tolist() == [0, 1, 2]
+    assert few.sizes(np.arange(3), "ignore")[:, 1].tolist() == [40, 44, 48]
+    assert source.spread(9) is source
+
+
 def test_fingerprint_knows_the_files_not_the_place(tmp_path: Path) -> None:
     for place in ("one", "two"):
         write(tmp_path / place / "x.jpg")
