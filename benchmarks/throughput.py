@@ -47,6 +47,8 @@ def main() -> None:
     folder = arguments.data or sample_data.make(sample_data.default_folder())
     try:
         source, recipe, device = open_folder(folder), preset(arguments.recipe), resolve_device(arguments.device)
+        if not source.classes:
+            raise ValueError(f"torchvision's ImageFolder needs a folder per class, and {folder} has none; make one")
         if len(source) < arguments.batch_size:
             raise ValueError(f"--batch-size {arguments.batch_size} is more than the {len(source)} images in {folder}")
     except ValueError as error:
@@ -83,7 +85,7 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of folders of images; the sample data set by default")
-    parser.add_argument("--recipe", default="hjepa", help="hjepa or dino")
+    parser.add_argument("--recipe", default="hjepa", choices=["hjepa", "dino"])
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=5)

@@ -18,7 +18,7 @@ from hjepa.configs.run_sections import (
     LossSettings,
     TrainingSettings,
 )
-from hjepa.configs.section import CountOrZero, Section
+from hjepa.configs.section import Section
 
 LARGEST_SHARE = 0.95  # of a crop: no level asks for larger blocks, however much mask_scale has grown
 
@@ -44,7 +44,7 @@ class Settings(Section):
     """Several GPUs."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """What is measured."""
-    seed: CountOrZero = 42
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
     """Number that every random choice of the run follows from."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """cpu, cuda, cuda:N (GPU number N), or auto: a GPU if there is one."""
@@ -60,6 +60,11 @@ class Settings(Section):
     def log_folder(self) -> Path:
         """Where logs go."""
         return Path(self.logging.log_dir or f"{self.output_dir}/logs")
+
+    @property
+    def metrics_file(self) -> Path:
+        """Where the lines of the log go."""
+        return self.log_folder / "metrics.jsonl"
 
     @model_validator(mode="after")
     def _check(self) -> "Settings":

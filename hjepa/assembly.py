@@ -19,7 +19,8 @@ from hjepa.pipeline.source import Source, open_folder
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
 
-FOLDERS = ("imagefolder", "imagenet", "imagenet100")
+FOLDERS = {"imagefolder": "", "imagenet": "train", "imagenet100": "train"}
+"""Data sets that are folders of images, and the part of data_path that is trained on."""
 
 
 def open_source(settings: Settings, progress: Progress) -> Source:
@@ -30,7 +31,7 @@ def open_source(settings: Settings, progress: Progress) -> Source:
         count = sample_data.COUNT
         sample_data.make(folder, progress=lambda done: progress(f"making {count} sample images in {folder}", done, count))
     elif data.dataset in FOLDERS:
-        folder = Path(data.data_path)
+        folder = Path(data.data_path) / FOLDERS[data.dataset]
     else:
         raise ValueError(
             f"data.dataset={data.dataset} cannot be read yet; today hjepa reads folders of images: "

@@ -1,11 +1,13 @@
 """The command line: `hjepa-train`. A user's mistake ends with one clear message and exit code 2, a failure with 1."""
 
+import errno
+import glob
 import re
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 import typer
@@ -23,6 +25,10 @@ MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
 SMALL = "small"
 """Name of the shipped settings that train in minutes without a GPU."""
 SHOWN_BAD_IMAGES = 5
+SETTINGS = "settings.yaml"
+"""File that marks a folder as a run's."""
+UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
+"""What the command line's parser raises; typer does not export it."""
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -97,12 +103,14 @@ def main() -> None:
     # --batch_size is --batch-size
     arguments = [re.sub(r"^--[^=]+", lambda name: name[0].replace("_", "-"), argument) for argument in sys.argv[1:]]
     try:
-        app(arguments)
+        app(arguments, standalone_mode=False)
+    except UsageError as error:
+        _fail(error.format_message(), MISTAKE)  # type: ignore[attr-defined]  # of click's exceptions
     except (ValueError, FileNotFoundError) as error:  # SettingsError, CheckpointError and the loaders' checks among them
         _fail(error, MISTAKE)
     except (BadImageError, OSError, RuntimeError) as error:
         _fail(error, FAILURE)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)
 
 
@@ -124,7 +132,7 @@ def run(config: Path | None, overrides: list[str], flags: dict[str, object], dis
     try:
         _train(settings, source, display, state)
     except OSError as error:
-        if error.errno is None:  # says what and where already
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
             raise
         raise OSError(
             f"cannot write {error.filename or f'to {settings.output_dir} or {settings.log_folder}'} ({error.strerror}); "
@@ -141,7 +149,7 @@ def _train(settings: Settings, source: Source, display: Display, state: "_Resume
     with Trainer(settings, source, display, None if state is None else state.content) as trainer:
         output = Path(settings.output_dir)
         output.mkdir(parents=True, exist_ok=True)
-        (output / "settings.yaml").write_text(to_yaml(settings), encoding="utf-8")
+        (output / SETTINGS).write_text(to_yaml(settings), encoding="utf-8")
         result = trainer.run()
         latest = settings.checkpoint_folder / checkpoint.LATEST
         rows = {
@@ -201,11 +209,11 @@ def _find_resume(settings: Settings) -> _Resume | None:
         if not settings.checkpoint.checkpoint_dir and path.parent.name == "checkpoints":
             output = path.parent.parent
         return _Resume(path=path, output=output, content=checkpoint.load(path, torch.device("cpu")))
-    for output in reversed(_run_folders(settings) or [Path(settings.output_dir)]):
-        path = settings.model_copy(update={"output_dir": str(output)}).checkpoint_folder / checkpoint.LATEST
-        if path.exists():
-            return _Resume(path=path, output=output, content=checkpoint.load(path, torch.device("cpu")))
-    return None
+    output = (_run_folders(settings) or [Path(settings.output_dir)])[-1]
+    path = settings.model_copy(update={"output_dir": str(output)}).checkpoint_folder / checkpoint.LATEST
+    if not path.exists():  # nothing to go on from: not even an older run, which would be another experiment
+        return None
+    return _Resume(path=path, output=output, content=checkpoint.load(path, torch.device("cpu")))
 
 
 def _fresh_folder(settings: Settings) -> Settings:
@@ -215,22 +223,30 @@ def _fresh_folder(settings: Settings) -> Settings:
             f"checkpoint.checkpoint_dir={settings.checkpoint_folder} holds the checkpoints of another run; "
             "use --resume auto to go on with it, or another folder"
         )
-    taken = [folder for folder in _run_folders(settings) if (folder / "settings.yaml").exists()]
+    if settings.logging.log_dir and settings.metrics_file.exists():
+        raise ValueError(
+            f"logging.log_dir={settings.log_folder} holds the log of another run; use --resume auto to go on with it, "
+            "or another folder"
+        )
+    output = Path(settings.output_dir)
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output-dir {output} is a file; give a folder, which may be a new one")
+    taken = _run_folders(settings)
     if not taken:
         return settings
-    number = int(re.sub(r".*-", "", taken[-1].name)) if taken[-1] != Path(settings.output_dir) else 1
-    return settings.model_copy(update={"output_dir": f"{settings.output_dir}-{number + 1}"})
+    number = 1 if taken[-1] == output else int(taken[-1].name.removeprefix(f"{output.name}-"))
+    return settings.model_copy(update={"output_dir": f"{output}-{number + 1}"})
 
 
 def _run_folders(settings: Settings) -> list[Path]:
-    """The output folder and its numbered successors that exist, oldest first."""
+    """The output folder and its numbered successors, as far as they hold runs, oldest first."""
     first = Path(settings.output_dir)
-    numbered = {}
-    for folder in first.parent.glob(f"{first.name}-*"):
-        number = folder.name.removeprefix(f"{first.name}-")
+    runs = {1: first} if (first / SETTINGS).exists() else {}
+    for file in first.parent.glob(f"{glob.escape(first.name)}-*/{SETTINGS}"):
+        number = file.parent.name.removeprefix(f"{first.name}-")
         if number.isdecimal():
-            numbered[int(number)] = folder
-    return [first] * first.exists() + [numbered[number] for number in sorted(numbered)]
+            runs[int(number)] = file.parent
+    return [runs[number] for number in sorted(runs)]
 
 
 def _introduce(settings: Settings, source: Source, display: Display) -> None:
@@ -246,7 +262,7 @@ def _introduce(settings: Settings, source: Source, display: Display) -> None:
     ]
     encoder = settings.model.encoder
     display.say(f"crops: {', '.join(crops)}; encoder: width {encoder.width}, depth {encoder.depth}, patch {encoder.patch_size}")
-    display.say(f"output: {settings.output_dir}")
+    display.say(f"output of {settings.logging.experiment_name}: {settings.output_dir}")
 
 
 def _accuracies(accuracies: dict[int, float]) -> str:
@@ -267,6 +283,6 @@ def _command_line() -> str:
     return re.sub(r" --resume[ =]\S+", "", " ".join(["hjepa-train", *sys.argv[1:]]))
 
 
-def _fail(error: BaseException, code: int) -> None:
+def _fail(error: object, code: int) -> None:
     print(f"hjepa-train: {error}", file=sys.stderr)
     sys.exit(code)

@@ -9,13 +9,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 
 class Metrics:
-    """Appends to `metrics.jsonl` and, if asked, to TensorBoard's event files, both in one folder."""
+    """Appends to a file of lines and, if asked, to TensorBoard's event files beside it."""
 
-    def __init__(self, folder: Path, *, tensorboard: bool) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / "metrics.jsonl"
+    def __init__(self, path: Path, *, tensorboard: bool) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
         self._lines = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - open for the life of this object
-        self._writer = SummaryWriter(str(folder)) if tensorboard else None
+        self._writer = SummaryWriter(str(path.parent)) if tensorboard else None
 
     def record(self, kind: str, step: int, values: dict[str, float | int]) -> None:
         """Writes one line, and each value as a point of the curve kind/name."""
@@ -31,9 +31,3 @@ class Metrics:
         self._lines.close()
         if self._writer is not None:
             self._writer.close()
-
-    def __enter__(self) -> "Metrics":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -41,8 +41,7 @@ class MultiCropDataset(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         item = self.base_dataset[index]
         image, label = item if isinstance(item, tuple) else (item, None)
-        transform = self.multicrop_transform
-        crops = transform.render(image, index) if isinstance(transform, MultiCropTransform) else transform(image)
+        crops = self.multicrop_transform(image)
         return (crops, label) if self.return_labels and label is not None else crops
 
     def set_epoch(self, epoch: int) -> None:

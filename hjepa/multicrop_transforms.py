@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from hjepa.pipeline.backends.torchvision import render_image
 from hjepa.pipeline.draws import draw
@@ -24,7 +25,8 @@ Crops: TypeAlias = list[Tensor]
 class MultiCropTransform:
     """Image -> list of crops, globals first.
 
-    Call number n of a transform draws as sample n of an epoch: `seed` makes two transforms alike, and nothing global is read.
+    Call number n of a transform draws as sample n of an epoch, so that transforms of one seed are alike. In a worker process of
+    a DataLoader the worker's own seed, which torch draws anew for every worker and epoch, is added.
     """
 
     def __init__(
@@ -63,13 +65,11 @@ class MultiCropTransform:
 
     def __call__(self, image: Picture) -> Crops:
         """Renders the next sample."""
-        crops = self.render(image, self._calls)
+        worker = get_worker_info()
+        seed = self.seed if worker is None else self.seed + worker.seed
+        crops = _render(image, self.recipe, seed, self.epoch, self._calls)
         self._calls += 1
         return crops
-
-    def render(self, image: Picture, sample: int) -> Crops:
-        """Renders as sample number `sample`, whatever was rendered before."""
-        return _render(image, self.recipe, self.seed, self.epoch, sample)
 
     def set_epoch(self, epoch: int) -> None:
         """Other draws for every sample."""

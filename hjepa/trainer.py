@@ -67,13 +67,18 @@ class Trainer:
         self.model = build_model(settings, resolve_device(settings.device))
         self.masks = build_masks(settings)
         self.optimizer = build_optimizer(self.model, settings)
+        if not self.steps_per_epoch:
+            raise ValueError(
+                f"training.accumulation_steps={settings.training.accumulation_steps} is more than the {len(self.loader)} "
+                "batches of an epoch, so no update would ever be made; lower it, or data.batch_size"
+            )
         self.step = 0
         self._kept: dict[str, float] = {}
         self._window = _Window()
         self._stop_signal = 0
         if resume is not None:
             self._restore(resume)
-        self.metrics = Metrics(settings.log_folder, tensorboard=settings.logging.tensorboard.enabled)
+        self.metrics = Metrics(settings.metrics_file, tensorboard=settings.logging.tensorboard.enabled)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -89,10 +94,13 @@ class Trainer:
                 if self.train_epoch(epoch):
                     self.end_epoch(epoch + 1)
                 if self._stop_signal:
+                    self.display.clear()
+                    self.display.say(f"{signal.Signals(self._stop_signal).name}: saving a checkpoint")
                     self.save()
                     break
         self.display.clear()
-        self.result.finished, self.result.signal = not self._stop_signal, self._stop_signal
+        self.result.finished = self.step == self.settings.training.epochs * self.steps_per_epoch
+        self.result.signal = self._stop_signal
         self.result.step = self.step
         return self.result
 
@@ -124,7 +132,7 @@ class Trainer:
         if last or epochs_done % settings.evaluation.eval_frequency == 0:
             self.evaluate(epochs_done)
         if last or epochs_done % settings.checkpoint.save_frequency == 0:
-            self.save(f"epoch_{epochs_done:04d}.pt", self._score())
+            self.save(f"epoch_{epochs_done:04d}.pt", self._score(epochs_done))
 
     def evaluate(self, epochs_done: int) -> None:
         """kNN accuracy of the teacher's features on at most EVALUATED images, left out where they have no two labels."""
@@ -163,10 +171,10 @@ class Trainer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _score(self) -> float:
-        """Higher is better: the latest kNN accuracy, or the negative loss where there are no labels."""
+    def _score(self, epochs_done: int) -> float:
+        """Higher is better: the kNN accuracy (epochs without one go first), or the negative loss where there are no labels."""
         if self.result.accuracies:
-            return self.result.accuracies[max(self.result.accuracies)]
+            return self.result.accuracies.get(epochs_done, -1.0)
         return -float("inf") if self.result.last_loss is None else -self.result.last_loss
 
     def _report(self, epoch: int, values: Schedule, norm: torch.Tensor) -> None:
@@ -174,10 +182,10 @@ class Trainer:
         window, result = self._window, self.result
         if self.step % self.settings.logging.log_frequency == 0 or first == self.steps_per_epoch or self._stop_signal:
             line = window.summary()  # waits for the GPU: the only place in the loop that does
-            if not line["loss"] < float("inf"):
+            if not max(line["loss"], float(norm)) < float("inf"):
                 raise DivergedError(
-                    f"the loss is {line['loss']} at step {self.step}; lower training.lr (now {values.learning_rate:.2g}) or "
-                    "training.clip_grad, and resume from the latest checkpoint or start anew"
+                    f"the loss is {line['loss']} and its gradient {float(norm)} at step {self.step}; lower training.lr "
+                    f"(now {values.learning_rate:.2g}) or training.clip_grad, and resume from the latest checkpoint"
                 )
             result.last_loss = line["loss"]
             result.first_loss = line["loss"] if result.first_loss is None else result.first_loss
@@ -222,9 +230,8 @@ class Trainer:
         """The first Ctrl-C or SIGTERM asks for a checkpoint and the end; the second acts as it would without us."""
 
         def stop(number: int, _: object) -> None:
-            self._stop_signal = number
             signal.signal(number, previous[signal.Signals(number)])
-            self.display.say(f"{signal.Signals(number).name}: saving a checkpoint after this step; once more stops at once")
+            self._stop_signal = number  # nothing is printed here: the signal may have come in the middle of a print
 
         previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -40,7 +40,7 @@ def uniform(keys: Keys, counters: npt.NDArray[np.integer]) -> npt.NDArray[np.flo
 
 
 def key_tensor(keys: Keys, device: torch.device | str = "cpu") -> Tensor:
-    """The same keys as an int64 tensor (two's complement), for `uniform_tensor`."""
+    """The same keys as an int64 tensor (two's complement), for `bits_tensor`."""
     return torch.from_numpy(np.ascontiguousarray(keys).view(np.int64)).to(device)
 
 
@@ -53,11 +53,6 @@ def bits_tensor(keys: Tensor, counters: Tensor) -> Tensor:
     state *= _signed(MULTIPLIERS[1])
     state ^= _shift_right(state, SHIFTS[2])
     return state
-
-
-def uniform_tensor(keys: Tensor, counters: Tensor) -> Tensor:
-    """Uniform float32 in [0, 1), the upper 24 bits of `bits_tensor`, exact on every device."""
-    return _shift_right(bits_tensor(keys, counters), 40).to(torch.float32) * 2.0**-24
 
 
 def fold_tensor(keys: Tensor, part: Tensor | int) -> Tensor:

@@ -91,7 +91,7 @@ def read_index(
     bad = np.nonzero(table["height"] == 0)[0]
     headers = Headers(**{name: table[name] for name in ("height", "width", "orientation", "format")}, length=files.length)
     return headers, tuple(
-        BadImage(path=os.fsdecode(files.paths[number]), reason=table["reason"][number].decode()) for number in bad
+        BadImage(path=files.paths[number].decode(errors="replace"), reason=table["reason"][number].decode()) for number in bad
     )
 
 
@@ -105,13 +105,29 @@ def _read_header(path: bytes) -> tuple[int, int, int, bytes, bytes]:
         with Image.open(os.fsdecode(path)) as image:
             if image.format not in FORMATS:
                 return 0, 0, 0, b"", f"its content is {image.format}, which not every backend decodes".encode()
-            orientation = image.getexif().get(ORIENTATION_TAG, 1)
-            valid = isinstance(orientation, int) and 1 <= orientation <= 8
-            return image.height, image.width, orientation if valid else 1, image.format.encode(), b""
+            orientation = _orientation(image)
+            if image.format == "TIFF" and orientation != 1:
+                return 0, 0, 0, b"", b"a TIFF with an orientation, which libraries read differently; save it upright"
+            if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+                return 0, 0, 0, b"", b"its pixels are 32 bits deep, a range without a defined white; save it with 8 or 16 bits"
+            return image.height, image.width, orientation, image.format.encode(), b""
     except Exception as error:  # PIL raises OSError, SyntaxError, struct.error and more for bad headers: all are reasons
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         reason = "not an image that can be identified" if "cannot identify" in reason else reason
         return 0, 0, 0, b"", reason.encode(errors="replace")[:120]
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 where there is none. Of a PNG only a tag before the pixels counts: others cost a decode."""
+    if image.format == "TIFF":
+        orientation = image.tag_v2.get(ORIENTATION_TAG, 1)  # type: ignore[attr-defined]  # of TiffImageFile alone
+    elif image.format == "PNG":
+        exif = Image.Exif()
+        exif.load(image.info.get("exif", b""))
+        orientation = exif.get(ORIENTATION_TAG, 1)
+    else:
+        orientation = image.getexif().get(ORIENTATION_TAG, 1)
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
 def _reuse(table: npt.NDArray[Any], cached: dict[str, npt.NDArray[Any]] | None, files: Files) -> npt.NDArray[np.int64]:

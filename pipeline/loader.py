@@ -115,7 +115,8 @@ class Loader:
             try:
                 batch = stream.take()
             except BaseException:
-                self._stream = None  # its backend ended with the error; the next iteration starts another
+                if self._stream is stream:  # its backend ended with the error; the next iteration starts another
+                    self._stream = None
                 stream.close()
                 raise
             self.wait_seconds = time.perf_counter() - start
@@ -189,7 +190,9 @@ class _Stream:
         return self._end is not None and self.next[0] >= self._end
 
     def take(self) -> Batch:
-        crops = next(self._crops)
+        crops = next(self._crops, None)
+        if crops is None:
+            raise ValueError("this iteration was ended by a newer one, or by close(); a Loader has one iteration at a time")
         request = self._flying.popleft()
         epoch, number = self.next
         self.next = (epoch, number + 1) if number + 1 < len(self._loader) else (epoch + 1, 0)
@@ -223,7 +226,7 @@ class _Stream:
 def resolve_device(device: str | torch.device) -> torch.device:
     """The device of that name; "auto" is the GPU where there is one. Raises ValueError for a GPU that is not there."""
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
@@ -234,7 +237,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
         raise ValueError(f"device={str(device)!r}, but torch finds no GPU here; use device='cpu' or 'auto'")
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device={str(device)!r}, but there are only {torch.cuda.device_count()} GPUs, counted from 0")
-    return resolved
+    # The number is spelt out, because DALI takes "no number" for GPU 0, and torch for the current one.
+    return torch.device("cuda", torch.cuda.current_device()) if resolved == torch.device("cuda") else resolved
 
 
 def _num_workers(num_workers: int | Literal["auto"], backend: str) -> int:

@@ -104,7 +104,7 @@ def _find(root: Path) -> tuple[Files, Counter[str]]:
         for entry in entries:
             if entry.name.startswith("."):  # .ipynb_checkpoints, and the ._ files of macOS
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 folders.append(Path(entry.path))
             elif entry.name.lower().endswith(ENDINGS):
                 found.append(_status(root, entry))
@@ -114,6 +114,13 @@ def _find(root: Path) -> tuple[Files, Counter[str]]:
     paths = np.array([path for path, _, _ in found], dtype=np.bytes_)
     numbers = np.array([(length, changed) for _, length, changed in found], dtype=np.int64).reshape(-1, 2)
     return Files(paths=paths, length=numbers[:, 0], changed_ns=numbers[:, 1]), others
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: no folder; with an image's ending, the header scan names it
+        return False
 
 
 def _status(root: Path, entry: "os.DirEntry[str]") -> tuple[bytes, int, int]:

@@ -81,7 +81,7 @@ def _build(settings: BackendSettings, feed: Callable[[], Arrays]) -> Pipeline:
     pipe = Pipeline(
         batch_size=settings.batch_size,
         num_threads=settings.num_workers,
-        device_id=(settings.device.index or 0) if on_gpu else None,
+        device_id=settings.device.index if on_gpu else None,
         prefetch_queue_depth=settings.prefetch,
         exec_dynamic=True,
     )
@@ -250,12 +250,13 @@ def _has_solarize(group: tuple[View, ...]) -> bool:
 
 def _blame(flying: deque[Request], settings: BackendSettings, error: RuntimeError) -> None:
     """Finds the image that made a batch fail, by decoding those in flight one by one, and raises BadImageError for it."""
+    on_gpu = settings.device.type == "cuda"
     for path in (path for request in flying for path in request.paths):
-        pipe = Pipeline(batch_size=1, num_threads=1, device_id=None, exec_dynamic=True)
+        pipe = Pipeline(batch_size=1, num_threads=1, device_id=settings.device.index if on_gpu else None, exec_dynamic=True)
         with pipe:
             one = _path_matrix(np.array([path]))
             encoded = fn.io.file.read(fn.external_source(source=[[one[0]]]), dont_use_mmap=True)
-            pipe.set_outputs(_decode(encoded, settings.recipe, on_gpu=False))
+            pipe.set_outputs(_decode(encoded, settings.recipe, on_gpu))
         try:
             pipe.run()
         except RuntimeError as reason:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import closing
 
+import numpy as np
 import torch
 import torchvision.transforms.functional as F
 from PIL import Image, ImageOps
@@ -105,6 +106,8 @@ def _decode(path: str, recipe: Recipe) -> Image.Image:
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image) if recipe.orientation == "exif" else image
+            if upright.mode.startswith("I"):  # 16 bits of gray, which PIL would clip to white
+                upright = Image.fromarray((np.asarray(upright, dtype=np.int64) / 257).round().astype(np.uint8))
             return upright.convert("RGB")
     except Exception as error:  # PIL's decoders raise OSError, SyntaxError, ValueError and more for bad data
         raise BadImageError(path, f"{error}") from error

@@ -97,6 +97,14 @@ def test_resume_auto_without_a_run_starts_one(call: Call, labelled: Path) -> Non
     assert "resuming" not in output
 
 
+def test_only_folders_with_runs_are_counted(call: Call, labelled: Path, tmp_path: Path) -> None:
+    (tmp_path / "out-16").mkdir()
+    command = ["--data_path", labelled, "--output_dir", "out/", *REFERENCE, *TINY]
+    for _ in range(2):
+        assert call(*command)[0] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out-16", "out-2"]
+
+
 def test_corrupt_image_found_by_the_index_is_listed_and_left_out(call: Call, labelled: Path, tmp_path: Path) -> None:
     shutil.copytree(labelled, tmp_path / "data")
     (tmp_path / "data" / "dark" / "broken.jpg").write_text("no image")
@@ -164,6 +172,7 @@ def test_misspelt_flag_is_refused_with_the_right_one(call: Call) -> None:
     code, _, errors = call("--batchsize", "8")
     assert code == 2
     assert "--batch-size" in errors
+    assert errors.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -87,4 +87,11 @@ def test_what_cannot_be_read_or_loaded_is_refused(photographs: Path) -> None:
 def test_unlabelled_items_give_crops_alone() -> None:
     dataset = hjepa.MultiCropDataset([IMAGE], hjepa.MultiCropTransform(**SMALL))
     assert len(dataset[0]) == 5
-    assert torch.equal(dataset[0][0], dataset[0][0])
+
+
+def test_no_draw_is_repeated_by_workers_or_epochs() -> None:
+    dataset = hjepa.MultiCropDataset([IMAGE] * 4, hjepa.MultiCropTransform(**SMALL))
+    for workers in (0, 2):
+        loader = DataLoader(dataset, batch_size=2, num_workers=workers, collate_fn=hjepa.multicrop_collate_fn)
+        crops = torch.cat([batch[0][0] for _ in range(2) for batch in loader])
+        assert len(torch.unique(crops.flatten(1), dim=0)) == 8

@@ -137,6 +137,11 @@ def test_accumulated_batches_make_one_update(labelled: Path, tmp_path: Path) -> 
     assert [line["epoch"] for line in lines(settings, "train")] == [0, 0, 1, 1]
 
 
+def test_accumulation_over_more_than_an_epoch_is_refused(labelled: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="more than the 5 batches"):
+        train(tiny(tmp_path, "training.accumulation_steps=6"), labelled)
+
+
 def test_only_the_student_learns_and_the_teacher_follows(labelled: Path, tmp_path: Path) -> None:
     settings = tiny(tmp_path, "training.epochs=1", "model.ema.momentum=1.0")
     with Display() as display, Trainer(settings, open_folder(labelled), display) as trainer:
@@ -149,7 +154,7 @@ def test_only_the_student_learns_and_the_teacher_follows(labelled: Path, tmp_pat
 
 def test_loss_that_is_no_number_stops_the_run(labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Batch, "globals", property(lambda batch: batch.crops["global"] * float("nan")))
-    with pytest.raises(DivergedError, match=r"loss is nan at step 1; lower training\.lr"):
+    with pytest.raises(DivergedError, match=r"loss is nan and its gradient nan at step 1; lower training\.lr"):
         train(tiny(tmp_path, "evaluation.knn.enabled=false"), labelled)
 
 

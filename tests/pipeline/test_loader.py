@@ -144,6 +144,19 @@ def test_more_epochs_than_were_announced_are_iterated_all_the_same(backend: str,
             assert_same(list(loader), list(endless))
 
 
+def test_a_second_iteration_ends_the_first_with_a_clear_error(photographs: Path) -> None:
+    with open_loader(photographs) as loader:
+        first = iter(loader)
+        next(first)
+        second = iter(loader)
+        expected = [next(second)]
+        with pytest.raises(ValueError, match="one iteration at a time"):
+            next(first)
+        expected += list(second)
+    with open_loader(photographs) as loader:
+        assert_same(expected, list(loader))
+
+
 def test_breaking_off_and_iterating_again_starts_the_epoch_anew(photographs: Path) -> None:
     with open_loader(photographs) as loader:
         first = next(iter(loader))
@@ -276,13 +289,19 @@ def test_odd_images_are_cropped_by_both_backends(tmp_path: Path) -> None:
     for number, (height, width) in enumerate([(1, 1), (1, 400), (300, 3), (7, 33), (64, 64)]):
         Image.fromarray(chance.integers(0, 255, (height, width, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
     Image.fromarray(chance.integers(0, 255, (50, 60), dtype=np.uint8)).save(tmp_path / "gray.jpg")
-    Image.fromarray(chance.integers(0, 255, (50, 60, 4), dtype=np.uint8), "RGBA").save(tmp_path / "alpha.png")
+    Image.fromarray(chance.integers(0, 255, (50, 60, 4), dtype=np.uint8)).save(tmp_path / "alpha.png")
+    Image.fromarray(chance.integers(0, 65535, (50, 60), dtype=np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(chance.integers(0, 65535, (50, 60), dtype=np.uint16)).save(tmp_path / "deep.tif")
+    Image.fromarray(chance.integers(0, 255, (50, 60, 3), dtype=np.uint8)).convert("CMYK").save(tmp_path / "print.jpg")
+    Image.fromarray(chance.integers(0, 255, (50, 60), dtype=np.uint8)).convert("P").save(tmp_path / "palette.png")
     view = View(name="global", count=2, size=17, area=(0.2, 1.0), gray=0, blur=0)
     recipe = Recipe(name="test", source="", views=(view,))
     crops = []
     for backend in ("dali", "torchvision"):
-        with open_loader(tmp_path, backend, recipe=recipe, batch_size=7, shuffle=False) as loader:
+        with open_loader(tmp_path, backend, recipe=recipe, batch_size=11, shuffle=False) as loader:
             crops.append(next(iter(loader)).globals)
     assert torch.isfinite(crops[0]).all()
     # On noise DALI's region of interest differs at its borders, where it reads neighbours of the box; photographs: test_parity.
-    assert (crops[0] - crops[1]).abs().mean() < 0.15
+    differences = (crops[0] - crops[1]).abs().mean(dim=(0, 2, 3, 4))  # of one image each, of noise with a deviation above 1
+    assert differences[3:].max() < 0.1
+    assert differences[:3].max() < 0.5  # one to three pixels wide: all border

@@ -67,10 +67,15 @@ def test_unreadable_files_are_left_out_and_listed_with_the_reason(tmp_path: Path
     (tmp_path / "dangling.jpg").symlink_to(tmp_path / "nowhere")
     write(tmp_path / "animation.gif")
     os.rename(tmp_path / "animation.gif", tmp_path / "animation.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    write(tmp_path / "turned.tif", exif=exif)
+    Image.fromarray(np.ones((9, 9), dtype=np.float32)).save(tmp_path / "float.tif")
+    (tmp_path / "itself").symlink_to(tmp_path / "itself")
     source = open_folder(tmp_path)
     assert names(source) == ["good.jpg"]
     reasons = {bad.path: bad.reason for bad in source.bad}
-    assert reasons.keys() == {"text.jpg", "zero.jpg", "dangling.jpg", "animation.png"}
+    assert reasons.keys() == {"text.jpg", "zero.jpg", "dangling.jpg", "animation.png", "turned.tif", "float.tif"}
     assert "GIF" in reasons["animation.png"]
     assert "No such file" in reasons["dangling.jpg"]
 
@@ -99,7 +104,8 @@ def test_headers_are_read_once_and_again_only_for_changed_files(tmp_path: Path, 
     assert not any(path.suffix == ".npz" for path in tmp_path.rglob("*"))
 
 
-def test_damaged_cache_is_made_anew(tmp_path: Path) -> None:
+def test_damaged_cache_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HJEPA_CACHE", str(tmp_path / "cache"))
     write(tmp_path / "data" / "x.jpg")
     open_folder(tmp_path / "data")
     for cache in (index.cache_folder() / "index").iterdir():
