@@ -62,7 +62,8 @@ def train(
     """Trains a hierarchical JEPA on images.
 
     Without any data it makes a small set of images once and trains on that. Settings come from the defaults, then --config,
-    then PATH=VALUE arguments, then the options below; `hjepa-train --help` and the comments in the YAML files explain them.
+    then arguments such as masking.num_masks=6, then the options below (--batch_size is --batch-size).
+    The file configs/multicrop_training.yaml explains every setting.
 
     Examples:
 

@@ -1,1 +1,0 @@
-"""Benchmarks: programs that measure, and their results."""
