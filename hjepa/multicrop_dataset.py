@@ -44,6 +44,29 @@ class MultiCropDataset(Dataset[Any]):
         crops = self.multicrop_transform(image)
         return (crops, label) if self.return_labels and label is not None else crops
 
+    @property
+    def classes(self) -> list[str] | None:
+        """Names of the classes, None where the wrapped data set has none."""
+        return list(self.base_dataset.classes) if hasattr(self.base_dataset, "classes") else None
+
+    @property
+    def num_global_crops(self) -> int:
+        """Global crops per image; 1 for the central crop."""
+        return self._count("global")
+
+    @property
+    def num_local_crops(self) -> int:
+        """Local crops per image."""
+        return self._count("local")
+
+    @property
+    def total_crops(self) -> int:
+        """Crops per image."""
+        return self.num_global_crops + self.num_local_crops
+
+    def _count(self, name: str) -> int:
+        return sum(view.count for view in self.multicrop_transform.recipe.views if view.name == name)
+
     def set_epoch(self, epoch: int) -> None:
         """Passes the epoch on to the transform."""
         if isinstance(self.multicrop_transform, MultiCropTransform):

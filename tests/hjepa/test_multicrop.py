@@ -45,7 +45,8 @@ def test_dataset_and_dataloader_keep_the_documents_contract(photographs: Path) -
     dataset = hjepa.build_multicrop_dataset("imagefolder", photographs, **SMALL)
     crops, label = dataset[0]
     assert isinstance(label, int)
-    assert len(crops) == 5
+    assert len(crops) == dataset.total_crops == dataset.num_global_crops + dataset.num_local_crops == 5
+    assert dataset.classes == []
     with hjepa.build_multicrop_dataloader(dataset, batch_size=8, num_workers=1, device="cpu") as loader:
         assert len(loader) == 4
         for crops, labels in loader:
@@ -67,8 +68,9 @@ def test_dataset_works_in_a_plain_dataloader_too(photographs: Path) -> None:
 
 def test_validation_split_is_the_central_crop(photographs: Path, tmp_path: Path) -> None:
     (tmp_path / "val").symlink_to(photographs)
-    crop, _ = hjepa.build_multicrop_dataset("imagenet", tmp_path, split="val", **SMALL)[0]
-    assert crop.shape == (3, 32, 32)
+    dataset = hjepa.build_multicrop_dataset("imagenet", tmp_path, split="val", **SMALL)
+    assert dataset[0][0].shape == (3, 32, 32)
+    assert (dataset.num_global_crops, dataset.num_local_crops) == (1, 0)
 
 
 def test_what_cannot_be_read_or_loaded_is_refused(photographs: Path) -> None:
