@@ -145,8 +145,26 @@ def read_files(samples: Samples) -> Samples:
 
 def open_image(encoded: Encoded, place: int) -> Image.Image:
     """The image at one place of a batch, opened with PIL and not decoded yet. Raises what PIL raises."""
-    content = encoded[place]
-    return Image.open(os.fsdecode(content) if isinstance(content, bytes) else io.BytesIO(content))
+    if isinstance(encoded, list):
+        return Image.open(io.BytesIO(encoded[place].tobytes()))
+    return Image.open(os.fsdecode(encoded[place]))
+
+
+def why_not(encoded: Encoded, place: int) -> str | None:
+    """What PIL says is wrong with the image at one place of a batch; None where it decodes."""
+    try:
+        with open_image(encoded, place) as image:
+            image.load()
+    except Exception as error:  # PIL's decoders raise OSError, SyntaxError, ValueError and more for bad data: all are reasons
+        return explain(error)
+    return None
+
+
+def explain(error: Exception) -> str:
+    """PIL's exception, or the system's, as a reason in words."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return "not an image that can be identified" if "cannot identify" in str(error) else str(error) or type(error).__name__
 
 
 def as_ppm(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
