@@ -31,7 +31,8 @@ from torchvision.datasets import ImageFolder
 from hjepa import sample_data
 from hjepa.pipeline.backends.torchvision import FILTERS
 from hjepa.pipeline.loader import Loader, resolve_device
-from hjepa.pipeline.recipe import Recipe, View, preset
+from hjepa.pipeline.presets import preset
+from hjepa.pipeline.recipe import Recipe, View
 from hjepa.pipeline.source import Source, open_folder
 
 RESULTS = Path(__file__).parent / "results"

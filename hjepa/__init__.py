@@ -17,7 +17,8 @@ from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.masks import HierarchicalMaskGenerator, MultiBlockMaskGenerator
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
-from hjepa.pipeline.recipe import Jitter, Recipe, View, preset
+from hjepa.pipeline.presets import preset
+from hjepa.pipeline.recipe import Jitter, Recipe, View
 from hjepa.pipeline.source import Source, open_folder
 
 __all__ = [

@@ -13,7 +13,8 @@ from torch.utils.data import get_worker_info
 
 from hjepa.pipeline.backends.torchvision import render_image
 from hjepa.pipeline.draws import draw
-from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Range, Recipe, evaluation, multicrop
+from hjepa.pipeline.presets.jepa import evaluation, multicrop
+from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Range, Recipe
 
 # S pixels
 Picture: TypeAlias = Image.Image | np.ndarray[Any, Any]
