@@ -1,5 +1,6 @@
 """hjepa feeds self-supervised vision training: multi-crop loading with DALI, block masks, and a thin trainer."""
 
+from hjepa.configs.recipe_file import load_recipe
 from hjepa.multicrop_dataset import (
     MultiCropDataset,
     build_multicrop_dataloader,
@@ -39,6 +40,7 @@ __all__ = [
     "build_multicrop_dataloader",
     "build_multicrop_dataset",
     "build_multicrop_transform",
+    "load_recipe",
     "multicrop_collate_fn",
     "open_folder",
     "preset",

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import Any, Literal, TypeAlias
 
 from hjepa.pipeline.spelling import suggest
@@ -24,7 +25,8 @@ class Jitter:
 
     def __post_init__(self) -> None:
         for name in ("brightness", "contrast", "saturation"):
-            _require(getattr(self, name) >= 0, f"Jitter.{name}={getattr(self, name)} is negative; use 0 to switch it off")
+            value = getattr(self, name)
+            _require(0 <= value < inf, f"Jitter.{name}={value} is not a strength from 0, which switches it off")
         _require(0 <= self.hue <= 0.5, f"Jitter.hue={self.hue} is outside [0, 0.5] turns")
         _require_probability("Jitter.probability", self.probability)
 
@@ -71,8 +73,8 @@ class View:
         _require(self.count >= 0, f"{self.name}: count={self.count} is negative")
         _require(self.size >= 1, f"{self.name}: size={self.size} is not a number of pixels")
         _require(0 < self.area[0] <= self.area[1] <= 1, f"{self.name}: area={self.area} is not a range in (0, 1]")
-        _require(0 < self.ratio[0] <= self.ratio[1], f"{self.name}: ratio={self.ratio} is not a positive range")
-        _require(0 < self.sigma[0] <= self.sigma[1], f"{self.name}: sigma={self.sigma} is not a positive range")
+        _require(0 < self.ratio[0] <= self.ratio[1] < inf, f"{self.name}: ratio={self.ratio} is not a positive range")
+        _require(0 < self.sigma[0] <= self.sigma[1] < inf, f"{self.name}: sigma={self.sigma} is not a positive range")
         _require(self.blur_window % 2 == 1, f"{self.name}: blur_window={self.blur_window} is even; use {self.blur_window + 1}")
         _require(0 <= self.solarize_threshold <= 256, f"{self.name}: solarize_threshold={self.solarize_threshold} is no level")
         for option in ("flip", "gray", "blur", "solarize"):
@@ -94,7 +96,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _require(self.num_views > 0, f"recipe {self.name}: no view has a count above 0")
-        _require(min(self.std) > 0, f"recipe {self.name}: std={self.std} must be positive")
+        _require(all(map(isfinite, self.mean)), f"recipe {self.name}: mean={self.mean} must be finite")
+        _require(all(0 < std < inf for std in self.std), f"recipe {self.name}: std={self.std} must be positive and finite")
         for group in self.groups():
             first = group[0]
             shared = ("size", "interpolation", "blur_window", "solarize_threshold", "same_box_as")
