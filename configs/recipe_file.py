@@ -15,6 +15,8 @@ from hjepa.pipeline.recipe import Jitter, Recipe, View
 from hjepa.pipeline.spelling import suggest
 
 _RECIPE = TypeAdapter(Recipe)
+_WORDS = {" after validation": "", "tuple": "list", "a valid array": "a list", "an object": "a mapping"}
+"""Words of pydantic's that are none of YAML's."""
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -62,7 +64,9 @@ def _explain(error: ValidationError) -> Iterator[str]:
         elif detail["type"] == "missing":
             yield f"{place} is missing; set it"
         else:
-            requirement = detail["msg"].partition(" should ")[2].replace(" after validation", "").replace("tuple", "list")
+            requirement = detail["msg"].partition(" should ")[2]
+            for theirs, ours in _WORDS.items():
+                requirement = requirement.replace(theirs, ours)
             yield f"{place}={json.dumps(detail['input'])} should {requirement}"
 
 

@@ -18,6 +18,7 @@ VIEW = View(name="global", count=1, size=32, area=(0.2, 0.9))
         ({"count": -1}, "count"),
         ({"flip": 1.5}, "flip"),
         ({"blur_window": 8}, "use 9"),
+        ({"blur_window": -1}, "blur_window"),
         ({"sigma": (0.0, 1.0)}, "sigma"),
         ({"ratio": (2.0, 1.0)}, "ratio"),
         ({"solarize_threshold": 300}, "solarize_threshold"),
