@@ -15,6 +15,7 @@ from hjepa.multicrop_transforms import (
 )
 from hjepa.pipeline.backend import BadImageError
 from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.curriculum import Curriculum, Ramp
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.masks import HierarchicalMaskGenerator, MultiBlockMaskGenerator
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
@@ -26,6 +27,7 @@ __all__ = [
     "AdaptiveMultiCropTransform",
     "BadImageError",
     "Batch",
+    "Curriculum",
     "HierarchicalMaskGenerator",
     "Jitter",
     "Loader",
@@ -34,6 +36,7 @@ __all__ = [
     "MultiCropEvalTransform",
     "MultiCropMaskGenerator",
     "MultiCropTransform",
+    "Ramp",
     "Recipe",
     "Source",
     "View",
