@@ -5,7 +5,7 @@ not depend on batch size, ranks, threads or backend, and a resumed run needs no 
 """
 
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import permutations
 from typing import Any
 
@@ -75,7 +75,19 @@ def draw(
             parts.append(_draw_view(view, view_keys[:, start : start + view.count], sizes))
             start += view.count
         views[group[0].name] = parts[0] if len(parts) == 1 else _join(parts)
-    return Draws(indices=indices, keys=keys, views=views)
+    return Draws(indices=indices, keys=keys, views=_share_boxes(recipe, views))
+
+
+def _share_boxes(recipe: Recipe, views: dict[str, ViewDraws]) -> dict[str, ViewDraws]:
+    """Gives crop i of views with `same_box_as` the box and the flip of crop i of those; colours stay their own."""
+    shared = dict(views)
+    for group in recipe.groups():
+        if (leader := group[0].same_box_as) is not None:
+            own, its = views[group[0].name], views[leader]
+            count = own.flip.shape[1]
+            box, flip = np.ascontiguousarray(its.box[:, :count]), np.ascontiguousarray(its.flip[:, :count])
+            shared[group[0].name] = replace(own, box=box, flip=flip)
+    return shared
 
 
 def _draw_view(view: View, keys: chance.Keys, sizes: npt.NDArray[np.integer[Any]]) -> ViewDraws:

@@ -17,8 +17,9 @@ from hjepa.pipeline.device import resolve_device, resolve_rank, resolve_workers
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.index import cache_folder
 from hjepa.pipeline.mixture import Mixture
+from hjepa.pipeline.presets import preset
 from hjepa.pipeline.quarantine import Quarantine
-from hjepa.pipeline.recipe import Recipe, preset
+from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.sampler import Sampler
 from hjepa.pipeline.source import Source
 from hjepa.pipeline.stream import Stages, Stream

@@ -12,8 +12,9 @@ from PIL import Image
 
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.loader import Loader
+from hjepa.pipeline.presets.jepa import evaluation, multicrop
 from hjepa.pipeline.quarantine import BadImageError
-from hjepa.pipeline.recipe import Recipe, View, evaluation, multicrop
+from hjepa.pipeline.recipe import Recipe, View
 
 RECIPE = multicrop(global_crop_size=48, local_crop_size=24, num_local_crops=3)
 BACKENDS = [pytest.param("dali", marks=pytest.mark.dali), "torchvision"]
