@@ -2,16 +2,21 @@
 
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import Tensor
 
 from hjepa.models.geometry import PatchPlaces, place_patches, sampled_targets
 from hjepa.models.positions import grid_positions, sincos_positions
 from hjepa.models.targets import level_targets
+from hjepa.pipeline.backends.torchvision import render_image
+from hjepa.pipeline.draws import draw
+from hjepa.pipeline.recipe import multicrop
 
 GRIDS = [(1, 1), (3, 5), (6, 6), (14, 7)]
 
@@ -129,6 +134,28 @@ def test_a_centre_outside_or_on_the_border_is_not_inside() -> None:
             places = _places([local], [flip], [outer], [turned], (2, 2), (4, 4))
             wanted = torch.tensor(expected).view(2, 2)
             assert torch.equal(places.inside.view(2, 2), wanted.flip(1) if flip else wanted)
+
+
+def test_places_hold_for_the_pixels_that_the_pipeline_makes() -> None:
+    # Red rises with the row of the source and green with its column, so a patch's mean colour says where it was cut.
+    ramp = np.stack([*np.indices((512, 640)) * 255 // np.array([511, 639])[:, None, None], np.zeros((512, 640))], axis=-1)
+    recipe = multicrop(num_global_crops=2, num_local_crops=6, global_color_jitter=0, local_color_jitter=0)
+    draws = draw(recipe, 3, 0, np.arange(4), np.tile(np.array([512, 640]), (4, 1)))
+    images = [render_image(Image.fromarray(ramp.astype(np.uint8)), recipe, draws, number) for number in range(4)]
+    local, outer = (
+        torch.stack([F.avg_pool2d(image[name][:, :2], 16) for image in images], dim=1) for name in ("local", "global")
+    )  # [V, B, 2, 6, 6] and [G, B, 2, 14, 14]
+    boxes = [torch.from_numpy(part) for name in ("local", "global") for part in (draws.views[name].box, draws.views[name].flip)]
+    assert all(flip.any() and not flip.all() for flip in boxes[1::2])
+    places = place_patches(*boxes, (6, 6), (14, 14))
+    well_inside = ((places.centre > 0.5) & (places.centre < 13.5)).all(-1)
+    assert well_inside.sum() > 500
+    for g in range(2):
+        for v in range(6):
+            where = places.centre[g, v].flip(-1).unsqueeze(1) / 7 - 1
+            there = F.grid_sample(outer[g], where, align_corners=False).squeeze(2)  # [B, 2, N]
+            error = (there - local[v].flatten(2)).abs().amax(1)[well_inside[g, v]]
+            assert error.numel() == 0 or error.max() < 0.05  # of about 4.4, the whole ramp
 
 
 def test_every_image_and_crop_has_its_own_places() -> None:
