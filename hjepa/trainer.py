@@ -16,7 +16,7 @@ from hjepa.display import Display
 from hjepa.evaluate import extract, knn_accuracy
 from hjepa.metrics import Metrics
 from hjepa.models.hjepa import JepaLosses
-from hjepa.models.monitors import feature_std, rankme
+from hjepa.models.monitors import baseline_ratio, feature_std, rankme
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.loader import resolve_device
 from hjepa.pipeline.source import Source
@@ -259,10 +259,13 @@ class _Window:
         self.wait_seconds += wait_seconds
 
     def summary(self) -> dict[str, float]:
-        levels = torch.stack([losses.levels for losses in self._losses]).mean(0).tolist()
+        levels = torch.stack([losses.levels for losses in self._losses]).mean(0)
+        baselines = torch.stack([losses.baselines for losses in self._losses]).mean(0)
+        ratios = baseline_ratio(levels, baselines).tolist()
         line = {
             "loss": torch.stack([losses.total.detach() for losses in self._losses]).mean().item(),
-            **{f"loss_level_{number}": loss for number, loss in enumerate(levels)},
+            **{f"loss_level_{number}": loss for number, loss in enumerate(levels.tolist())},
+            **{f"baseline_ratio_level_{number}": ratio for number, ratio in enumerate(ratios)},
             "loss_view": torch.stack([losses.view for losses in self._losses]).mean().item(),
             "loss_spread": torch.stack([losses.spread for losses in self._losses]).mean().item(),
         }

@@ -113,7 +113,8 @@ def test_interrupted_and_resumed_run_is_bitwise_the_same(
     assert stopped.result.step == stop_at
     state = checkpoint.load(parts.checkpoint_folder / checkpoint.LATEST, torch.device("cpu"))
     actual = train(parts, labelled, resume=state)
-    for name in ("loss", "loss_level_0", "loss_level_2", "loss_view", "lr", "momentum", "grad_norm"):
+    losses = ("loss", "loss_level_0", "loss_level_2", "baseline_ratio_level_1", "loss_view")
+    for name in (*losses, "lr", "momentum", "grad_norm"):
         assert [line[name] for line in lines(parts, "train")] == [line[name] for line in lines(whole, "train")], name
     for name, tensor in expected.model.state_dict().items():
         assert torch.equal(tensor, actual.model.state_dict()[name]), name
