@@ -69,6 +69,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _check(self) -> "Settings":
         problems = [*_not_built_yet(self), *_size_problems(self), *_level_problems(self), *_mask_problems(self)]
+        problems += _probe_problems(self)
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -86,10 +87,6 @@ def _not_built_yet(settings: Settings) -> list[str]:
         f"distributed.world_size={settings.distributed.world_size}": (
             settings.distributed.world_size > 1,
             "a run uses one GPU: distributed.world_size=1",
-        ),
-        "evaluation.linear_probe.enabled=true": (
-            settings.evaluation.linear_probe.enabled,
-            "features are measured by nearest neighbours: evaluation.knn.enabled",
         ),
         "data.multicrop.adaptive=true": (
             settings.data.multicrop.adaptive,
@@ -169,3 +166,13 @@ def _mask_problems(settings: Settings) -> list[str]:
             f"{masking.context_tokens} leaves of {patches}; lower min_keep or raise context_tokens"
         )
     return problems
+
+
+def _probe_problems(settings: Settings) -> list[str]:
+    probe, own = settings.evaluation.linear_probe, settings.data.dataset
+    if not probe.enabled or probe.dataset in (None, own):
+        return []
+    return [
+        f"evaluation.linear_probe.dataset={probe.dataset} is not read: the probe is trained on the run's own images "
+        f"(data.dataset={own}); set evaluation.linear_probe.dataset=null, or {own}"
+    ]

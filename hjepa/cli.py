@@ -159,6 +159,7 @@ def _train(settings: Settings, source: Source, display: Display, state: "_Resume
             "data wait": f"{result.wait_seconds / max(result.seconds, 1e-9):.1%} of the training time",
             "loss": "-" if result.last_loss is None else f"{result.first_loss:.4f} at first, {result.last_loss:.4f} at last",
             "kNN accuracy": _accuracies(result.accuracies),
+            **({"linear probe": _accuracies(result.probe_accuracies)} if result.probe_accuracies else {}),
             "time": f"{time.perf_counter() - start:.0f} s",
             "checkpoint": str(latest),
             "metrics": str(trainer.metrics.path),
