@@ -37,7 +37,8 @@ def linear_probe_accuracy(features: Tensor, labels: Tensor, settings: LinearProb
     mean, deviation = features[trained].mean(0), features[trained].std(0, correction=0)
     standardised = (features - mean) / deviation.clamp_min(1e-6)
     layer = _fit(standardised[trained], labels[trained], int(labels.max()) + 1, settings, seed)
-    return (F.linear(standardised[held_out], *layer).argmax(1) == labels[held_out]).float().mean().item()
+    found = F.linear(standardised[held_out], *layer).argmax(1)
+    return int((found == labels[held_out]).sum()) / len(held_out)
 
 
 def _fit(features: Tensor, labels: Tensor, num_classes: int, settings: LinearProbeSettings, seed: int) -> tuple[Tensor, Tensor]:
