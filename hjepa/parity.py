@@ -205,7 +205,7 @@ def _bound(group: list[View], bounds: dict[str, Bound]) -> Bound:
     """The sum of what the operators of these views may differ by; the reason is that of the one that differs most."""
     jitters = [view.jitter for view in group if view.jitter is not None]
     used = {
-        f"crop, {group[0].interpolation}": 1.0,
+        f"crop, {group[0].interpolation}": max(1.0, 96 / group[0].size),  # the smaller, the more of a crop is border
         "jitter order": float(bool(jitters)),  # measured with brightness, contrast and saturation, all at once
         "hue": max((min(1.0, jitter.hue / HUE) for jitter in jitters), default=0.0),
         "gray": float(any(view.gray > 0 for view in group)),

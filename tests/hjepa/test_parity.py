@@ -48,12 +48,22 @@ def test_contrast_around_another_level_would_be_found(few: Path, monkeypatch: py
 
 @DALI
 def test_recipe_without_photometry_is_held_to_the_crop_alone(few: Path) -> None:
-    views = tuple(replace(view, count=1, size=32) for view in preset("crop-only").views[1:])
+    views = tuple(replace(view, count=1) for view in preset("crop-only").views[1:])
     found = list(parity.end_to_end(replace(preset("crop-only"), views=views), few, "dali", "cpu"))
     assert [difference.part for difference in found] == ["crop-only: global", "crop-only: local"]
     for difference in found:
         assert difference.within
         assert difference.bound == BOUNDS["dali"]["crop, bicubic"]
+
+
+@DALI
+@pytest.mark.parametrize("size", [8, 16, 32])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_small_crop_is_held_to_a_bound_as_wide_as_its_share_of_border(size: int, interpolation: str, few: Path) -> None:
+    view = replace(preset("crop-only").views[-1], size=size, interpolation=interpolation)
+    (difference,) = parity.end_to_end(replace(preset("crop-only"), views=(view,)), few, "dali", "cpu")
+    assert difference.within
+    assert difference.bound.mean == pytest.approx(BOUNDS["dali"]["crop to 96"].mean * 96 / size)
 
 
 @DALI
