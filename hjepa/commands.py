@@ -66,7 +66,9 @@ def check_parity(
     images: Annotated[
         Path | None, typer.Option(help="Folder of photographs; scikit-image's and scikit-learn's without.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N: where the backends that can use it work.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda or cuda:N: where the backends work; the bounds are the CPU's.")
+    ] = "cpu",
     json_file: Annotated[Path | None, typer.Option("--json", help="File to write the figures to.")] = None,
 ) -> None:
     """Holds every backend against torchvision: each operator, and a recipe end to end, in levels of 255.

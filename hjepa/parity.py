@@ -21,6 +21,8 @@ from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.recipe import Jitter, Recipe, View
 
 BackendName: TypeAlias = Literal["dali"]
+Pixels: TypeAlias = Callable[[], npt.NDArray[np.uint8]]
+"""Gives a photograph, [H, W, 3]."""
 Counts: TypeAlias = npt.NDArray[np.int64]
 """[255 x RESOLUTION + 1]: how many values differ by so many parts of a level."""
 
@@ -118,20 +120,20 @@ def available() -> list[BackendName]:
     return found
 
 
-def operators(folder: Path, backend: BackendName, device: str = "auto") -> Iterator[Difference]:
+def operators(folder: Path, backend: BackendName, device: str = "cpu") -> Iterator[Difference]:
     """Every operator alone, on the images of a folder."""
     for name in OPERATORS:
         yield operator(name, folder, backend, device)
 
 
-def operator(name: str, folder: Path, backend: BackendName, device: str = "auto") -> Difference:
+def operator(name: str, folder: Path, backend: BackendName, device: str = "cpu") -> Difference:
     """One operator alone, after crop and flip."""
     recipe = Recipe(name="parity", source=f"hjepa parity, {name}", views=(OPERATORS[name],))
     (counts,) = _measure(recipe, folder, backend, device).values()
     return _difference(backend, name, counts, BOUNDS[backend][name])
 
 
-def end_to_end(recipe: Recipe, folder: Path, backend: BackendName, device: str = "auto") -> Iterator[Difference]:
+def end_to_end(recipe: Recipe, folder: Path, backend: BackendName, device: str = "cpu") -> Iterator[Difference]:
     """All operators of a recipe together, for each name of its views."""
     for name, counts in _measure(recipe, folder, backend, device).items():
         group = [view for view in recipe.views if view.name == name and view.count]
@@ -144,16 +146,11 @@ def photographs() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     found = {**_from_scikit_image(), **_from_scikit_learn()}
     if not found:
-        raise ValueError(
-            "there are no photographs here: pip install scikit-image or scikit-learn, or give a folder with --images"
-        )
+        raise ValueError("no photographs here: pip install scikit-image or scikit-learn, or give a folder with --images")
     for name, pixels in found.items():
         if not (folder / f"{name}.jpg").exists():
             Image.fromarray(pixels()).save(folder / f"{name}.jpg", quality=95)
     return folder
-
-
-Pixels: TypeAlias = Callable[[], npt.NDArray[np.uint8]]
 
 
 def _from_scikit_image() -> dict[str, Pixels]:
@@ -202,7 +199,7 @@ def _difference(backend: BackendName, part: str, counts: Counts, bound: Bound) -
 
 
 def _bound(group: list[View], bounds: dict[str, Bound]) -> Bound:
-    """The sum of what the operators of these views may differ by; the reason is that of the one that differs most."""
+    """What these views may differ by: the sum of their operators' means; at p99 the worst operator and the others' means."""
     jitters = [view.jitter for view in group if view.jitter is not None]
     used = {
         f"crop, {group[0].interpolation}": max(1.0, 96 / group[0].size),  # the smaller, the more of a crop is border
@@ -213,4 +210,5 @@ def _bound(group: list[View], bounds: dict[str, Bound]) -> Bound:
         "solarize": float(any(view.solarize > 0 for view in group)),
     }
     means, p99s = ({name: share * getattr(bounds[name], part) for name, share in used.items()} for part in ("mean", "p99"))
-    return Bound(mean=sum(means.values()), p99=sum(p99s.values()), reason=bounds[max(means, key=means.__getitem__)].reason)
+    worst, mean = max(p99s, key=p99s.__getitem__), sum(means.values())
+    return Bound(mean=mean, p99=p99s[worst] + mean - means[worst], reason=bounds[worst].reason)

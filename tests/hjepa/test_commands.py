@@ -1,6 +1,7 @@
 """The command line `hjepa` as a user meets it: recipes, parity, clear errors, exit codes."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -109,11 +110,14 @@ def test_users_mistake_is_one_line_and_exit_code_2(
 
 @pytest.mark.dali
 def test_parity_is_shown_and_written(call: Call, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "few").mkdir()
+    for path in sorted(photographs.iterdir())[:4]:
+        shutil.copy(path, tmp_path / "few")
     operators = {name: view for name, view in parity.OPERATORS.items() if name in ("blur", "crop, bicubic")}
     monkeypatch.setattr(parity, "OPERATORS", operators)
     monkeypatch.setattr(parity, "EPOCHS", 1)
     (tmp_path / "mine.yaml").write_text(recipe_to_yaml(replace(preset("cifar10"), name="mine")))
-    command = ["parity", "mine.yaml", "--images", photographs, "--device", "cpu", "--json", "figures.json"]
+    command = ["parity", "mine.yaml", "--images", "few", "--device", "cpu", "--json", "figures.json"]
     code, output, errors = call(*command)
     assert (code, errors) == (0, "")
     rows = json.loads((tmp_path / "figures.json").read_text())
