@@ -199,7 +199,7 @@ def _difference(backend: BackendName, part: str, counts: Counts, bound: Bound) -
 
 
 def _bound(group: list[View], bounds: dict[str, Bound]) -> Bound:
-    """What these views may differ by: the sum of their operators' means; at p99 the worst operator and the others' means."""
+    """What these views may differ by: the sum of their operators' means; at p99 the worst, and the others' means."""
     jitters = [view.jitter for view in group if view.jitter is not None]
     used = {
         f"crop, {group[0].interpolation}": max(1.0, 96 / group[0].size),  # the smaller, the more of a crop is border
@@ -210,5 +210,6 @@ def _bound(group: list[View], bounds: dict[str, Bound]) -> Bound:
         "solarize": float(any(view.solarize > 0 for view in group)),
     }
     means, p99s = ({name: share * getattr(bounds[name], part) for name, share in used.items()} for part in ("mean", "p99"))
-    worst, mean = max(p99s, key=p99s.__getitem__), sum(means.values())
-    return Bound(mean=mean, p99=p99s[worst] + mean - means[worst], reason=bounds[worst].reason)
+    worst = max(means, key=means.__getitem__)
+    others = sum(means.values()) - means[worst]
+    return Bound(mean=means[worst] + others, p99=max(p99s.values()) + others, reason=bounds[worst].reason)
