@@ -13,24 +13,28 @@ from hjepa.multicrop_transforms import (
     MultiCropTransform,
     build_multicrop_transform,
 )
-from hjepa.pipeline.backend import BadImageError
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.curriculum import Curriculum, Ramp
+from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.masks import HierarchicalMaskGenerator, MultiBlockMaskGenerator
+from hjepa.pipeline.mixture import Mixture
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
 from hjepa.pipeline.presets import preset
+from hjepa.pipeline.quarantine import BadImageError, DataError, TooManyBadImagesError
 from hjepa.pipeline.recipe import Jitter, Recipe, View
-from hjepa.pipeline.source import Source, open_folder
+from hjepa.pipeline.source import Samples, Source
 
 __all__ = [
     "AdaptiveMultiCropTransform",
     "BadImageError",
     "Batch",
     "Curriculum",
+    "DataError",
     "HierarchicalMaskGenerator",
     "Jitter",
     "Loader",
+    "Mixture",
     "MultiBlockMaskGenerator",
     "MultiCropDataset",
     "MultiCropEvalTransform",
@@ -38,7 +42,9 @@ __all__ = [
     "MultiCropTransform",
     "Ramp",
     "Recipe",
+    "Samples",
     "Source",
+    "TooManyBadImagesError",
     "View",
     "build_multicrop_dataloader",
     "build_multicrop_dataset",

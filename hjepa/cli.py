@@ -18,7 +18,7 @@ from hjepa.configs.load import load_settings, to_yaml
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
 from hjepa.exits import INTERRUPTED, run_command
-from hjepa.pipeline.loader import resolve_device
+from hjepa.pipeline.device import resolve_device
 from hjepa.pipeline.source import Source
 
 SMALL = "small"
@@ -238,7 +238,7 @@ def _run_folders(settings: Settings) -> list[Path]:
 
 def _introduce(settings: Settings, source: Source, display: Display) -> None:
     labels = f"{len(source.classes)} classes" if source.classes else "no labels"
-    display.say(f"data: {len(source)} images in {source.root} ({labels})")
+    display.say(f"data: {len(source)} images in {source.name} ({labels})")
     for bad in source.bad[:SHOWN_BAD_IMAGES]:
         display.say(f"  left out: {bad.path}: {bad.reason}")
     if len(source.bad) > SHOWN_BAD_IMAGES:

@@ -6,7 +6,7 @@ from typing import cast
 
 import typer
 
-from hjepa.pipeline.backend import BadImageError
+from hjepa.pipeline.quarantine import DataError
 
 MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
 UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
@@ -23,7 +23,7 @@ def run_command(app: typer.Typer, name: str) -> None:
         _fail(name, error.format_message(), MISTAKE)  # type: ignore[attr-defined]  # of click's exceptions
     except (ValueError, FileNotFoundError) as error:  # SettingsError, CheckpointError and the loaders' checks among them
         _fail(name, error, MISTAKE)
-    except (BadImageError, OSError, RuntimeError) as error:
+    except (DataError, OSError, RuntimeError) as error:
         _fail(name, error, FAILURE)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)

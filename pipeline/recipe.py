@@ -145,13 +145,6 @@ class Recipe:
         return dataclasses.asdict(self)
 
 
-def preset(name: str) -> Recipe:
-    """The recipe of that name; see hjepa.pipeline.presets."""
-    from hjepa.pipeline import presets  # it is made of what stands above
-
-    return presets.preset(name)
-
-
 def _require(holds: bool, message: str) -> None:
     if not holds:
         raise ValueError(message)
