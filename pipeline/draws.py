@@ -52,6 +52,8 @@ class Draws:
     """[B]: sample numbers."""
     keys: chance.Keys
     """[B]: uint64 keys of (seed, epoch, sample), from which masks go on."""
+    sizes: npt.NDArray[np.integer[Any]]
+    """[B, 2]: height and width of the source image in pixels, as the boxes count them."""
     views: dict[str, ViewDraws]
     """One entry per name of view."""
 
@@ -69,7 +71,7 @@ def draw(recipe: Recipe, seed: int, epoch: int, indices: npt.NDArray[np.int64], 
             parts.append(_draw_view(view, view_keys[:, start : start + view.count], sizes))
             start += view.count
         views[group[0].name] = parts[0] if len(parts) == 1 else _join(parts)
-    return Draws(indices=indices, keys=keys, views=views)
+    return Draws(indices=indices, keys=keys, sizes=sizes, views=views)
 
 
 def _draw_view(view: View, keys: chance.Keys, sizes: npt.NDArray[np.integer[Any]]) -> ViewDraws:
