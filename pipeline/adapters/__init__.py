@@ -61,7 +61,7 @@ def open_adapter(adapter: str | Adapter, recipe: Recipe) -> Adapter:
     """The adapter, or the one of that name, checked against a recipe. Raises ValueError for another name or an unfit recipe."""
     if isinstance(adapter, str):
         if adapter not in ADAPTERS:
-            near = difflib.get_close_matches(adapter, ADAPTERS, n=1, cutoff=0.0)[0]
+            near = difflib.get_close_matches(adapter.lower(), ADAPTERS, n=1, cutoff=0.0)[0]
             raise ValueError(f"adapter={adapter!r} is unknown; did you mean {near!r}? There are {', '.join(ADAPTERS)}")
         adapter = ADAPTERS[adapter]
     adapter.check(recipe)
