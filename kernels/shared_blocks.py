@@ -7,7 +7,9 @@ size for all makes the target blocks of a batch a tensor without padding. What i
 * I-JEPA draws scale and aspect from one number, which ties them; here, as in V-JEPA 2, from two.
 * Neither code cuts a mask to the batch's smallest by chance but in raster order, which takes the bottom rows (or the last
   frames) from every sample; `kernels.mask_indices` takes random ones.
-* Both loop until a mask has a solution, which I-JEPA's may never find; here settings without one are refused (`block_areas`).
+* Both redraw until a mask has a solution; I-JEPA's gives way by letting context and targets overlap, and may never end. Here
+  there are A sets of places to choose from and then all blocks at one place, which leaves most, and `block_areas` tells which
+  settings have no solution even so.
 """
 
 # B samples, T target blocks, A attempts, P patches of a block, N = H * W patches
@@ -22,7 +24,9 @@ from hjepa.kernels import chance
 
 Range = tuple[float, float]
 ATTEMPTS = 10
-"""Sets of places of which the first that leaves a context is taken."""
+"""Sets of places of which the first that leaves enough patches free is taken."""
+CONTEXT = 1 << 20
+"""Counter of a sample's key, beyond those of the places of the targets, from which the context's place comes."""
 
 
 def batch_key(keys: chance.Keys) -> chance.Keys:
@@ -46,31 +50,49 @@ def block_areas(scale: Range, aspect_ratio: Range, grid: tuple[int, int]) -> tup
 
 
 def block_masks(
-    keys: Tensor, context: tuple[int, int], target: tuple[int, int], grid: tuple[int, int], num_targets: int
+    keys: Tensor,
+    context: tuple[int, int],
+    target: tuple[int, int],
+    grid: tuple[int, int],
+    *,
+    num_targets: int,
+    min_outside: int,
 ) -> tuple[Tensor, Tensor]:
     """I-JEPA's masks for keys int64 [B]: context bool [B, N], clear of all targets, and targets bool [B, T, N].
 
-    context, target: height and width of the blocks. Targets may overlap each other; the context may be left small or empty.
-    A sample's masks depend on its key and the two sizes alone. Nothing waits for the device.
+    context, target: height and width of the blocks. Targets may overlap each other, and leave at least min_outside patches of
+    the grid free wherever one block does; the context may be left small or empty. A sample's masks depend on its key, the two
+    sizes and min_outside alone. Nothing waits for the device.
     """
-    uniforms = chance.uniform_tensor(keys.view(-1, 1, 1), torch.arange(2 * num_targets + 2, device=keys.device).view(-1, 2))
-    targets = _scatter(_patches(uniforms[:, :-1], target, grid), grid)
-    return _scatter(_patches(uniforms[:, -1], context, grid), grid) & ~targets.any(1), targets
+    places, _ = _places(keys, target, grid, num_targets, min_outside)
+    targets = _scatter(places, grid)
+    corner = chance.uniform_tensor(keys.unsqueeze(-1), torch.arange(CONTEXT, CONTEXT + 2, device=keys.device))
+    return _scatter(_patches(corner, context, grid), grid) & ~targets.any(1), targets
 
 
 def tube_masks(keys: Tensor, block: tuple[int, int], grid: tuple[int, int], num_blocks: int) -> tuple[Tensor, Tensor]:
     """V-JEPA 2's masks for keys int64 [B], the same in all frames: context bool [B, N], and its complement, the targets.
 
-    The targets are the union of the blocks. Of up to A sets of places the first that leaves a context is taken, then all
-    blocks at one place; so there always is a context, for any block smaller than the grid.
+    The targets are the union of the blocks. There always is a context, for any block smaller than the grid.
     """
-    counters = torch.arange(ATTEMPTS * num_blocks * 2, device=keys.device).view(ATTEMPTS, num_blocks, 2)
-    places = _patches(chance.uniform_tensor(keys.view(-1, 1, 1, 1), counters), block, grid)  # [B, A, T, P]
-    places = torch.cat([places, places[:, :1, :1].expand_as(places[:, :1])], dim=1)
-    unions = _scatter(places.flatten(2), grid)  # [B, A + 1, N]
-    first = (~unions.all(-1)).to(torch.int8).argmax(-1)  # argmax of equals is the first
-    targets = unions.gather(1, first.view(-1, 1, 1).expand(-1, 1, unions.shape[-1])).squeeze(1)
+    _, targets = _places(keys, block, grid, num_blocks, 1)
     return ~targets, targets
+
+
+def _places(keys: Tensor, block: tuple[int, int], grid: tuple[int, int], count: int, min_outside: int) -> tuple[Tensor, Tensor]:
+    """Patches int64 [B, T, P] of T blocks, and their union bool [B, N].
+
+    They are the first of A sets of places that leaves min_outside patches free, and in default of one, T times one place.
+    """
+    counters = torch.arange(ATTEMPTS * count * 2, device=keys.device).view(ATTEMPTS, count, 2)
+    sets = _patches(chance.uniform_tensor(keys.view(-1, 1, 1, 1), counters), block, grid)  # [B, A, T, P]
+    sets = torch.cat([sets, sets[:, :1, :1].expand_as(sets[:, :1])], dim=1)
+    unions = _scatter(sets.flatten(2), grid)  # [B, A + 1, N]
+    enough = (~unions).sum(-1) >= min_outside
+    enough[:, -1] = True
+    first = enough.to(torch.int8).argmax(-1)  # argmax of equals is the first
+    rows = torch.arange(len(keys), device=keys.device)
+    return sets[rows, first], unions[rows, first]
 
 
 def _sides(area: int, aspect: float, grid: tuple[int, int]) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from hjepa.pipeline.recipe import Range, Recipe
 
 CONTEXT_SIZE, TARGET_SIZE = 0, 1
 """Parts of the batch's key: the sizes of I-JEPA's blocks."""
-CONTEXT_TRIM, TARGET_TRIM = 1 << 20, (1 << 20) + 1
+CONTEXT_TRIM, TARGET_TRIM = 1 << 21, (1 << 21) + 1
 """Parts of a sample's key, beyond the counters that place its blocks: which patches of a large mask go."""
 
 IJepaBatch: TypeAlias = tuple[list[Tensor], list[Tensor], list[Tensor]]
@@ -68,10 +68,10 @@ class IJepa:
                 f"a target block on {side}x{side} patches may have {least}, and min_keep={self.min_keep} asks for more; "
                 f"use min_keep={least - 1}, a greater pred_mask_scale or a smaller patch_size"
             )
-        if side**2 - self.num_pred_masks * most <= self.min_keep:
+        if side**2 - most <= self.min_keep:
             raise ValueError(
-                f"{self.num_pred_masks} target blocks of up to {most} patches may leave the context no more than "
-                f"min_keep={self.min_keep} of {side}x{side}; use fewer or smaller targets, or a smaller patch_size"
+                f"a target block of {most} patches leaves the context no more than min_keep={self.min_keep} of {side}x{side}; "
+                "use a smaller pred_mask_scale or patch_size"
             )
 
     def __call__(self, batch: Batch) -> IJepaBatch:
@@ -91,7 +91,9 @@ class IJepa:
         target_size = block_size(chance.key(0, of_batch, TARGET_SIZE), self.pred_mask_scale, self.aspect_ratio, grid)
         context_size = block_size(chance.key(0, of_batch, CONTEXT_SIZE), self.enc_mask_scale, (1, 1), grid)
         keys = chance.key_tensor(host_keys)
-        context, targets = block_masks(keys, context_size, target_size, grid, self.num_pred_masks)
+        context, targets = block_masks(
+            keys, context_size, target_size, grid, num_targets=self.num_pred_masks, min_outside=self.min_keep + 1
+        )
         length = max(self.min_keep + 1, int(context.sum(-1).amin()))
         trim = chance.fold_tensor(keys, CONTEXT_TRIM)
         context_index, _ = context_indices(context, targets.any(1), length, self.min_keep + 1, trim)

@@ -1,5 +1,7 @@
 """Blocks of one size for the batch: sizes in range, every place used, context clear of targets, always a context."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -40,18 +42,18 @@ def test_a_block_may_be_as_large_as_the_grid() -> None:
 
 
 def test_targets_are_blocks_and_the_context_is_a_block_without_them() -> None:
-    context, targets = block_masks(keys_of(2, 50), (12, 13), (6, 5), (14, 14), 4)
+    context, targets = block_masks(keys_of(2, 50), (12, 13), (6, 5), (14, 14), num_targets=4, min_outside=10)
     assert context.shape == (50, 196)
     assert targets.shape == (50, 4, 196)
     assert all(is_block(target, (14, 14), (6, 5)) for row in targets for target in row)
     assert not (context & targets.any(1)).any()
-    alone, _ = block_masks(keys_of(2, 50), (12, 13), (1, 1), (14, 14), 1)
+    alone, _ = block_masks(keys_of(2, 50), (12, 13), (1, 1), (14, 14), num_targets=1, min_outside=0)
     assert (alone.sum(-1) >= 12 * 13 - 1).all()
 
 
 @pytest.mark.parametrize("grid", [(14, 14), (6, 9)])
 def test_every_place_is_equally_likely(grid: tuple[int, int]) -> None:
-    _, targets = block_masks(keys_of(3, 20_000), (2, 2), (3, 4), grid, 2)
+    _, targets = block_masks(keys_of(3, 20_000), (2, 2), (3, 4), grid, num_targets=2, min_outside=0)
     places = targets.flatten(0, 1).to(torch.int8).argmax(-1)
     rows, columns = torch.bincount(places // grid[1]).double(), torch.bincount(places % grid[1]).double()
     for counts, number in ((rows, grid[0] - 2), (columns, grid[1] - 3)):
@@ -61,16 +63,26 @@ def test_every_place_is_equally_likely(grid: tuple[int, int]) -> None:
 
 
 def test_the_context_reaches_every_patch() -> None:
-    context, _ = block_masks(keys_of(3, 2000), (13, 13), (3, 4), (14, 14), 4)
+    context, _ = block_masks(keys_of(3, 2000), (13, 13), (3, 4), (14, 14), num_targets=4, min_outside=0)
     assert context.any(0).all()
+
+
+def test_targets_leave_the_patches_asked_for() -> None:
+    # On 7 x 7 patches four blocks of 4 x 3 often cover 34 and more; no set of forty leaves 30, so those lie at one place.
+    _, targets = block_masks(keys_of(8, 500), (7, 7), (4, 3), (7, 7), num_targets=4, min_outside=16)
+    assert ((~targets.any(1)).sum(-1) >= 16).all()
+    assert (targets[:, 0] != targets[:, 1]).any(-1).float().mean() > 0.9
+    _, crowded = block_masks(keys_of(8, 100), (7, 7), (4, 3), (7, 7), num_targets=40, min_outside=30)
+    assert (crowded.any(1).sum(-1) == 12).all()
 
 
 def test_samples_do_not_depend_on_their_batch() -> None:
     keys = keys_of(4, 30)
-    for whole, part in (
-        (block_masks(keys, (12, 12), (5, 6), (14, 14), 4), block_masks(keys[[9, 2]], (12, 12), (5, 6), (14, 14), 4)),
-        (tube_masks(keys, (6, 6), (16, 16), 8), tube_masks(keys[[9, 2]], (6, 6), (16, 16), 8)),
-    ):
+    draws = (
+        partial(block_masks, context=(12, 12), target=(5, 6), grid=(14, 14), num_targets=4, min_outside=120),
+        partial(tube_masks, block=(6, 6), grid=(16, 16), num_blocks=8),
+    )
+    for whole, part in ((draw(keys), draw(keys[[9, 2]])) for draw in draws):
         assert all(torch.equal(one[[9, 2]], two) for one, two in zip(whole, part, strict=True))
 
 
@@ -101,5 +113,5 @@ def test_a_context_remains_however_large_the_blocks_are() -> None:
 
 def test_no_step_looks_at_a_value() -> None:
     keys = torch.empty(8, dtype=torch.int64, device="meta")
-    assert block_masks(keys, (5, 5), (2, 2), (6, 6), 4)[1].shape == (8, 4, 36)
+    assert block_masks(keys, (5, 5), (2, 2), (6, 6), num_targets=4, min_outside=1)[1].shape == (8, 4, 36)
     assert tube_masks(keys, (3, 3), (6, 6), 4)[0].shape == (8, 36)

@@ -420,7 +420,11 @@ def test_every_name_fits_a_recipe() -> None:
             (name, recipe(view("near", 1, 8), view("global", 1, 56)), "first")
             for name in ("lightly-train", "stable-pretraining")
         ),
-        (IJepa(patch_size=14, min_keep=0), SINGLE, "may leave the context no more than min_keep=0 of 4x4"),
+        (
+            IJepa(patch_size=8, pred_mask_scale=(0.9, 0.9)),
+            SINGLE,
+            "of 49 patches leaves the context no more than min_keep=10 of 7x7",
+        ),
         (IJepa(patch_size=8), SINGLE, r"on 7x7 patches may have 6, and min_keep=10 asks for more; use min_keep=5"),
         (IJepa(patch_size=0), SINGLE, "patch_size=0"),
         (
