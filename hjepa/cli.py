@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -17,18 +17,17 @@ from hjepa.assembly import build_recipe, open_source
 from hjepa.configs.load import load_settings, to_yaml
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
-from hjepa.pipeline.backend import BadImageError
-from hjepa.pipeline.loader import resolve_device
+from hjepa.exits import INTERRUPTED, run_command
+from hjepa.pipeline.curriculum import Curriculum, recipe_at
+from hjepa.pipeline.device import resolve_device
 from hjepa.pipeline.source import Source
+from hjepa.recipe_table import summary
 
-MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
 SMALL = "small"
 """Name of the shipped settings that train in minutes without a GPU."""
 SHOWN_BAD_IMAGES = 5
 SETTINGS = "settings.yaml"
 """File that marks a folder as a run's."""
-UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
-"""What the command line's parser raises; typer does not export it."""
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -101,18 +100,7 @@ def train(
 
 def main() -> None:
     """Runs the command line and turns what went wrong into a message and an exit code."""
-    # --batch_size is --batch-size
-    arguments = [re.sub(r"^--[^=]+", lambda name: name[0].replace("_", "-"), argument) for argument in sys.argv[1:]]
-    try:
-        app(arguments, standalone_mode=False)
-    except UsageError as error:
-        _fail(error.format_message(), MISTAKE)  # type: ignore[attr-defined]  # of click's exceptions
-    except (ValueError, FileNotFoundError) as error:  # SettingsError, CheckpointError and the loaders' checks among them
-        _fail(error, MISTAKE)
-    except (BadImageError, OSError, RuntimeError) as error:
-        _fail(error, FAILURE)
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit(INTERRUPTED)
+    run_command(app, "hjepa-train")
 
 
 def run(config: Path | None, overrides: list[str], flags: dict[str, object], display: Display) -> None:
@@ -159,7 +147,9 @@ def _train(settings: Settings, source: Source, display: Display, state: "_Resume
             "data wait": f"{result.wait_seconds / max(result.seconds, 1e-9):.1%} of the training time",
             "loss": "-" if result.last_loss is None else f"{result.first_loss:.4f} at first, {result.last_loss:.4f} at last",
             "kNN accuracy": _accuracies(result.accuracies),
+            **({"linear probe": _accuracies(result.probe_accuracies)} if result.probe_accuracies else {}),
             "time": f"{time.perf_counter() - start:.0f} s",
+            **({"bad images": f"{result.bad_images} replaced, see {settings.bad_images_file}"} if result.bad_images else {}),
             "checkpoint": str(latest),
             "metrics": str(trainer.metrics.path),
             "TensorBoard": f"tensorboard --logdir {settings.log_folder}",
@@ -252,17 +242,17 @@ def _run_folders(settings: Settings) -> list[Path]:
 
 def _introduce(settings: Settings, source: Source, display: Display) -> None:
     labels = f"{len(source.classes)} classes" if source.classes else "no labels"
-    display.say(f"data: {len(source)} images in {source.root} ({labels})")
+    display.say(f"data: {len(source)} images in {source.name} ({labels})")
     for bad in source.bad[:SHOWN_BAD_IMAGES]:
         display.say(f"  left out: {bad.path}: {bad.reason}")
     if len(source.bad) > SHOWN_BAD_IMAGES:
         display.say(f"  left out: {len(source.bad) - SHOWN_BAD_IMAGES} more unreadable files")
-    crops = [
-        f"{sum(view.count for view in group)} {group[0].name} of {group[0].size} px"
-        for group in build_recipe(settings).groups()
-    ]
+    plan = build_recipe(settings)
+    crops = summary(recipe_at(plan, 0))
+    if isinstance(plan, Curriculum):
+        crops += f" at first, {summary(plan.at(plan.last))} from epoch {plan.last + 1} on"
     encoder = settings.model.encoder
-    display.say(f"crops: {', '.join(crops)}; encoder: width {encoder.width}, depth {encoder.depth}, patch {encoder.patch_size}")
+    display.say(f"crops: {crops}; encoder: width {encoder.width}, depth {encoder.depth}, patch {encoder.patch_size}")
     display.say(f"output of {settings.logging.experiment_name}: {settings.output_dir}")
 
 
@@ -282,8 +272,3 @@ def _name(device: torch.device) -> str:
 def _command_line() -> str:
     """The command that was given, without its own --resume."""
     return re.sub(r" --resume[ =]\S+", "", " ".join(["hjepa-train", *sys.argv[1:]]))
-
-
-def _fail(error: object, code: int) -> None:
-    print(f"hjepa-train: {error}", file=sys.stderr)
-    sys.exit(code)

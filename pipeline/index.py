@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from hjepa.pipeline.source import BadImage
+
 # N files
 VERSION = 1
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF")
@@ -55,15 +57,6 @@ class Headers:
     def take(self, chosen: npt.NDArray[np.bool_]) -> "Headers":
         """The headers of some of the files."""
         return Headers(**{field.name: getattr(self, field.name)[chosen] for field in fields(Headers)})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BadImage:
-    """A file that was left out."""
-
-    path: str
-    """Relative to the source's root."""
-    reason: str
 
 
 def cache_folder() -> Path:

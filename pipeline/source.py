@@ -1,139 +1,174 @@
-"""Where images come from: a folder of images, nested as the user likes, with labels from its folders or none.
+"""What a source of images is: numbers from 0 on, each with an encoded image, its size, a label and a key.
 
-A source knows each image's path, label and size (from the index), so that boxes can be drawn before anything is decoded.
+A source decodes nothing. It gives paths, which a backend reads on its own threads, or contents of files, where there is no
+file to read (members of archives, rows of tables, images in memory); images that are decoded already travel as PPM, which is
+a line of text and the pixels. Sizes come along, because boxes are drawn before anything is decoded.
 """
 
 import hashlib
+import io
 import os
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-
-from hjepa.pipeline.index import BadImage, Files, Headers, read_index
+from PIL import Image
 
 # N images of the source, B images of a batch
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+Encoded: TypeAlias = npt.NDArray[np.bytes_] | list[npt.NDArray[np.uint8]]
+"""[B] absolute paths, as the file system's bytes; or the contents of B files, uint8 [length] each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """N readable images, sorted by path."""
+class BadImage:
+    """An image that cannot be used."""
 
-    root: Path
-    paths: npt.NDArray[np.bytes_]
-    """[N] paths relative to root, as the file system's bytes."""
+    path: str
+    """Its key: for a folder, the path relative to its root."""
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Samples:
+    """What a source gives for B of its numbers."""
+
+    encoded: Encoded
+    sizes: npt.NDArray[np.int32]
+    """[B, 2]: height and width in pixels, as stored."""
+    orientation: npt.NDArray[np.uint8]
+    """[B]: EXIF orientation, 1 to 8; 1 where there is none."""
     labels: npt.NDArray[np.int64]
-    """[N] number of the image's class; -1 for an image that lies directly in root."""
-    classes: tuple[str, ...]
-    """Names of the folders directly below root that hold images, sorted."""
-    headers: Headers
-    bad: tuple[BadImage, ...]
-    """Files that looked like images but were left out."""
+    """[B]: number of the class; -1 without one."""
+    keys: tuple[str, ...]
+    """B names, such as a path relative to a root, or archive and member."""
+    failures: Mapping[int, str] = field(default_factory=dict)
+    """Place in the batch -> why there is no image; what the other fields say at that place means nothing."""
+
+
+class Source(Protocol):
+    """N images; implement these six and a Loader reads your own kind of data."""
+
+    @property
+    def name(self) -> str:
+        """Where the images are, for messages."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; empty without labels."""
+        ...
+
+    @property
+    def bad(self) -> Sequence[BadImage]:
+        """What looked like an image but was left out when the source was opened; not among the N."""
+        ...
 
     def __len__(self) -> int:
-        return len(self.paths)
+        """N."""
+        ...
 
-    def spread(self, count: int) -> "Source":
-        """At most `count` of the images, evenly spaced over their order."""
-        if count >= len(self):
-            return self
-        chosen = np.zeros(len(self), dtype=np.bool_)
-        chosen[np.linspace(0, len(self) - 1, count).round().astype(np.int64)] = True
-        return replace(self, paths=self.paths[chosen], labels=self.labels[chosen], headers=self.headers.take(chosen))
-
-    def absolute_paths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.bytes_]:
-        """[B] absolute paths, as bytes."""
-        return np.char.add(os.fsencode(self.root) + b"/", self.paths[indices])
-
-    def sizes(self, indices: npt.NDArray[np.int64], orientation: Literal["ignore", "exif"]) -> npt.NDArray[np.int32]:
-        """[B, 2] height and width in pixels, as stored, or turned upright by the EXIF tag."""
-        stored = np.stack([self.headers.height[indices], self.headers.width[indices]], axis=-1)
-        turned = self.headers.orientation[indices] >= 5  # EXIF 5 to 8: rows and columns change places
-        return np.where(turned[:, None], stored[:, ::-1], stored) if orientation == "exif" else stored
+    def fetch(self, indices: npt.NDArray[np.int64]) -> Samples:
+        """The images with these numbers, each from 0 to N - 1. Called on a background thread, one batch at a time."""
+        ...
 
     def fingerprint(self) -> str:
-        """Identifies the sequence of files (path and length of each), wherever the folder lies."""
-        digest = hashlib.sha256(self.paths.tobytes())
-        digest.update(self.headers.length.tobytes())
-        return digest.hexdigest()[:16]
+        """Identifies the sequence of images, wherever they lie: a run that is resumed must find the same one."""
+        ...
 
 
-def open_folder(folder: str | Path, *, num_workers: int = 8, progress: Callable[[int, int], None] | None = None) -> Source:
-    """Finds and indexes the images of a folder. `progress` is told (headers read, headers to read).
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subset:
+    """Some of the images of a source, numbered anew."""
 
-    Raises ValueError where the folder is missing, unreadable or without a readable image.
-    """
-    root = Path(folder).expanduser().absolute()
-    if not root.is_dir():
-        what = "is a file" if root.exists() else "does not exist"
-        raise ValueError(f"data folder {root} {what}; give a folder of images")
-    files, others = _find(root)
-    if not len(files.paths):
-        found = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in others.most_common(3))
-        raise ValueError(f"no images in {root} (found: {found or 'nothing'}); give a folder with any of {' '.join(ENDINGS)}")
-    headers, bad = read_index(root, files, num_workers=num_workers, progress=progress)
-    good = headers.height > 0
-    if not good.any():
-        raise ValueError(f"none of the {len(good)} images in {root} can be read; the first: {bad[0].path}: {bad[0].reason}")
-    paths = files.paths[good]
-    labels, classes = _label(paths)
-    return Source(root=root, paths=paths, labels=labels, classes=classes, headers=headers.take(good), bad=bad)
+    source: Source
+    chosen: npt.NDArray[np.int64]
+    """[N] numbers in `source`."""
+
+    @property
+    def name(self) -> str:
+        """The whole source's."""
+        return self.source.name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The whole source's."""
+        return self.source.classes
+
+    @property
+    def bad(self) -> Sequence[BadImage]:
+        """The whole source's."""
+        return self.source.bad
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def fetch(self, indices: npt.NDArray[np.int64]) -> Samples:
+        """See Source.fetch."""
+        return self.source.fetch(self.chosen[indices])
+
+    def fingerprint(self) -> str:
+        """The whole source's, and the choice."""
+        return hashlib.sha256(self.source.fingerprint().encode() + self.chosen.tobytes()).hexdigest()[:16]
 
 
-def _find(root: Path) -> tuple[Files, Counter[str]]:
-    """All image files below root, sorted by path, and how many other files there are by ending. Links are followed."""
-    found: list[tuple[bytes, int, int]] = []
-    others: Counter[str] = Counter()
-    visited: set[tuple[int, int]] = set()
-    folders = [root]
-    while folders:
-        folder = folders.pop()
+def spread(source: Source, count: int) -> Source:
+    """At most `count` of the images, evenly spaced over their order."""
+    if count >= len(source):
+        return source
+    return Subset(source=source, chosen=np.linspace(0, len(source) - 1, count).round().astype(np.int64))
+
+
+def upright_sizes(samples: Samples, orientation: Literal["ignore", "exif"]) -> npt.NDArray[np.int32]:
+    """int32 [B, 2] height and width in pixels, as stored ("ignore"), or turned upright by the EXIF tag ("exif")."""
+    if orientation == "ignore":
+        return samples.sizes
+    turned = samples.orientation >= 5  # EXIF 5 to 8: rows and columns change places
+    return np.where(turned[:, None], samples.sizes[:, ::-1], samples.sizes)
+
+
+def read_files(samples: Samples) -> Samples:
+    """The same samples with the contents of their files in place of the paths; a file that cannot be read is a failure."""
+    if isinstance(samples.encoded, list):
+        return samples
+    contents: list[npt.NDArray[np.uint8]] = []
+    failures = dict(samples.failures)
+    for place, path in enumerate(samples.encoded.tolist()):
         try:
-            status = folder.stat()
-            if (status.st_dev, status.st_ino) in visited:  # a link back to a folder above
-                continue
-            visited.add((status.st_dev, status.st_ino))
-            entries = list(os.scandir(folder))
+            contents.append(np.fromfile(path, dtype=np.uint8))
         except OSError as error:
-            raise ValueError(f"cannot read folder {folder}: {error.strerror}; check its permissions") from error
-        for entry in entries:
-            if entry.name.startswith("."):  # .ipynb_checkpoints, and the ._ files of macOS
-                continue
-            if _is_folder(entry):
-                folders.append(Path(entry.path))
-            elif entry.name.lower().endswith(ENDINGS):
-                found.append(_status(root, entry))
-            else:
-                others[os.path.splitext(entry.name)[1]] += 1
-    found.sort()
-    paths = np.array([path for path, _, _ in found], dtype=np.bytes_)
-    numbers = np.array([(length, changed) for _, length, changed in found], dtype=np.int64).reshape(-1, 2)
-    return Files(paths=paths, length=numbers[:, 0], changed_ns=numbers[:, 1]), others
+            contents.append(np.empty(0, dtype=np.uint8))
+            failures.setdefault(place, os.strerror(error.errno) if error.errno else str(error))
+    return replace(samples, encoded=contents, failures=failures)
 
 
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
+def open_image(encoded: Encoded, place: int) -> Image.Image:
+    """The image at one place of a batch, opened with PIL and not decoded yet. Raises what PIL raises."""
+    if isinstance(encoded, list):
+        return Image.open(io.BytesIO(encoded[place].tobytes()))
+    return Image.open(os.fsdecode(encoded[place]))
+
+
+def why_not(encoded: Encoded, place: int) -> str | None:
+    """What PIL says is wrong with the image at one place of a batch; None where it decodes."""
     try:
-        return entry.is_dir()
-    except OSError:  # a link to itself: no folder; with an image's ending, the header scan names it
-        return False
+        with open_image(encoded, place) as image:
+            image.load()
+    except Exception as error:  # PIL's decoders raise OSError, SyntaxError, ValueError and more for bad data: all are reasons
+        return explain(error)
+    return None
 
 
-def _status(root: Path, entry: "os.DirEntry[str]") -> tuple[bytes, int, int]:
-    relative = os.fsencode(os.path.relpath(entry.path, root))
-    try:
-        status = entry.stat()
-    except OSError:  # a dangling link: the header scan names it as unreadable
-        return relative, -1, -1
-    return relative, status.st_size, status.st_mtime_ns
+def explain(error: Exception) -> str:
+    """PIL's exception, or the system's, as a reason in words."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return "not an image that can be identified" if "cannot identify" in str(error) else str(error) or type(error).__name__
 
 
-def _label(paths: npt.NDArray[np.bytes_]) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    heads = [path.split(b"/", 1)[0] if b"/" in path else b"" for path in paths.tolist()]
-    names = sorted(set(heads) - {b""})
-    numbers: dict[Any, int] = {name: number for number, name in enumerate(names)} | {b"": -1}
-    return np.array([numbers[head] for head in heads], dtype=np.int64), tuple(os.fsdecode(name) for name in names)
+def as_ppm(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Decoded pixels [H, W, 3] as the content of a PPM file, uint8 [length], which every backend decodes."""
+    height, width, _ = pixels.shape
+    head = np.frombuffer(f"P6 {width} {height} 255\n".encode(), dtype=np.uint8)
+    return np.concatenate([head, pixels.reshape(-1)])

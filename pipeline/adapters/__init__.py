@@ -1,7 +1,5 @@
 """Adapters: a Batch as another trainer reads it, by name with that trainer's own settings, or made with others."""
 
-import difflib
-
 from hjepa.pipeline.adapters.contract import Adapter
 from hjepa.pipeline.adapters.dinov2 import DinoV2, DinoV3
 from hjepa.pipeline.adapters.jepa import IJepa, TubeMasks, VJepa2
@@ -10,6 +8,7 @@ from hjepa.pipeline.adapters.lists import Dino, DinoLoader, Ffcv, HJepa, ImagesL
 from hjepa.pipeline.masks import HierarchicalMaskGenerator
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
 from hjepa.pipeline.recipe import Recipe
+from hjepa.pipeline.spelling import suggest
 
 ADAPTERS: dict[str, Adapter] = {
     "dino": Dino(),
@@ -61,8 +60,7 @@ def open_adapter(adapter: str | Adapter, recipe: Recipe) -> Adapter:
     """The adapter, or the one of that name, checked against a recipe. Raises ValueError for another name or an unfit recipe."""
     if isinstance(adapter, str):
         if adapter not in ADAPTERS:
-            near = difflib.get_close_matches(adapter.lower(), ADAPTERS, n=1, cutoff=0.0)[0]
-            raise ValueError(f"adapter={adapter!r} is unknown; did you mean {near!r}? There are {', '.join(ADAPTERS)}")
+            raise ValueError(f"adapter={adapter!r} is unknown; {suggest(adapter, ADAPTERS)}")
         adapter = ADAPTERS[adapter]
     adapter.check(recipe)
     return adapter

@@ -3,10 +3,10 @@
 Both are crop-major: crop 0 of all images, then crop 1 of all images. The order of the samples is the same in every tensor.
 """
 
-# B images, L local crops, S and s pixels, N = (S / patch)^2 patches of a global crop, M masked patches
+# B images, L local crops, S, s and T pixels, N = (S / patch)^2 patches of a global crop, M masked patches
 
 from dataclasses import dataclass
-from typing import ClassVar, TypedDict
+from typing import ClassVar, TypedDict, cast
 
 import numpy as np
 import torch
@@ -39,12 +39,19 @@ class DinoV2Batch(TypedDict):
     """int64 [1]: M"""
 
 
+class DinoV3Batch(DinoV2Batch, total=False):
+    """What DINOv3's `SSLMetaArch` reads."""
+
+    collated_gram_teacher_crops: Tensor
+    """dtype [2 * B, 3, T, T], crop-major, with the boxes of the global crops; where the recipe has "gram" crops"""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DinoV2:
     """Batch -> DINOv2's dict. Unlike upstream's, every mask has exactly the size that was drawn for it."""
 
-    patch_size: int = 14
-    """Side of a patch of the trainer's ViT, in pixels."""
+    patch_size: int = 16
+    """Side of a patch of the trainer's ViT, in pixels; the released models have 14, and local crops of 98."""
     mask_probability: float = 0.5
     """Share of the 2 * B global crops that have a mask (ibot.mask_sample_probability)."""
     mask_ratio: Range = (0.1, 0.5)
@@ -93,14 +100,28 @@ class DinoV2:
 class DinoV3(DinoV2):
     """Batch -> DINOv3's dict: DINOv2's, with the greatest mask size of each stratum, so that M == upperbound.
 
-    There are no `collated_gram_teacher_crops` (they need crops of the global crops' own boxes), and the trainer itself adds
-    `global_batch_size`.
+    A recipe with a view named "gram" (dinov3-gram, dinov3-highres-...) adds `collated_gram_teacher_crops`. The trainer itself
+    adds `global_batch_size`.
     """
 
-    patch_size: int = 16
-    """Side of a patch of the trainer's ViT, in pixels."""
     dtype: torch.dtype = torch.bfloat16
     """Of the crops (compute_precision.param_dtype)."""
 
     trainer: ClassVar[str] = "DINOv3"
     at_most: ClassVar[bool] = False
+
+    def check(self, recipe: Recipe) -> None:
+        """As DINOv2, and perhaps 2 crops named "gram" with the boxes of the global ones."""
+        gram = [view for view in recipe.views if view.name == "gram" and view.count]
+        require_views(self.trainer, recipe, {"global": 2, "local": None} | ({"gram": 2} if gram else {}))
+        require_patches(self.trainer, recipe, self.patch_size)
+        if any(view.same_box_as != "global" for view in gram):
+            raise ValueError("DINOv3 compares 'gram' crops with the global ones; give that view same_box_as='global'")
+
+    def __call__(self, batch: Batch) -> DinoV3Batch:
+        """The trainer's dict."""
+        # super() without arguments does not know a class that slots=True has replaced
+        made = cast(DinoV3Batch, DinoV2.__call__(self, batch))
+        if "gram" in batch.crops:
+            made["collated_gram_teacher_crops"] = crop_major(batch.crops["gram"], self.dtype)
+        return made

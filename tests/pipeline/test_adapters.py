@@ -28,6 +28,7 @@ from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.masks import HierarchicalMaskGenerator
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
+from hjepa.pipeline.presets import preset
 from hjepa.pipeline.recipe import Recipe, View
 
 BACKENDS = [pytest.param("dali", marks=pytest.mark.dali), "torchvision"]
@@ -124,7 +125,7 @@ def assert_dinov2(made: dict[str, Any], batch: Batch, dtype: torch.dtype) -> Non
 
 
 def test_dinov2_gets_what_its_collate_function_makes(multicrop: Batch) -> None:
-    made: Any = DinoV2()(multicrop)
+    made: Any = DinoV2(patch_size=14)(multicrop)
     assert_dinov2(made, multicrop, torch.float16)
     assert made["collated_masks"].shape == (2 * B, 16)
     assert len(made["mask_indices_list"]) <= made["upperbound"]
@@ -147,7 +148,7 @@ def test_a_mix_up_of_crop_major_and_sample_major_would_be_seen(multicrop: Batch)
 
 def test_contiguous_crops_of_the_right_dtype_are_not_copied(multicrop: Batch) -> None:
     contiguous = replace(multicrop, crops={name: crops.contiguous() for name, crops in multicrop.crops.items()})
-    made: Any = DinoV2(dtype=torch.float32)(contiguous)
+    made: Any = DinoV2(patch_size=14, dtype=torch.float32)(contiguous)
     assert made["collated_global_crops"].data_ptr() == contiguous.globals.data_ptr()
     assert made["collated_local_crops"].data_ptr() == contiguous.crops["local"].data_ptr()
     assert StackedCrops()(contiguous)["global_crops"].data_ptr() == contiguous.globals.data_ptr()
@@ -354,7 +355,7 @@ def test_hjepa_gets_the_masks_of_its_samples(plain: Path) -> None:
 
 @pytest.mark.parametrize(
     ("adapter", "crops"),
-    [(DinoV2(), MULTICROP), (IJepa(patch_size=4), SINGLE), (VJepa2(patch_size=4), SINGLE)],
+    [(DinoV2(patch_size=14), MULTICROP), (IJepa(patch_size=4), SINGLE), (VJepa2(patch_size=4), SINGLE)],
     ids=["dinov2", "ijepa", "vjepa2"],
 )
 def test_masks_replay_and_differ_between_batches_and_epochs(adapter: Any, crops: Recipe, plain: Path) -> None:
@@ -380,30 +381,53 @@ def test_batch_without_locals_splits_into_an_empty_list(single: Batch) -> None:
     assert [len(crops) for crops in single.split_crops()] == [1, 0]
 
 
-def test_every_name_fits_a_recipe() -> None:
-    large, small = view("global", 1, 224), view("local", 6, 96)
-    recipes = [
-        recipe(large),
-        recipe(replace(large, count=2), small),
-        recipe(replace(large, count=2), replace(small, size=98)),
-    ]
-    for name in ADAPTERS:
-        fits = []
-        for one in recipes:
-            try:
-                fits.append(open_adapter(name, one))
-            except ValueError:
-                continue
-        assert fits, name
+def test_dinov3_gets_gram_crops_where_the_recipe_has_them(plain: Path) -> None:
+    gram = replace(view("gram", 2, 84), same_box_as="global")
+    batch = batches(plain, recipe(*MULTICROP.views, gram))[0]
+    made: Any = open_adapter(DinoV3(patch_size=7), recipe(*MULTICROP.views, gram))(batch)
+    assert list(made)[-1] == "collated_gram_teacher_crops"
+    assert made["collated_gram_teacher_crops"].shape == (2 * B, 3, 84, 84)
+    assert made["collated_gram_teacher_crops"].dtype == torch.bfloat16
+    assert levels(made["collated_gram_teacher_crops"]) == image_levels(batch) * 2
+    with pytest.raises(ValueError, match="same_box_as='global'"):
+        open_adapter(DinoV3(patch_size=7), recipe(*MULTICROP.views, view("gram", 2, 84)))
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe_name"),
+    [
+        ("dino", "dino"),
+        ("dino-loader", "dino"),
+        ("dinov2", "dinov2"),
+        ("dinov3", "dinov3"),
+        ("dinov3", "dinov3-gram"),
+        ("document-c", "dino"),
+        ("ffcv", "simclr"),
+        ("hjepa", "hjepa"),
+        ("hjepa-single", "ijepa"),
+        ("ijepa", "ijepa"),
+        ("lightly", "dino"),
+        ("lightly-train", "dinov2"),
+        ("plain", "eval"),
+        ("solo-learn", "byol"),
+        ("stable-pretraining", "dino"),
+        ("stable-pretraining-jepa", "ijepa"),
+        ("swav", "swav"),
+        ("timm", "ijepa"),
+        ("vjepa2", "vjepa-image"),
+    ],
+)
+def test_every_name_takes_its_trainers_preset(name: str, recipe_name: str) -> None:
+    assert open_adapter(name, preset(recipe_name)) is ADAPTERS[name]
 
 
 @pytest.mark.parametrize(
     ("adapter", "crops", "message"),
     [
-        ("dino2", MULTICROP, r"adapter='dino2' is unknown; did you mean 'dinov2'\?"),
-        ("I-JEPA", SINGLE, "unknown; did you mean 'ijepa'"),
+        ("dino2", MULTICROP, r"adapter='dino2' is unknown; did you mean dinov2\?"),
+        ("I-JEPA", SINGLE, "unknown; did you mean ijepa"),
         ("dinov2", SINGLE, r"DINOv2 reads 2 'global' and any number of 'local' crops, recipe 'test' makes 1 'global'"),
-        ("dinov2", recipe(view("global", 2, 56), view("local", 3, 30)), r"'local' crops of 30 px into patches of 14.*28 or 42"),
+        ("dinov2", recipe(view("global", 2, 64), view("local", 3, 30)), r"'local' crops of 30 px into patches of 16.*16 or 32"),
         ("dinov3", MULTICROP, r"DINOv3 cuts 'global' crops of 56 px into patches of 16"),
         ("ijepa", MULTICROP, "I-JEPA reads 1 'global' crops"),
         ("vjepa2", MULTICROP, "V-JEPA 2 reads 1 'global' crops"),

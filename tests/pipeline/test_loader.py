@@ -10,10 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from hjepa.pipeline.backend import BadImageError
 from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.curriculum import Curriculum, Ramp
 from hjepa.pipeline.loader import Loader
-from hjepa.pipeline.recipe import Recipe, View, evaluation, multicrop
+from hjepa.pipeline.presets.jepa import evaluation, multicrop
+from hjepa.pipeline.quarantine import BadImageError
+from hjepa.pipeline.recipe import Recipe, View
 
 RECIPE = multicrop(global_crop_size=48, local_crop_size=24, num_local_crops=3)
 BACKENDS = [pytest.param("dali", marks=pytest.mark.dali), "torchvision"]
@@ -113,9 +115,9 @@ def test_state_resumes_on_another_number_of_ranks(photographs: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"seed": 1}, "seed=0"),
-        ({"recipe": multicrop(num_local_crops=2)}, "views differ"),
-        ({"shuffle": False}, "shuffle=True"),
+        ({"seed": 1}, "seed was 0, now 1"),
+        ({"recipe": multicrop(num_local_crops=2)}, r"recipe.views\[1\].count was 3, now 2"),
+        ({"shuffle": False}, "shuffle was True, now False"),
         ({"batch_size": 7}, "stands at image 8"),
     ],
     ids=["seed", "recipe", "order", "batch"],
@@ -232,7 +234,7 @@ def test_image_that_does_not_decode_stops_with_its_path(backend: str, photograph
         (tmp_path / path.name).write_bytes(path.read_bytes())
     whole = (tmp_path / "07.jpg").read_bytes()
     (tmp_path / "07.jpg").write_bytes(whole[: len(whole) // 2])
-    with open_loader(tmp_path, backend) as loader:
+    with open_loader(tmp_path, backend, on_error="raise") as loader:
         with pytest.raises(BadImageError, match=r"07\.jpg: ") as caught:
             list(loader)
         assert caught.value.path == str(tmp_path / "07.jpg")
@@ -242,7 +244,8 @@ def test_image_that_does_not_decode_stops_with_its_path(backend: str, photograph
 
 def test_worker_processes_report_a_bad_image_alike(photographs: Path, tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes((photographs / "00.jpg").read_bytes()[:5000])
-    with open_loader(tmp_path, num_workers=1, batch_size=1) as loader, pytest.raises(BadImageError, match=r"x\.jpg"):
+    loader = open_loader(tmp_path, num_workers=1, batch_size=1, on_error="raise")
+    with loader, pytest.raises(BadImageError, match=r"x\.jpg"):
         list(loader)
 
 
@@ -305,3 +308,30 @@ def test_odd_images_are_cropped_by_both_backends(tmp_path: Path) -> None:
     differences = (crops[0] - crops[1]).abs().mean(dim=(0, 2, 3, 4))  # of one image each, of noise with a deviation above 1
     assert differences[3:].max() < 0.1
     assert differences[:3].max() < 0.5  # one to three pixels wide: all border
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_recipe_follows_the_epochs_and_resumes(backend: str, photographs: Path) -> None:
+    ramps = {
+        "local.count": Ramp(start=1, end=3, epochs=2),
+        "global.size": Ramp(start=32, end=48, epochs=1, delay=1, step=16),
+        "global.area": Ramp(start=(0.9, 1.0), end=(0.2, 0.3), epochs=2),
+    }
+    curriculum = Curriculum(recipe=RECIPE, ramps=ramps)
+    with open_loader(photographs, backend, recipe=curriculum) as loader:
+        epochs = []
+        for epoch in range(4):
+            loader.set_epoch(epoch)
+            epochs.append(list(loader))
+            if epoch == 0:
+                state = json.loads(json.dumps(loader.state_dict()))
+    assert [len(batches[0].locals) for batches in epochs] == [1, 2, 3, 3]
+    assert [batches[0].globals.shape[-1] for batches in epochs] == [32, 32, 48, 48]
+    areas = [np.mean([(batch.draws.views["global"].box[..., 2:]).prod(-1) for batch in batches]) for batches in epochs]
+    assert areas[0] > areas[1] > areas[2]
+    with open_loader(photographs, backend, recipe=curriculum) as resumed:
+        resumed.load_state_dict(state)
+        for batches in epochs[1:]:
+            assert_same(list(resumed), batches)
+    with open_loader(photographs, backend) as other, pytest.raises(ValueError, match="recipe"):
+        other.load_state_dict(state)
