@@ -2,7 +2,7 @@
 
     python benchmarks/feeding.py [--recipe dino] [--images 1000000] [--rounds 7]
 
-"draws" is the sampler, the source and every random decision; "inputs" lays them out for DALI; "feed" is the time in which DALI's
+"draws" is the sampler, the source and every random decision; "inputs" lays them out for DALI; "feed" is the time in which its
 external source takes them in. Batch sizes take turns within a round; medians over the rounds.
 """
 
