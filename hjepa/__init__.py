@@ -18,7 +18,8 @@ from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.masks import HierarchicalMaskGenerator, MultiBlockMaskGenerator
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
 from hjepa.pipeline.recipe import Jitter, Recipe, View, preset
-from hjepa.pipeline.source import Source, open_folder
+from hjepa.pipeline.folder import open_folder
+from hjepa.pipeline.source import Source
 
 __all__ = [
     "AdaptiveMultiCropTransform",

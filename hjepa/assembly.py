@@ -14,7 +14,8 @@ from hjepa.models.vit import VisionTransformerSettings
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
 from hjepa.pipeline.recipe import Recipe, evaluation, multicrop
-from hjepa.pipeline.source import Source, open_folder
+from hjepa.pipeline.folder import open_folder
+from hjepa.pipeline.source import Source
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""

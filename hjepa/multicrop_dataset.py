@@ -20,7 +20,8 @@ from hjepa.multicrop_transforms import (
 )
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.recipe import Range
-from hjepa.pipeline.source import Source, open_folder
+from hjepa.pipeline.folder import open_folder
+from hjepa.pipeline.source import Source
 
 # B images, S pixels
 

@@ -6,15 +6,17 @@ a line of text and the pixels. Sizes come along, because boxes are drawn before 
 """
 
 import hashlib
-import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from hjepa.pipeline.header import open_content
 
 # N images of the source, B images of a batch
 Encoded: TypeAlias = npt.NDArray[np.bytes_] | list[npt.NDArray[np.uint8]]
@@ -146,7 +148,7 @@ def read_files(samples: Samples) -> Samples:
 def open_image(encoded: Encoded, place: int) -> Image.Image:
     """The image at one place of a batch, opened with PIL and not decoded yet. Raises what PIL raises."""
     content = encoded[place]
-    return Image.open(os.fsdecode(content) if isinstance(content, bytes) else io.BytesIO(content))
+    return open_content(Path(os.fsdecode(content)).read_bytes() if isinstance(content, bytes) else content.data)
 
 
 def as_ppm(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
