@@ -14,11 +14,11 @@ from hjepa.multicrop_transforms import (
 )
 from hjepa.pipeline.backend import BadImageError
 from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.masks import HierarchicalMaskGenerator, MultiBlockMaskGenerator
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
 from hjepa.pipeline.recipe import Jitter, Recipe, View, preset
-from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.source import Source
 
 __all__ = [

@@ -11,10 +11,10 @@ from hjepa.configs.schema import Settings
 from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings
 from hjepa.models.predictor import PredictorSettings
 from hjepa.models.vit import VisionTransformerSettings
+from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
 from hjepa.pipeline.recipe import Recipe, evaluation, multicrop
-from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.source import Source
 
 Progress = Callable[[str, int, int], None]

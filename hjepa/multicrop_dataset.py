@@ -18,9 +18,9 @@ from hjepa.multicrop_transforms import (
     MultiCropTransform,
     build_multicrop_transform,
 )
+from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.recipe import Range
-from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.source import Source
 
 # B images, S pixels

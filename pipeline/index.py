@@ -148,7 +148,7 @@ def build(
     digest = hashlib.sha256(b"\0".join(keys[row] for row in good.tolist()))
     digest.update(length[good].tobytes())
     key = texts(keys)
-    arrays = {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "height": scan.height,
         "width": scan.width,
         "orientation": scan.orientation,

@@ -40,4 +40,5 @@ def array_to_rgb(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 def _to_8_bits(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     if pixels.min() < 0 or pixels.max() > MAX_16_BIT:
         raise ValueError(f"its pixels range from {pixels.min()} to {pixels.max()}; give 8 or 16 bits")
-    return (pixels.astype(np.int64) / 257).round().astype(np.uint8)
+    levels: npt.NDArray[np.uint8] = (pixels.astype(np.int64) / 257).round().astype(np.uint8)
+    return levels
