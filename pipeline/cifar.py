@@ -9,6 +9,7 @@ import pickle
 import tarfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -141,12 +142,13 @@ def _find(
     for edition in editions:
         for folder, marker in _places(path, edition):
             if (folder / marker).is_file():
-                return edition, lambda name, folder=folder: _map(folder / name)  # type: ignore[misc]  # a default binds it
+                return edition, partial(_map, folder)
     wanted = " or ".join(edition.folder for edition in editions)
     raise ValueError(f"no CIFAR-{classes} in {path}; give the folder {wanted}, the folder it lies in, or its .tar.gz")
 
 
-def _map(file: Path) -> npt.NDArray[np.uint8]:
+def _map(folder: Path, name: str) -> npt.NDArray[np.uint8]:
+    file = folder / name
     try:
         return np.asarray(np.memmap(file, dtype=np.uint8, mode="r"))
     except (OSError, ValueError) as error:  # ValueError: an empty file
@@ -168,7 +170,7 @@ def _read_archive(
         raise ValueError(f"cannot read the archive {path} ({error}); download it again") from error
     for edition in editions:
         if (edition.folder, edition.files["test"][0]) in files:
-            return edition, lambda name: _member(files, path, edition.folder, name)
+            return edition, partial(_member, files, path, edition.folder)
     raise ValueError(f"no CIFAR-{classes} in {path}; give the archive as it is published, with the folder {editions[0].folder}")
 
 

@@ -1,6 +1,5 @@
 """Sources of decoded images: CIFAR, STL-10, and what the unpickler of CIFAR refuses."""
 
-import io
 import os
 import pickle
 import pickletools
@@ -181,7 +180,7 @@ def test_damaged_cifar_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"data_batch_4\.bin of 5000 bytes is cut off"):
         open_cifar(place)
     (place / "data_batch_4.bin").write_bytes(b"\x0a" * 3073)
-    with pytest.raises(ValueError, match="labels in .* are not 0 to 9"):
+    with pytest.raises(ValueError, match=r"labels in .* are not 0 to 9"):
         open_cifar(place)
     (tmp_path / "x.tar.gz").write_bytes(b"no archive")
     with pytest.raises(ValueError, match="cannot read the archive"):
