@@ -59,7 +59,7 @@ def read_members(file: Path) -> tuple[list[Member], list[str]]:
         with tarfile.open(file, "r:") as archive:
             try:
                 while (member := archive.next()) is not None:
-                    archive.members.clear()  # tarfile keeps them all, which is a gigabyte for a large shard
+                    archive.members.clear()  # type: ignore[attr-defined]  # kept by tarfile, a gigabyte for a large shard
                     if not member.isreg() or _is_hidden(member.name):
                         continue
                     if member.issparse():
