@@ -30,9 +30,10 @@ from torchvision.datasets import ImageFolder
 
 from hjepa import sample_data
 from hjepa.pipeline.backends.torchvision import FILTERS
-from hjepa.pipeline.loader import Loader, resolve_device
+from hjepa.pipeline.device import resolve_device
+from hjepa.pipeline.folder import FolderSource, open_folder
+from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.recipe import Recipe, View, preset
-from hjepa.pipeline.source import Source, open_folder
 
 RESULTS = Path(__file__).parent / "results"
 Batches = Callable[[int], Generator[Any, None, None]]
@@ -70,7 +71,10 @@ def main() -> None:
         "machine": machine(device),
         "recipe": recipe.to_dict(),
         "batch_size": arguments.batch_size,
-        "images": {"count": len(source), "mean_kib": round(float(source.headers.length.mean()) / 1024, 1)},
+        "images": {
+            "count": len(source),
+            "mean_kib": round(float(source.index.column("length")[source.index.rows].mean()) / 1024, 1),
+        },
         "workers": workers,
         "rounds": rounds,
     }
@@ -99,7 +103,7 @@ def parse() -> argparse.Namespace:
 
 
 def dali_batches(
-    source: Source, recipe: Recipe, batch_size: int, device: torch.device, workers: int
+    source: FolderSource, recipe: Recipe, batch_size: int, device: torch.device, workers: int
 ) -> Generator[Any, None, None]:
     """hjepa's loader, for ever."""
     with Loader(source, recipe, batch_size=batch_size, backend="dali", device=device, num_workers=workers) as loader:
@@ -108,7 +112,7 @@ def dali_batches(
 
 
 def torchvision_batches(
-    source: Source, recipe: Recipe, batch_size: int, device: torch.device, workers: int
+    source: FolderSource, recipe: Recipe, batch_size: int, device: torch.device, workers: int
 ) -> Generator[Any, None, None]:
     """What a torchvision user writes: ImageFolder, one Compose per view, a DataLoader; crops are moved to the device."""
     images = ImageFolder(str(source.root), Views(recipe))

@@ -12,29 +12,34 @@ from hjepa.multicrop_transforms import (
     MultiCropTransform,
     build_multicrop_transform,
 )
-from hjepa.pipeline.backend import BadImageError
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.masks import HierarchicalMaskGenerator, MultiBlockMaskGenerator
+from hjepa.pipeline.mixture import Mixture
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
+from hjepa.pipeline.quarantine import BadImageError, DataError, TooManyBadImagesError
 from hjepa.pipeline.recipe import Jitter, Recipe, View, preset
-from hjepa.pipeline.source import Source
+from hjepa.pipeline.source import Samples, Source
 
 __all__ = [
     "AdaptiveMultiCropTransform",
     "BadImageError",
     "Batch",
+    "DataError",
     "HierarchicalMaskGenerator",
     "Jitter",
     "Loader",
+    "Mixture",
     "MultiBlockMaskGenerator",
     "MultiCropDataset",
     "MultiCropEvalTransform",
     "MultiCropMaskGenerator",
     "MultiCropTransform",
     "Recipe",
+    "Samples",
     "Source",
+    "TooManyBadImagesError",
     "View",
     "build_multicrop_dataloader",
     "build_multicrop_dataset",

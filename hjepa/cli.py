@@ -17,8 +17,8 @@ from hjepa.assembly import build_recipe, open_source
 from hjepa.configs.load import load_settings, to_yaml
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
-from hjepa.pipeline.backend import BadImageError
-from hjepa.pipeline.loader import resolve_device
+from hjepa.pipeline.device import resolve_device
+from hjepa.pipeline.quarantine import DataError
 from hjepa.pipeline.source import Source
 
 MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
@@ -109,7 +109,7 @@ def main() -> None:
         _fail(error.format_message(), MISTAKE)  # type: ignore[attr-defined]  # of click's exceptions
     except (ValueError, FileNotFoundError) as error:  # SettingsError, CheckpointError and the loaders' checks among them
         _fail(error, MISTAKE)
-    except (BadImageError, OSError, RuntimeError) as error:
+    except (DataError, OSError, RuntimeError) as error:
         _fail(error, FAILURE)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)
@@ -252,7 +252,7 @@ def _run_folders(settings: Settings) -> list[Path]:
 
 def _introduce(settings: Settings, source: Source, display: Display) -> None:
     labels = f"{len(source.classes)} classes" if source.classes else "no labels"
-    display.say(f"data: {len(source)} images in {source.root} ({labels})")
+    display.say(f"data: {len(source)} images in {source.name} ({labels})")
     for bad in source.bad[:SHOWN_BAD_IMAGES]:
         display.say(f"  left out: {bad.path}: {bad.reason}")
     if len(source.bad) > SHOWN_BAD_IMAGES:

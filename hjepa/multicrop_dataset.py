@@ -1,6 +1,5 @@
 """The data set and loader of the multi-crop H-JEPA report (jonwiggins/H-JEPA), as thin doors to Source and Loader."""
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +20,7 @@ from hjepa.multicrop_transforms import (
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.recipe import Range
-from hjepa.pipeline.source import Source
+from hjepa.pipeline.source import Source, open_image
 
 # B images, S pixels
 
@@ -85,8 +84,9 @@ class ImageFolderImages(Dataset[tuple[Image.Image, int]]):
         return len(self.source)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        with Image.open(os.fsdecode(self.source.absolute_paths(np.array([index]))[0])) as image:
-            return image.convert("RGB"), int(self.source.labels[index])
+        samples = self.source.fetch(np.array([index]))
+        with open_image(samples.encoded, 0) as image:
+            return image.convert("RGB"), int(samples.labels[0])
 
 
 class MultiCropDataLoader:

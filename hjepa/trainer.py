@@ -18,8 +18,8 @@ from hjepa.metrics import Metrics
 from hjepa.models.hjepa import JepaLosses
 from hjepa.models.monitors import feature_std, rankme
 from hjepa.pipeline.batch import Batch
-from hjepa.pipeline.loader import resolve_device
-from hjepa.pipeline.source import Source
+from hjepa.pipeline.device import resolve_device
+from hjepa.pipeline.source import Source, spread
 from hjepa.schedules import Schedule, schedule
 from hjepa.step import backward, build_optimizer, draw_masks, update
 from hjepa.view import save_picture
@@ -139,7 +139,7 @@ class Trainer:
         knn = self.settings.evaluation.knn
         if not knn.enabled or len(self.source.classes) < 2:
             return
-        images = self.source.spread(EVALUATED)
+        images = spread(self.source, EVALUATED)
         with build_loader(self.settings, images, "evaluate") as loader:
             total = len(images)
             features, labels = extract(
@@ -148,9 +148,9 @@ class Trainer:
         labelled = labels >= 0
         accuracy = knn_accuracy(features[labelled], labels[labelled], knn.k, knn.temperature)
         self.result.accuracies[epochs_done] = accuracy
-        spread = {"feature_std": float(feature_std(features)), "rankme": float(rankme(features))}
-        self.metrics.record("evaluation", self.step, {"epoch": epochs_done, "knn_accuracy": accuracy, **spread})
-        self.display.say(f"after {epochs_done} epochs: kNN accuracy {accuracy:.1%}, RankMe {spread['rankme']:.1f}")
+        health = {"feature_std": float(feature_std(features)), "rankme": float(rankme(features))}
+        self.metrics.record("evaluation", self.step, {"epoch": epochs_done, "knn_accuracy": accuracy, **health})
+        self.display.say(f"after {epochs_done} epochs: kNN accuracy {accuracy:.1%}, RankMe {health['rankme']:.1f}")
 
     def save(self, name: str | None = None, score: float = 0.0) -> None:
         """Writes the latest checkpoint; with a name also keeps it under that name while its score is among the best."""

@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.recipe import Recipe
-from hjepa.pipeline.source import Source
+from hjepa.pipeline.source import Source, open_image
 from hjepa.step import StepMasks
 
 # H, W pixels, N patches, T target blocks
@@ -79,8 +79,8 @@ def scatter(index: torch.Tensor, valid: torch.Tensor, num_patches: int) -> torch
 
 
 def _show_source(axis: Axes, batch: Batch, image: int, recipe: Recipe, source: Source) -> None:
-    path = source.root / batch.keys[image]
-    with Image.open(path) as stored:
+    samples = source.fetch(batch.indices[image : image + 1].numpy())
+    with open_image(samples.encoded, 0) as stored:
         upright = ImageOps.exif_transpose(stored) if recipe.orientation == "exif" else stored
         axis.imshow(np.asarray(upright.convert("RGB")))
     for name, draws in batch.draws.views.items():

@@ -1,9 +1,9 @@
-"""What a backend is: it turns requests (paths and draws) into crops, and draws nothing itself.
+"""What a backend is: it turns requests (encoded images and draws) into crops, and draws nothing itself.
 
 The texts in backends/ are parallel: the same functions in the same order, so that a diff of two shows only the library.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hjepa.pipeline.draws import Draws
 from hjepa.pipeline.recipe import Recipe
+from hjepa.pipeline.source import Encoded
 
 # B images, V crops of one name, S pixels
 Crops: TypeAlias = dict[str, Tensor]
@@ -22,10 +23,11 @@ Crops: TypeAlias = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """One batch to render."""
+    """One batch to render. All requests of a stream are of one kind: paths, or contents."""
 
-    paths: npt.NDArray[np.bytes_]
-    """[B] absolute paths, as the file system's bytes."""
+    encoded: Encoded
+    sizes: npt.NDArray[np.int32]
+    """[B, 2]: height and width in pixels that the boxes were drawn for, and that the decoded images must have."""
     draws: Draws
 
 
@@ -51,20 +53,30 @@ class Backend(Protocol):
     """Renders requests in their order and reads ahead of what is taken."""
 
     def render(self, requests: Iterator[Request]) -> Iterator[Crops]:
-        """One dictionary of crops per request. Raises BadImageError for an image that does not decode."""
+        """One dictionary of crops per request. Ends with BadBatchError where images of one do not decode.
+
+        Of a batch with bad images at least one is named; images of later requests may be named along.
+        """
         ...
 
 
-class BadImageError(RuntimeError):
-    """An image could not be decoded; the message names the file and the reason."""
+class BadBatchError(Exception):
+    """Images of the batch that was to come next, or of one after it, do not decode."""
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)  # as arguments, so that it survives the way out of a worker process
-        self.path = path
-        self.reason = reason
+    def __init__(self, reasons: Mapping[tuple[int, int], str]) -> None:
+        super().__init__(dict(reasons))  # as arguments, so that it survives the way out of a worker process
+        self.reasons = reasons
+        """(number of the request, from the next one on; place in it) -> why."""
 
-    def __str__(self) -> str:
-        return f"cannot decode {self.path}: {self.reason}; repair or delete the file, then resume"
+
+def check_size(decoded: tuple[int, int], expected: tuple[int, int]) -> str | None:
+    """What is wrong with a decoded image of this height and width, which boxes were drawn for the expected ones."""
+    if decoded == expected:
+        return None
+    return (
+        f"it has {decoded[0]}x{decoded[1]} pixels (height x width), and {expected[0]}x{expected[1]} when it was indexed: "
+        "it was overwritten since"
+    )
 
 
 def open_backend(name: Literal["dali", "torchvision"], settings: BackendSettings) -> Backend:

@@ -56,8 +56,14 @@ class Draws:
     """One entry per name of view."""
 
 
-def draw(recipe: Recipe, seed: int, epoch: int, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.integer[Any]]) -> Draws:
-    """Draws everything for the samples `indices` [B], whose images have `sizes` [B, 2] (height, width)."""
+def draw(
+    recipe: Recipe,
+    seed: int,
+    epoch: int | npt.NDArray[np.int64],
+    indices: npt.NDArray[np.int64],
+    sizes: npt.NDArray[np.integer[Any]],
+) -> Draws:
+    """Draws everything for the samples `indices` [B], whose images have `sizes` [B, 2] (height, width); one epoch, or [B]."""
     keys = chance.key(seed, epoch, indices)
     views: dict[str, ViewDraws] = {}
     for group in recipe.groups():

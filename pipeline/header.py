@@ -15,6 +15,8 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF")
 """Formats that every backend decodes; MPO is the JPEG with a preview that some cameras write."""
 MAX_PIXELS = 100_000_000
 """Most pixels of an image, unless told otherwise: decoded it takes three bytes each, and a small file can claim any number."""
+LONGEST_REASON = 120
+"""Letters."""
 ORIENTATION_TAG = 0x0112
 TIFF_MODES = ("L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I;16B")
 """Of what a TIFF may hold, that which PIL and DALI read alike."""
@@ -52,9 +54,7 @@ def read_header(file: BinaryIO) -> Header:
                 return Header(reason=reason)
             return Header(height=image.height, width=image.width, orientation=orientation)
     except Exception as error:  # PIL raises OSError, SyntaxError, struct.error and more for bad headers: all are reasons
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        reason = "not an image that can be identified" if "cannot identify" in reason else reason
-        return Header(reason=reason[:120] or type(error).__name__)
+        return Header(reason=explain(error))
 
 
 def read_file_header(path: bytes) -> Header:
@@ -63,7 +63,15 @@ def read_file_header(path: bytes) -> Header:
         with open(path, "rb") as file:
             return read_header(file)
     except OSError as error:
-        return Header(reason=os.strerror(error.errno) if error.errno else str(error))
+        return Header(reason=explain(error))
+
+
+def explain(error: Exception) -> str:
+    """PIL's exception, or the system's, as a reason in words."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    reason = "not an image that can be identified" if "cannot identify" in str(error) else str(error)
+    return reason[:LONGEST_REASON] or type(error).__name__
 
 
 def open_encoded(file: BinaryIO) -> Image.Image:

@@ -1,36 +1,45 @@
-"""The loader: sampler, draws and backend in order, with N batches in flight.
+"""The loader: sampler, source, draws and backend in order, with N batches in flight.
 
 Its whole state is (seed, epoch, position), because every decision is a function of those; so it resumes anywhere, bitwise.
 """
 
-import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from hjepa.pipeline.backend import BackendSettings, Crops, Request, open_backend
-from hjepa.pipeline.batch import Batch
-from hjepa.pipeline.draws import draw
+from hjepa.pipeline import state
+from hjepa.pipeline.backend import BackendSettings, open_backend
+from hjepa.pipeline.device import resolve_device, resolve_rank, resolve_workers
+from hjepa.pipeline.folder import open_folder
+from hjepa.pipeline.index import cache_folder
+from hjepa.pipeline.mixture import Mixture
+from hjepa.pipeline.quarantine import Quarantine
 from hjepa.pipeline.recipe import Recipe, preset
 from hjepa.pipeline.sampler import Sampler
-from hjepa.pipeline.source import Source, open_folder
+from hjepa.pipeline.source import Source
+from hjepa.pipeline.stream import Stages, Stream
 
 
 class Loader:
     """Iterates batches of crops, one epoch at a time; use it as a context manager, or call close().
 
-    data: a folder of images, or a Source. recipe: a name ("hjepa", "dino", "eval") or a Recipe. batch_size: images per rank.
-    device: "auto" is the GPU where there is one. num_workers: threads of DALI or processes of torchvision (which, as with
-    any DataLoader, want the script to have a main guard); "auto" is one per core. prefetch: batches in flight. pin_memory:
-    page-locked memory for what torchvision makes for a GPU. dtype: float32, float16 or bfloat16. tail: what becomes of images
-    that fill no batch: "drop", "wrap" or "keep". epochs: reading ahead ends after this many; None reads ahead for ever. rank,
-    world_size: "auto" asks torch.distributed. Neither batch_size, num_workers, prefetch nor ranks change a sample's pixels.
+    data: a folder of images, or a Source (a Mixture of several among them). recipe: a name of `preset`, or a Recipe.
+    batch_size: images per rank. device: "auto" is the GPU where there is one. shuffle: True, False, or "blocks", in which
+    reads go forward. tail: what becomes of images that fill no batch: "drop", "wrap" or "keep". num_workers: threads of DALI
+    or processes of torchvision (which, as with any DataLoader, want the script to have a main guard); "auto" is one per core.
+    prefetch: batches in flight. pin_memory: page-locked memory for what torchvision makes for a GPU. dtype: float32, float16
+    or bfloat16. epochs: reading ahead ends after this many; None reads ahead for ever. rank, world_size: "auto" asks
+    torch.distributed. Neither batch_size, num_workers, prefetch nor ranks change a sample's pixels.
 
-    Raises ValueError for a setting that cannot work, BadImageError (while iterating) for an image that does not decode.
+    on_error: an image that cannot be read or decoded is replaced by another of the source ("replace"), always the same one,
+    or ends the iteration ("raise"). bad_images: file of JSON lines that replaced images are written to, and read from at the
+    start; by default in hjepa's cache folder, one file per source. max_bad: share of the images that may be bad.
+
+    Raises ValueError for a setting that cannot work; while iterating BadImageError, or with "replace" TooManyBadImagesError.
     """
 
     def __init__(
@@ -42,41 +51,52 @@ class Loader:
         backend: Literal["dali", "torchvision"] = "dali",
         device: str | torch.device = "auto",
         seed: int = 0,
-        shuffle: bool = True,
+        shuffle: bool | Literal["blocks"] = True,
         tail: Literal["drop", "wrap", "keep"] = "drop",
         num_workers: int | Literal["auto"] = "auto",
         prefetch: int = 2,
         pin_memory: bool = True,
         dtype: torch.dtype = torch.float32,
         epochs: int | None = None,
+        on_error: Literal["replace", "raise"] = "replace",
+        max_bad: float = 0.01,
+        bad_images: str | Path | None = None,
         rank: int | Literal["auto"] = "auto",
         world_size: int | Literal["auto"] = "auto",
     ) -> None:
         self.recipe = preset(recipe) if isinstance(recipe, str) else recipe
-        self.source = data if isinstance(data, Source) else open_folder(data)
+        self.source: Source = open_folder(data) if isinstance(data, str | Path) else data
         self.device = resolve_device(device)
         self.epochs = epochs
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        own_rank, num_ranks = resolve_rank(rank, world_size)
+        mixture = self.source if isinstance(self.source, Mixture) else None
         self.sampler = Sampler(
-            num_samples=len(self.source),
+            num_samples=len(self.source) if mixture is None else mixture.epoch_length,
             batch_size=batch_size,
             seed=seed,
             shuffle=shuffle,
+            mixture=None if mixture is None else mixture.order(seed),
             tail=tail,
-            rank=(torch.distributed.get_rank() if distributed else 0) if rank == "auto" else rank,
-            world_size=(torch.distributed.get_world_size() if distributed else 1) if world_size == "auto" else world_size,
+            rank=own_rank,
+            world_size=num_ranks,
         )
-        settings = BackendSettings(
+        if prefetch < 1:
+            raise ValueError(f"prefetch={prefetch} is not a number of batches in flight; use 1 or more")
+        if dtype not in (torch.float32, torch.float16, torch.bfloat16):
+            raise ValueError(f"dtype={dtype} is not supported; use torch.float32, torch.float16 or torch.bfloat16")
+        self._backend_name = backend
+        self._settings = BackendSettings(
             recipe=self.recipe,
             batch_size=batch_size,
             device=self.device,
-            num_workers=_num_workers(num_workers, backend),
-            prefetch=_checked(prefetch, "prefetch", "batches in flight"),
+            num_workers=resolve_workers(num_workers, backend),
+            prefetch=prefetch,
             pin_memory=pin_memory,
-            dtype=_checked_dtype(dtype),
+            dtype=dtype,
         )
-        self._backend = open_backend(backend, settings)
-        self._stream: _Stream | None = None
+        self._backend = open_backend(backend, self._settings)
+        self.quarantine = _open_quarantine(self.source, on_error, max_bad, bad_images)
+        self._stream: Stream | None = None
         self._epoch = 0
         self._position = 0  # batches of the epoch that were handed out
         self._resumed = False
@@ -98,7 +118,16 @@ class Loader:
         if epoch != self._epoch:
             self._epoch, self._position, self._resumed = epoch, 0, False
 
-    def __iter__(self) -> Iterator[Batch]:
+    def set_weights(self, weights: Sequence[float]) -> None:
+        """Other weights for the sources of a Mixture, from the next period of its order on (mixture.PERIOD images or more)."""
+        if self.sampler.mixture is None:
+            raise ValueError("set_weights is for a Mixture, and this Loader reads a single source")
+        position = self._epoch * self.sampler.num_samples + self._position * self.sampler.global_batch_size
+        self.sampler = replace(self.sampler, mixture=self.sampler.mixture.reweighted(position, weights))
+        if self._stream is not None:
+            self._stream.restart(self._stages())  # what is in flight was chosen by the old weights
+
+    def __iter__(self) -> Iterator[Any]:
         """The batches of the current epoch, from its start, or once from where a loaded state stands."""
         if self._closed:
             raise ValueError("this Loader is closed; make a new one")
@@ -107,9 +136,10 @@ class Loader:
         self._resumed = False
         epoch, first = self._epoch, self._position
         if self._stream is None or self._stream.ended or self._stream.next != (epoch, first):
-            self._restart(epoch, first)
+            if self._stream is not None:
+                self._stream.close()
+            self._stream = Stream(self._stages(), epoch, first, self._end_of_reading(epoch))
         stream = self._stream
-        assert stream is not None
         for number in range(first, len(self)):
             start = time.perf_counter()
             try:
@@ -126,34 +156,16 @@ class Loader:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands: small, JSON-able, and valid for any number of ranks, workers and any backend."""
-        return {
-            "version": 1,
-            "seed": self.sampler.seed,
-            "epoch": self._epoch,
-            "position": self._position * self.sampler.global_batch_size,
-            "shuffle": self.sampler.shuffle,
-            "source": self.source.fingerprint(),
-            "recipe": _plain(self.recipe.to_dict()),
-        }
+        return state.save(self.sampler, self.source, self.recipe, self._epoch, self._position)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Continues from a state. Raises ValueError where it belongs to other images, another recipe, seed or order."""
-        own = self.state_dict()
-        for name in ("version", "seed", "shuffle", "source"):
-            if state[name] != own[name]:
-                raise ValueError(
-                    f"the state was saved with {name}={state[name]!r}, this Loader has {own[name]!r}; use the same"
-                )
-        if _plain(state["recipe"]) != own["recipe"]:
-            changed = [name for name in own["recipe"] if own["recipe"][name] != _plain(state["recipe"]).get(name)]
-            raise ValueError(f"the state was saved with another recipe ({', '.join(changed)} differ); use the same recipe")
-        batches, rest = divmod(state["position"], self.sampler.global_batch_size)
-        if rest:
-            raise ValueError(
-                f"the state stands at image {state['position']}, which no batch of {self.sampler.global_batch_size} images "
-                "(over all ranks) ends at; use the global batch size it was saved with"
-            )
-        self._epoch, self._position, self._resumed = state["epoch"], batches, True
+        place = state.load(saved, self.sampler, self.source, self.recipe)
+        self.sampler, self._epoch, self._position = place.sampler, place.epoch, place.number
+        self._resumed = True
+        if self._stream is not None:  # it may stand at the same place, and come from another order
+            self._stream.close()
+            self._stream = None
 
     def close(self) -> None:
         """Stops the work in flight. Batches that were handed out stay valid."""
@@ -168,101 +180,28 @@ class Loader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _restart(self, epoch: int, first: int) -> None:
-        if self._stream is not None:
-            self._stream.close()
-        self._stream = _Stream(self, self._backend.render, epoch, first)
-
-
-class _Stream:
-    """Batches from (epoch, number) onwards, across the ends of epochs, so that none of them costs a refill."""
-
-    def __init__(self, loader: Loader, render: Callable[[Iterator[Request]], Iterator[Crops]], epoch: int, number: int) -> None:
-        self.next = (epoch, number)
-        self._end = None if loader.epochs is None else max(loader.epochs, epoch + 1)
-        self._loader = loader
-        self._flying: deque[Request] = deque()
-        self._crops = render(self._requests(epoch, number))
-
-    @property
-    def ended(self) -> bool:
-        """Whether there is no batch left, because reading ahead was to end here."""
-        return self._end is not None and self.next[0] >= self._end
-
-    def take(self) -> Batch:
-        crops = next(self._crops, None)
-        if crops is None:
-            raise ValueError("this iteration was ended by a newer one, or by close(); a Loader has one iteration at a time")
-        request = self._flying.popleft()
-        epoch, number = self.next
-        self.next = (epoch, number + 1) if number + 1 < len(self._loader) else (epoch + 1, 0)
-        source, indices = self._loader.source, request.draws.indices
-        return Batch(
-            crops=crops,
-            labels=torch.from_numpy(source.labels[indices]).to(self._loader.device, non_blocking=True),
-            indices=torch.from_numpy(indices),
-            keys=tuple(os.fsdecode(path) for path in source.paths[indices].tolist()),
-            draws=request.draws,
+    def _stages(self) -> Stages:
+        return Stages(
+            source=self.source,
+            sampler=self.sampler,
+            recipe=self.recipe,
+            backend=self._backend,
+            quarantine=self.quarantine,
+            device=self.device,
         )
 
-    def close(self) -> None:
-        self._crops.close()  # type: ignore[attr-defined]  # render is a generator: closing it ends the backend's work
-
-    def _requests(self, epoch: int, number: int) -> Iterator[Request]:
-        """Runs in the background, ahead of `take`."""
-        loader = self._loader
-        source, recipe, sampler = loader.source, loader.recipe, loader.sampler
-        while self._end is None or epoch < self._end:
-            for batch in range(number, len(sampler)):
-                indices = sampler.batch(epoch, batch)
-                sizes = source.sizes(indices, recipe.orientation)
-                drawn = draw(recipe, sampler.seed, epoch, indices, sizes)
-                request = Request(paths=source.absolute_paths(indices), draws=drawn)
-                self._flying.append(request)
-                yield request
-            epoch, number = epoch + 1, 0
+    def _end_of_reading(self, epoch: int) -> int | None:
+        return None if self.epochs is None else max(self.epochs, epoch + 1)
 
 
-def resolve_device(device: str | torch.device) -> torch.device:
-    """The device of that name; "auto" is the GPU where there is one. Raises ValueError for a GPU that is not there."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        resolved = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device={device!r} is unknown; use 'auto', 'cpu', 'cuda' or 'cuda:N'") from error
-    if resolved.type not in ("cpu", "cuda"):
-        raise ValueError(f"device={device!r} is not supported; use 'auto', 'cpu', 'cuda' or 'cuda:N'")
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={str(device)!r}, but torch finds no GPU here; use device='cpu' or 'auto'")
-    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device={str(device)!r}, but there are only {torch.cuda.device_count()} GPUs, counted from 0")
-    # The number is spelt out, because DALI takes "no number" for GPU 0, and torch for the current one.
-    return torch.device("cuda", torch.cuda.current_device()) if resolved == torch.device("cuda") else resolved
-
-
-def _num_workers(num_workers: int | Literal["auto"], backend: str) -> int:
-    if num_workers == "auto":
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if num_workers == 0 and backend == "torchvision":
-        return 0  # a thread of this process
-    return _checked(num_workers, "num_workers", "threads or processes")
-
-
-def _checked(value: int, name: str, unit: str) -> int:
-    if value < 1:
-        raise ValueError(f"{name}={value} is not a number of {unit}; use 1 or more")
-    return value
-
-
-def _checked_dtype(dtype: torch.dtype) -> torch.dtype:
-    if dtype not in (torch.float32, torch.float16, torch.bfloat16):
-        raise ValueError(f"dtype={dtype} is not supported; use torch.float32, torch.float16 or torch.bfloat16")
-    return dtype
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON gives it back: tuples become lists."""
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+def _open_quarantine(
+    source: Source, on_error: Literal["replace", "raise"], max_bad: float, file: str | Path | None
+) -> Quarantine | None:
+    if on_error not in ("replace", "raise"):
+        raise ValueError(f"on_error={on_error!r} is unknown; use 'replace' or 'raise'")
+    if on_error == "raise":
+        return None
+    default = cache_folder() / "bad_images" / f"{source.fingerprint().replace('/', '-')}.jsonl"
+    quarantine = Quarantine(len(source), default if file is None else Path(file), max_bad)
+    quarantine.note(source.bad)
+    return quarantine

@@ -1,8 +1,7 @@
 """Which images, when: a global order from (seed, epoch), and this rank's part of it.
 
-The order is a keyed permutation computed position by position (a Feistel network with cycle walking: Black and Rogaway,
-"Ciphers with arbitrary finite domains", 2002), so an epoch costs no memory however many images there are. The global
-sequence depends on the global batch only: batch k takes positions k B W to (k + 1) B W, of which rank r has the r-th B.
+The order is computed position by position, so an epoch costs no memory. The global sequence depends on the global batch
+only: batch k takes positions k B W to (k + 1) B W, of which rank r has the r-th B.
 """
 
 from dataclasses import dataclass
@@ -12,8 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from hjepa.kernels import chance
+from hjepa.pipeline.mixture import MixtureOrder
+from hjepa.pipeline.order import permute, permute_blocks
 
-ROUNDS = 6
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chosen:
+    """The images of a batch."""
+
+    indices: npt.NDArray[np.int64]
+    """[B] numbers in the source."""
+    passes: npt.NDArray[np.int64]
+    """[B] how often each image has come before, which keys its draws: the epoch, but for mixtures."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,10 +30,14 @@ class Sampler:
     """Numbers of the images of each batch."""
 
     num_samples: int
+    """Images per epoch."""
     batch_size: int
     """Images per batch and rank."""
     seed: int = 0
-    shuffle: bool = True
+    shuffle: bool | Literal["blocks"] = True
+    """Any order; neighbours close together ("blocks": order.permute_blocks); or the source's own order (False)."""
+    mixture: MixtureOrder | None = None
+    """The order of a mixture of sources, in place of shuffle."""
     tail: Literal["drop", "wrap", "keep"] = "drop"
     """Images that fill no global batch: left out; filled up from the epoch's start; or kept as a smaller batch (one rank)."""
     rank: int = 0
@@ -33,6 +46,8 @@ class Sampler:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size} is not a number of images; use 1 or more")
+        if self.shuffle not in (True, False, "blocks"):
+            raise ValueError(f"shuffle={self.shuffle!r} is unknown; use True, False or 'blocks'")
         if not 0 <= self.rank < self.world_size:
             raise ValueError(f"rank={self.rank} is outside the {self.world_size} ranks; ranks count from 0")
         if self.tail not in ("drop", "wrap", "keep"):
@@ -56,24 +71,16 @@ class Sampler:
         partial = self.tail != "drop" and self.num_samples % self.global_batch_size > 0
         return full + partial
 
-    def batch(self, epoch: int, number: int) -> npt.NDArray[np.int64]:
-        """[B] numbers of the images of this rank's batch `number` of `epoch`."""
+    def batch(self, epoch: int, number: int) -> Chosen:
+        """The images of this rank's batch `number` of `epoch`."""
         start = number * self.global_batch_size + self.rank * self.batch_size
         positions = np.arange(start, start + self.batch_size)
         positions = positions[positions < self.num_samples] if self.tail == "keep" else positions % self.num_samples
-        return permute(positions, self.num_samples, chance.key(self.seed, epoch)) if self.shuffle else positions
-
-
-def permute(positions: npt.NDArray[np.int64], length: int, key: chance.Keys) -> npt.NDArray[np.int64]:
-    """The images at these positions of a keyed random order of 0 .. length - 1."""
-    half = np.uint64(max(1, ((length - 1).bit_length() + 1) // 2))  # bits of each half of the Feistel network
-    mask = (np.uint64(1) << half) - np.uint64(1)
-    walked = positions.astype(np.uint64)
-    outside = np.ones(len(walked), dtype=np.bool_)
-    while outside.any():  # the domain 4^half is under 4 times (16 times below 5) the length, so few steps are needed
-        left, right = walked[outside] >> half, walked[outside] & mask
-        for number in range(ROUNDS):
-            left, right = right, left ^ (chance.bits(chance.key(0, key, number), right.view(np.int64)) & mask)
-        walked[outside] = (left << half) | right
-        outside = walked >= np.uint64(length)
-    return walked.view(np.int64)
+        if self.mixture is not None:
+            return Chosen(**self.mixture.choose(positions + epoch * self.num_samples))
+        key = chance.key(self.seed, epoch)
+        if self.shuffle == "blocks":
+            positions = permute_blocks(positions, self.num_samples, key)
+        elif self.shuffle:
+            positions = permute(positions, self.num_samples, key)
+        return Chosen(indices=positions, passes=np.full_like(positions, epoch))

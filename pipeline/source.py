@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from hjepa.pipeline.header import explain as explain
 from hjepa.pipeline.header import open_content
 
 # N images of the source, B images of a batch
@@ -149,6 +150,16 @@ def open_image(encoded: Encoded, place: int) -> Image.Image:
     """The image at one place of a batch, opened with PIL and not decoded yet. Raises what PIL raises."""
     content = encoded[place]
     return open_content(Path(os.fsdecode(content)).read_bytes() if isinstance(content, bytes) else content.data)
+
+
+def why_not(encoded: Encoded, place: int) -> str | None:
+    """What PIL says is wrong with the image at one place of a batch; None where it decodes."""
+    try:
+        with open_image(encoded, place) as image:
+            image.load()
+    except Exception as error:  # PIL's decoders raise OSError, SyntaxError, ValueError and more for bad data: all are reasons
+        return explain(error)
+    return None
 
 
 def as_ppm(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -11,25 +11,32 @@ Against torchvision on PIL images DALI differs: hue turns in YIQ, not HSV; the f
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any, TypeAlias
+from itertools import chain
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import nvidia.dali.fn as fn
 import torch
 from nvidia.dali import types
-from nvidia.dali.pipeline import Pipeline
+from nvidia.dali.pipeline import Pipeline, do_not_convert, pipeline_def
 from torch.utils.dlpack import from_dlpack
 
 from hjepa.pipeline.ahead import Ahead
-from hjepa.pipeline.backend import BackendSettings, BadImageError, Crops, Request
+from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request, check_size
 from hjepa.pipeline.draws import Draws
 from hjepa.pipeline.recipe import Recipe, View
+from hjepa.pipeline.source import Encoded, why_not
 
 # B images, V crops of one name, S pixels
 Node: TypeAlias = Any
 """A DALI graph node; DALI's own stubs type operators' results too loosely to be of use."""
-Arrays: TypeAlias = list[npt.NDArray[Any]]
+Inputs: TypeAlias = list[npt.NDArray[Any] | list[npt.NDArray[np.uint8]]]
+"""What the graph is fed with for one batch: the encoded images, then one array per parameter."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+as_written: Callable[[Function], Function] = do_not_convert
+"""Marks what runs while the graph is built; DALI rewrites the rest, in which `if` decides sample by sample."""
 
 FILTERS = {"bicubic": types.INTERP_CUBIC, "bilinear": types.INTERP_LINEAR}
 DTYPES = {torch.float32: types.FLOAT, torch.float16: types.FLOAT16, torch.bfloat16: types.FLOAT}  # DALI has no bfloat16
@@ -48,27 +55,33 @@ class DaliBackend:
         settings = self._settings
         flying: deque[Request] = deque()
 
-        def feed() -> Arrays:
-            request = next(ahead)
+        def feed() -> Inputs:
+            request = next(ordered)
             flying.append(request)
-            return [_path_matrix(request.paths), *_parameters(settings.recipe, request.draws)]
+            sizes = request.sizes.astype(np.float32)  # as fn.resize wants them
+            return [_contents(request.encoded), sizes, *_parameters(settings.recipe, request.draws)]
 
         with closing(Ahead(requests, settings.prefetch)) as ahead:
-            pipe = _build(settings, feed)
+            first = next(ahead, None)
+            if first is None:
+                return
+            ordered = chain([first], ahead)
+            pipe = _build(settings, feed, from_files=not isinstance(first.encoded, list))
             while True:
                 stream = torch.cuda.current_stream(settings.device) if settings.device.type == "cuda" else None
                 try:
-                    outputs = pipe.run(stream)
+                    *crops, shapes = pipe.run(stream)
                 except StopIteration:
                     return
                 except RuntimeError as error:
-                    _blame(flying, settings, error)
+                    if reasons := _find_bad(flying, settings):
+                        raise BadBatchError(reasons) from error
                     raise
-                flying.popleft()
-                yield _to_crops(settings, outputs)
+                _check_sizes(np.asarray(shapes.as_tensor()), flying.popleft())
+                yield _to_crops(settings, crops)
 
 
-def _to_crops(settings: BackendSettings, outputs: tuple[Any, ...]) -> Crops:
+def _to_crops(settings: BackendSettings, outputs: list[Any]) -> Crops:
     crops = {}
     for group, output in zip(settings.recipe.groups(), outputs, strict=True):
         # [B, V, 3, S, S] in DALI's buffer, seen view-major; .to copies only where DALI lacks the dtype
@@ -76,28 +89,68 @@ def _to_crops(settings: BackendSettings, outputs: tuple[Any, ...]) -> Crops:
     return crops
 
 
-def _build(settings: BackendSettings, feed: Callable[[], Arrays]) -> Pipeline:
-    recipe, on_gpu = settings.recipe, settings.device.type == "cuda"
-    pipe = Pipeline(
+def _check_sizes(shapes: npt.NDArray[np.int64], request: Request) -> None:
+    """shapes [B, 3] of the decoded images: height, width, channels."""
+    if not np.array_equal(shapes[:, :2], request.sizes):
+        pairs = zip(shapes[:, :2].tolist(), request.sizes.tolist(), strict=True)
+        reasons = {(0, place): check_size(tuple(came), tuple(expected)) for place, (came, expected) in enumerate(pairs)}
+        raise BadBatchError({place: reason for place, reason in reasons.items() if reason})
+
+
+def _build(settings: BackendSettings, feed: Callable[[], Inputs], *, from_files: bool) -> Pipeline:
+    on_gpu = settings.device.type == "cuda"
+    pipe: Pipeline = _graph(
+        settings,
+        feed,
+        from_files,
         batch_size=settings.batch_size,
         num_threads=settings.num_workers,
         device_id=settings.device.index if on_gpu else None,
         prefetch_queue_depth=settings.prefetch,
         exec_dynamic=True,
     )
-    num_inputs = 1 + sum(len(_names(group)) for group in recipe.groups())
-    with pipe:
-        inputs = iter(fn.external_source(source=feed, num_outputs=num_inputs, batch=True))
-        images = _decode(fn.io.file.read(next(inputs), dont_use_mmap=True), recipe, on_gpu)
-        outputs = []
-        for group in recipe.groups():
-            parameters = {name: next(inputs) for name in _names(group)}
-            outputs.append(_render_view(images, group, recipe, parameters, settings))
-        pipe.set_outputs(*outputs)
     pipe.build()
     return pipe
 
 
+@pipeline_def(enable_conditionals=True)  # type: ignore[untyped-decorator]  # DALI's stub
+def _graph(settings: BackendSettings, feed: Callable[[], Inputs], from_files: bool) -> tuple[Node, ...]:
+    """The crops of each group of views, then the shapes of the decoded images."""
+    encoded, sizes, parameters = _inputs(settings.recipe, feed)
+    decoded = _decode(_read(encoded, from_files), settings.recipe, settings.device.type == "cuda")
+    # Where a box lies outside the image, because the file was overwritten, fn.resize would read memory that is not there.
+    if _has_size(decoded, sizes):  # noqa: SIM108 - DALI decides `if` statements sample by sample, but no expressions
+        images = decoded
+    else:
+        images = fn.resize(decoded, size=sizes)
+    return (*_render_views(images, parameters, settings), decoded.shape())
+
+
+@as_written
+def _inputs(recipe: Recipe, feed: Callable[[], Inputs]) -> tuple[Node, Node, list[dict[str, Node]]]:
+    names = [_names(group) for group in recipe.groups()]
+    inputs = iter(fn.external_source(source=feed, num_outputs=2 + sum(map(len, names)), batch=True))
+    return next(inputs), next(inputs), [{name: next(inputs) for name in of_group} for of_group in names]
+
+
+@as_written
+def _has_size(images: Node, sizes: Node) -> Node:
+    same = fn.slice(images.shape(), start=0, shape=2, axes=[0]) == sizes
+    return fn.cast(fn.reductions.min(fn.cast(same, dtype=types.UINT8)), dtype=types.BOOL)
+
+
+@as_written
+def _render_views(images: Node, parameters: list[dict[str, Node]], settings: BackendSettings) -> list[Node]:
+    groups = zip(settings.recipe.groups(), parameters, strict=True)
+    return [_render_view(images, group, settings.recipe, of_group, settings) for group, of_group in groups]
+
+
+@as_written
+def _read(contents: Node, from_files: bool) -> Node:
+    return fn.io.file.read(contents, dont_use_mmap=True) if from_files else contents
+
+
+@as_written
 def _decode(encoded: Node, recipe: Recipe, on_gpu: bool) -> Node:
     upright = recipe.orientation == "exif"
     if not on_gpu:
@@ -199,8 +252,8 @@ def _names(group: tuple[View, ...]) -> list[str]:
     return names
 
 
-def _parameters(recipe: Recipe, draws: Draws) -> Arrays:
-    arrays = []
+def _parameters(recipe: Recipe, draws: Draws) -> Inputs:
+    arrays: Inputs = []
     for group in recipe.groups():
         view, drawn = group[0], draws.views[group[0].name]
         top, left, height, width = np.moveaxis(drawn.box.astype(np.float32), -1, 0)
@@ -223,9 +276,11 @@ def _parameters(recipe: Recipe, draws: Draws) -> Arrays:
     return arrays
 
 
-def _path_matrix(paths: npt.NDArray[np.bytes_]) -> npt.NDArray[np.uint8]:
-    """[B, longest path] bytes padded with NUL: read by DALI without a list of B arrays."""
-    return np.ascontiguousarray(paths).view(np.uint8).reshape(len(paths), -1)
+def _contents(encoded: Encoded) -> npt.NDArray[np.uint8] | list[npt.NDArray[np.uint8]]:
+    """Contents as they are; paths as [B, longest path] bytes padded with NUL, read by DALI without a list of B arrays."""
+    if isinstance(encoded, list):
+        return encoded
+    return np.ascontiguousarray(encoded).view(np.uint8).reshape(len(encoded), -1)
 
 
 def _count(group: tuple[View, ...]) -> int:
@@ -248,19 +303,32 @@ def _has_solarize(group: tuple[View, ...]) -> bool:
     return any(view.solarize > 0 for view in group)
 
 
-def _blame(flying: deque[Request], settings: BackendSettings, error: RuntimeError) -> None:
-    """Finds the image that made a batch fail, by decoding those in flight one by one, and raises BadImageError for it."""
-    on_gpu = settings.device.type == "cuda"
-    for path in (path for request in flying for path in request.paths):
-        pipe = Pipeline(batch_size=1, num_threads=1, device_id=settings.device.index if on_gpu else None, exec_dynamic=True)
-        with pipe:
-            one = _path_matrix(np.array([path]))
-            encoded = fn.io.file.read(fn.external_source(source=[[one[0]]]), dont_use_mmap=True)
-            pipe.set_outputs(_decode(encoded, settings.recipe, on_gpu))
-        try:
-            pipe.run()
-        except RuntimeError as reason:
-            raise BadImageError(path.decode(errors="replace"), _first_line(reason)) from error
+def _find_bad(flying: deque[Request], settings: BackendSettings) -> dict[tuple[int, int], str]:
+    """The images of the first batch with any that do not decode, found by decoding one by one."""
+    for number, request in enumerate(flying):
+        reasons: dict[tuple[int, int], str] = {}
+        contents, pipe = _contents(request.encoded), None
+        for place in range(len(request.encoded)):
+            pipe = pipe or _build_probe(settings, from_files=not isinstance(request.encoded, list))
+            pipe.feed_input("one", [contents[place]])
+            try:
+                pipe.run()
+            except RuntimeError as error:
+                reasons[number, place] = why_not(request.encoded, place) or _first_line(error)
+                pipe = None  # a pipeline that has failed is not used again
+        if reasons:
+            return reasons
+    return {}
+
+
+def _build_probe(settings: BackendSettings, *, from_files: bool) -> Pipeline:
+    device_id = settings.device.index if settings.device.type == "cuda" else None
+    pipe = Pipeline(batch_size=1, num_threads=1, device_id=device_id, prefetch_queue_depth=1, exec_dynamic=True)
+    with pipe:
+        encoded = _read(fn.external_source(name="one"), from_files)
+        pipe.set_outputs(_decode(encoded, settings.recipe, device_id is not None))
+    pipe.build()
+    return pipe
 
 
 def _first_line(error: RuntimeError) -> str:

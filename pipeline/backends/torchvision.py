@@ -4,7 +4,6 @@ Slow and obvious on purpose: the other backends are held against it. With num_wo
 DataLoader renders whole batches; with 0 a thread of this process does.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -17,9 +16,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import InterpolationMode
 
 from hjepa.pipeline.ahead import Ahead
-from hjepa.pipeline.backend import BackendSettings, BadImageError, Crops, Request
+from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request, check_size
 from hjepa.pipeline.draws import Draws, ViewDraws
 from hjepa.pipeline.recipe import Recipe, View
+from hjepa.pipeline.source import explain, open_image
 
 # B images, V crops of one name, S pixels
 FILTERS = {"bicubic": InterpolationMode.BICUBIC, "bilinear": InterpolationMode.BILINEAR}
@@ -50,8 +50,8 @@ class TorchvisionBackend:
                 for crops in ahead:
                     yield self._to_device(crops)
 
-    def _to_device(self, crops: Crops | BadImageError) -> Crops:
-        if isinstance(crops, BadImageError):
+    def _to_device(self, crops: Crops | BadBatchError) -> Crops:
+        if isinstance(crops, BadBatchError):
             raise crops
         return {name: tensor.to(self._settings.device, non_blocking=True) for name, tensor in crops.items()}
 
@@ -66,29 +66,35 @@ class _Requests(Sampler[Request]):
         return self._requests
 
 
-class _Rendered(Dataset[Crops | BadImageError]):
-    """Request -> crops. A bad image is returned, not raised: a worker would wrap the exception in a traceback's text."""
+class _Rendered(Dataset[Crops | BadBatchError]):
+    """Request -> crops. Bad images are returned, not raised: a worker would wrap the exception in a traceback's text."""
 
     def __init__(self, settings: BackendSettings) -> None:
         self._settings = settings
 
-    def __getitem__(self, request: Request) -> Crops | BadImageError:
+    def __getitem__(self, request: Request) -> Crops | BadBatchError:
         try:
             return render_batch(request, self._settings.recipe, self._settings.dtype)
-        except BadImageError as error:
+        except BadBatchError as error:
             return error
 
 
 def render_batch(request: Request, recipe: Recipe, dtype: torch.dtype) -> Crops:
-    """All crops of a batch, on the CPU, contiguous. Raises BadImageError."""
+    """All crops of a batch, on the CPU, contiguous. Raises BadBatchError, which names all bad images."""
     crops = {}
     for group in recipe.groups():
         count, size = sum(view.count for view in group), group[0].size
-        crops[group[0].name] = torch.empty(count, len(request.paths), 3, size, size, dtype=dtype)
-    for number, path in enumerate(request.paths):
-        image = _decode(os.fsdecode(path), recipe)
+        crops[group[0].name] = torch.empty(count, len(request.encoded), 3, size, size, dtype=dtype)
+    reasons: dict[tuple[int, int], str] = {}
+    for number in range(len(request.encoded)):
+        image = _decode(request, number, recipe)
+        if isinstance(image, str):
+            reasons[0, number] = image
+            continue
         for name, stacked in render_image(image, recipe, request.draws, number).items():
             crops[name][:, number] = stacked
+    if reasons:
+        raise BadBatchError(reasons)
     return crops
 
 
@@ -102,15 +108,17 @@ def render_image(image: Image.Image, recipe: Recipe, draws: Draws, number: int) 
     return crops
 
 
-def _decode(path: str, recipe: Recipe) -> Image.Image:
+def _decode(request: Request, number: int, recipe: Recipe) -> Image.Image | str:
+    """The RGB image, or why there is none."""
     try:
-        with Image.open(path) as image:
+        with open_image(request.encoded, number) as image:
             upright = ImageOps.exif_transpose(image) if recipe.orientation == "exif" else image
             if upright.mode.startswith("I"):  # 16 bits of gray, which PIL would clip to white
                 upright = Image.fromarray((np.asarray(upright, dtype=np.int64) / 257).round().astype(np.uint8))
-            return upright.convert("RGB")
+            rgb = upright.convert("RGB")
     except Exception as error:  # PIL's decoders raise OSError, SyntaxError, ValueError and more for bad data
-        raise BadImageError(path, f"{error}") from error
+        return explain(error)
+    return check_size((rgb.height, rgb.width), tuple(request.sizes[number].tolist())) or rgb
 
 
 def _render_view(image: Image.Image, view: View, recipe: Recipe, draws: ViewDraws, at: tuple[int, int]) -> Tensor:

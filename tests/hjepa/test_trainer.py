@@ -17,8 +17,8 @@ from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
 from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
-from hjepa.pipeline.source import open_folder
 from hjepa.step import draw_masks
 from hjepa.trainer import DivergedError, Trainer
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hjepa.pipeline.backend import BadImageError
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.loader import Loader
+from hjepa.pipeline.quarantine import BadImageError
 from hjepa.pipeline.recipe import Recipe, View, evaluation, multicrop
 
 RECIPE = multicrop(global_crop_size=48, local_crop_size=24, num_local_crops=3)
@@ -113,9 +113,9 @@ def test_state_resumes_on_another_number_of_ranks(photographs: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"seed": 1}, "seed=0"),
-        ({"recipe": multicrop(num_local_crops=2)}, "views differ"),
-        ({"shuffle": False}, "shuffle=True"),
+        ({"seed": 1}, "seed was 0, now 1"),
+        ({"recipe": multicrop(num_local_crops=2)}, r"recipe.views\[1\].count was 3, now 2"),
+        ({"shuffle": False}, "shuffle was True, now False"),
         ({"batch_size": 7}, "stands at image 8"),
     ],
     ids=["seed", "recipe", "order", "batch"],
@@ -232,7 +232,7 @@ def test_image_that_does_not_decode_stops_with_its_path(backend: str, photograph
         (tmp_path / path.name).write_bytes(path.read_bytes())
     whole = (tmp_path / "07.jpg").read_bytes()
     (tmp_path / "07.jpg").write_bytes(whole[: len(whole) // 2])
-    with open_loader(tmp_path, backend) as loader:
+    with open_loader(tmp_path, backend, on_error="raise") as loader:
         with pytest.raises(BadImageError, match=r"07\.jpg: ") as caught:
             list(loader)
         assert caught.value.path == str(tmp_path / "07.jpg")
@@ -242,7 +242,8 @@ def test_image_that_does_not_decode_stops_with_its_path(backend: str, photograph
 
 def test_worker_processes_report_a_bad_image_alike(photographs: Path, tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes((photographs / "00.jpg").read_bytes()[:5000])
-    with open_loader(tmp_path, num_workers=1, batch_size=1) as loader, pytest.raises(BadImageError, match=r"x\.jpg"):
+    loader = open_loader(tmp_path, num_workers=1, batch_size=1, on_error="raise")
+    with loader, pytest.raises(BadImageError, match=r"x\.jpg"):
         list(loader)
 
 

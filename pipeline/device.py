@@ -1,0 +1,42 @@
+"""Where batches go, and with how many hands they are made."""
+
+import os
+from typing import Literal
+
+import torch
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The device of that name; "auto" is the GPU where there is one. Raises ValueError for a GPU that is not there."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device={device!r} is unknown; use 'auto', 'cpu', 'cuda' or 'cuda:N'") from error
+    if resolved.type not in ("cpu", "cuda"):
+        raise ValueError(f"device={device!r} is not supported; use 'auto', 'cpu', 'cuda' or 'cuda:N'")
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={str(device)!r}, but torch finds no GPU here; use device='cpu' or 'auto'")
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device={str(device)!r}, but there are only {torch.cuda.device_count()} GPUs, counted from 0")
+    # The number is spelt out, because DALI takes "no number" for GPU 0, and torch for the current one.
+    return torch.device("cuda", torch.cuda.current_device()) if resolved == torch.device("cuda") else resolved
+
+
+def resolve_workers(num_workers: int | Literal["auto"], backend: str) -> int:
+    """Threads of DALI, processes of torchvision (0: a thread of this process); "auto" is one per core of this process."""
+    if num_workers == "auto":
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if num_workers < 1 and (num_workers < 0 or backend != "torchvision"):
+        raise ValueError(f"num_workers={num_workers} is not a number of threads or processes; use 1 or more")
+    return num_workers
+
+
+def resolve_rank(rank: int | Literal["auto"], world_size: int | Literal["auto"]) -> tuple[int, int]:
+    """This process's rank and the number of ranks; "auto" asks torch.distributed, and is one rank where that is not set up."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return (
+        (torch.distributed.get_rank() if distributed else 0) if rank == "auto" else rank,
+        (torch.distributed.get_world_size() if distributed else 1) if world_size == "auto" else world_size,
+    )

@@ -1,0 +1,192 @@
+"""Several sources as one, each drawn from by its weight; weights may change while a run goes on.
+
+Positions of the whole run are cut into periods. How many of a period's positions a source gets is the rounded growth of its
+cumulative share, so shares are exact in the long run; which ones, a keyed permutation says. Each source goes through all of
+its images before one comes again, whatever the weights. So the order is still a function of the position: O(1) memory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hjepa.kernels import chance
+from hjepa.pipeline.order import permute
+from hjepa.pipeline.source import BadImage, Samples, Source, read_files
+
+# P positions, J sources, B images of a batch
+SHARES = 1 << 20
+"""Weights are rounded to this many parts, so that counts are whole numbers up to 2^43 positions."""
+PERIOD = 256
+"""Positions of a period at least; with a small weight there are more, so that its source is not left out of a period."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stretch:
+    """A part of the run with the same weights."""
+
+    start: int
+    """First position of the run that it holds for."""
+    counts: tuple[int, ...]
+    """[J] images that came from each source before."""
+    weights: tuple[float, ...]
+    """[J] shares of the sources, which sum to 1."""
+
+    def edges(self) -> npt.NDArray[np.int64]:
+        """[J + 1] cumulative weights in units of 1 / SHARES."""
+        edges: npt.NDArray[np.int64] = np.rint(np.cumsum([0.0, *self.weights]) * SHARES).astype(np.int64)
+        edges[-1] = SHARES
+        return edges
+
+    def period(self) -> int:
+        """Positions of a period: of a source with a weight above 0 at least two come in each."""
+        parts = np.diff(self.edges())
+        return max(PERIOD, -(-2 * SHARES // int(parts[parts > 0].min())))
+
+    def counts_before(self, number: int) -> npt.NDArray[np.int64]:
+        """[J] images from each source before this period of the stretch."""
+        scaled = self.edges() * (number * self.period())
+        return np.array(self.counts) + np.diff(-(-scaled // SHARES))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MixtureOrder:
+    """Position in the run -> image."""
+
+    lengths: tuple[int, ...]
+    """[J] images of each source."""
+    seed: int
+    stretches: tuple[Stretch, ...]
+    """The latest, and the one before it while that is not over."""
+
+    def choose(self, positions: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.int64]]:
+        """indices [P] over all sources, and passes [P], how often each image came before."""
+        sources, counts = np.empty_like(positions), np.empty_like(positions)
+        for stretch, following in zip(self.stretches, [*self.stretches[1:], None], strict=True):
+            inside = positions >= stretch.start
+            if following is not None:
+                inside &= positions < following.start
+            if inside.any():
+                sources[inside], counts[inside] = self._place(stretch, positions[inside])
+        lengths = np.array(self.lengths)[sources]
+        passes, places = np.divmod(counts, lengths)
+        offsets = np.cumsum([0, *self.lengths])
+        indices = np.empty_like(positions)
+        for source, number in {*zip(sources.tolist(), passes.tolist(), strict=True)}:
+            same = (sources == source) & (passes == number)
+            key = chance.key(self.seed, source, number)
+            indices[same] = offsets[source] + permute(places[same], self.lengths[source], key)
+        return {"indices": indices, "passes": passes}
+
+    def reweighted(self, position: int, weights: Sequence[float]) -> "MixtureOrder":
+        """Other weights from the next period on that starts at `position` of the run or later."""
+        current = [stretch for stretch in self.stretches if stretch.start <= position][-1]
+        number = -(-(position - current.start) // current.period())
+        start = current.start + number * current.period()
+        counts = tuple(current.counts_before(number).tolist())
+        following = Stretch(start=start, counts=counts, weights=shares(weights, len(self.lengths)))
+        return replace(self, stretches=(following,) if start == position else (current, following))
+
+    def _place(self, stretch: Stretch, positions: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Source [P] of each position, and how many images of it came before."""
+        period = stretch.period()
+        numbers, places = np.divmod(positions - stretch.start, period)
+        sources, counts = np.empty_like(positions), np.empty_like(positions)
+        for number in np.unique(numbers).tolist():
+            same = numbers == number
+            before = stretch.counts_before(number)
+            ends = np.cumsum(stretch.counts_before(number + 1) - before)
+            place = permute(places[same], period, chance.key(self.seed, stretch.start, number))
+            chosen = np.searchsorted(ends, place, side="right")
+            sources[same] = chosen
+            counts[same] = before[chosen] + place - np.concatenate([[0], ends])[chosen]
+        return sources, counts
+
+
+class Mixture:
+    """Sources with weights; a Source whose images are numbered through. Its Loader chooses by `weights`, not by a shuffle.
+
+    An epoch has `epoch_length` images, by default as many as all sources together. Classes are those of all sources: the same
+    name is the same class.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], weights: Sequence[float] | None = None, epoch_length: int | None = None
+    ) -> None:
+        if not sources:
+            raise ValueError("a mixture needs at least one source, none came")
+        self.sources = tuple(sources)
+        self.lengths = tuple(len(source) for source in sources)
+        self.weights = shares(self.lengths if weights is None else weights, len(sources))
+        self.epoch_length = sum(self.lengths) if epoch_length is None else epoch_length
+        if self.epoch_length < 1:
+            raise ValueError(f"epoch_length={epoch_length} is not a number of images; use 1 or more")
+        self._offsets = np.cumsum([0, *self.lengths])
+        self.classes = tuple(sorted({name for source in sources for name in source.classes}))
+        number = {name: place for place, name in enumerate(self.classes)}
+        self._labels = [np.array([*(number[name] for name in source.classes), -1]) for source in sources]
+
+    @property
+    def name(self) -> str:
+        """The names of the sources."""
+        return " + ".join(source.name for source in self.sources)
+
+    @property
+    def bad(self) -> tuple[BadImage, ...]:
+        """Those of all sources."""
+        return tuple(image for source in self.sources for image in source.bad)
+
+    def __len__(self) -> int:
+        return sum(self.lengths)
+
+    def order(self, seed: int) -> MixtureOrder:
+        """The order of a run from its start, with these weights."""
+        first = Stretch(start=0, counts=(0,) * len(self.lengths), weights=self.weights)
+        return MixtureOrder(lengths=self.lengths, seed=seed, stretches=(first,))
+
+    def fetch(self, indices: npt.NDArray[np.int64]) -> Samples:
+        """See Source.fetch; gives contents, because sources of paths and of contents may be mixed."""
+        owners = np.searchsorted(self._offsets, indices, side="right") - 1
+        parts: list[tuple[npt.NDArray[np.int64], Samples]] = []
+        for owner in np.unique(owners).tolist():
+            places = np.nonzero(owners == owner)[0]
+            samples = read_files(self.sources[owner].fetch(indices[places] - self._offsets[owner]))
+            parts.append((places, replace(samples, labels=self._labels[owner][samples.labels])))
+        return _join(parts, len(indices))
+
+    def fingerprint(self) -> str:
+        """Those of all sources, in order."""
+        return "+".join(source.fingerprint() for source in self.sources)
+
+
+def shares(weights: Sequence[float], count: int) -> tuple[float, ...]:
+    """Weights scaled to a sum of 1. Raises ValueError for another number of them, or what is no weight."""
+    if len(weights) != count:
+        raise ValueError(f"{len(weights)} weights came for {count} sources; give one for each")
+    if not all(0 <= weight < float("inf") for weight in weights) or not sum(weights) > 0:
+        raise ValueError(f"weights={list(weights)} are no weights; use numbers of 0 or more, not all of them 0")
+    parts = tuple(weight / sum(weights) for weight in weights)
+    if tiny := [weight for weight in parts if 0 < weight < 16 / SHARES]:
+        raise ValueError(f"a weight of {tiny[0]:.1e} of all is under {16 / SHARES:.1e}, which is not resolved; leave it out")
+    return parts
+
+
+def stretches_from_state(state: Sequence[dict[str, Any]]) -> tuple[Stretch, ...]:
+    """Stretches from what `dataclasses.asdict` and JSON made of them."""
+    return tuple(Stretch(start=part["start"], counts=tuple(part["counts"]), weights=tuple(part["weights"])) for part in state)
+
+
+def _join(parts: Sequence[tuple[npt.NDArray[np.int64], Samples]], count: int) -> Samples:
+    encoded: list[npt.NDArray[np.uint8]] = [np.empty(0, dtype=np.uint8)] * count
+    keys = [""] * count
+    failures: dict[int, str] = {}
+    sizes, orientation = np.empty((count, 2), dtype=np.int32), np.empty(count, dtype=np.uint8)
+    labels = np.empty(count, dtype=np.int64)
+    for places, samples in parts:
+        sizes[places], orientation[places], labels[places] = samples.sizes, samples.orientation, samples.labels
+        failures |= {int(places[inner]): reason for inner, reason in samples.failures.items()}
+        for place, content, key in zip(places.tolist(), samples.encoded, samples.keys, strict=True):
+            encoded[place], keys[place] = content, key
+    return Samples(encoded=encoded, sizes=sizes, orientation=orientation, labels=labels, keys=tuple(keys), failures=failures)

@@ -1,0 +1,132 @@
+"""Images that cannot be used: which they are, written down as they are found, and which image stands in for each.
+
+Nothing is done for good images. A bad one is found when its batch fails, and from then on replaced before its batch is made.
+What stands in for image i is the first good one of a keyed walk over the source, so it is the same on every rank, in every
+backend and after a resume, whether i was known to be bad already or is found to be only now.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hjepa.kernels import chance
+from hjepa.pipeline.source import BadImage
+
+WALK = 0x62616421  # "bad!": keeps the walk's chance apart from the draws'
+log = logging.getLogger("hjepa")
+
+
+class DataError(Exception):
+    """Data that a run cannot go on with."""
+
+
+class BadImageError(DataError):
+    """An image cannot be used, and it is not to be replaced; the message names it and the reason."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"cannot decode {self.path}: {self.reason}; repair or delete it, or let bad images be replaced "
+            "(on_error='replace'), then resume"
+        )
+
+
+class TooManyBadImagesError(DataError):
+    """More images are bad than max_bad allows."""
+
+
+class Quarantine:
+    """The bad images of a source of `num_images`, kept in a file of JSON lines that other ranks and later runs share.
+
+    file: where each is written to (id, path, reason), and read from at the start. max_bad: share of the images beyond which
+    the run is not what it was meant to be (one bad image is always allowed).
+    """
+
+    def __init__(self, num_images: int, file: Path, max_bad: float) -> None:
+        if not 0 <= max_bad <= 1:
+            raise ValueError(f"max_bad={max_bad} is no share of the images; use 0 to 1, such as 0.01")
+        self.file = file
+        self._num_images = num_images
+        self._limit = max(1, int(max_bad * num_images)) if max_bad else 0
+        self._max_bad = max_bad
+        self._reasons: dict[int, str] = {}
+        self._noted: set[str] = set()
+        self._read()
+
+    def __len__(self) -> int:
+        return len(self._reasons)
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._reasons
+
+    def add(self, index: int, path: str, reason: str) -> None:
+        """Takes image `index` out, and writes it down. Raises TooManyBadImagesError."""
+        if index in self._reasons:
+            return
+        self._reasons[index] = reason
+        self._write([{"id": index, "path": path, "reason": reason}])
+        log.warning("bad image %s: %s; replaced by another (list: %s)", path, reason, self.file)
+        if len(self) > self._limit:
+            raise TooManyBadImagesError(
+                f"{len(self)} of {self._num_images} images are bad, more than max_bad={self._max_bad:g} allows, the last: "
+                f"{path}: {reason}; see {self.file}, repair or delete them, or raise max_bad"
+            )
+
+    def note(self, left_out: Sequence[BadImage]) -> None:
+        """Writes down, with no id, what was left out when the source was opened; it needs no replacement."""
+        new = [image for image in left_out if image.path not in self._noted]
+        self._noted.update(image.path for image in new)
+        self._write([{"id": None, "path": image.path, "reason": image.reason} for image in new])
+
+    def replace(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """[B] the same numbers where the images are good, others in place of the bad ones."""
+        if not self._reasons:
+            return indices
+        return np.array([self._stand_in(index) for index in indices.tolist()], dtype=np.int64)
+
+    def _stand_in(self, index: int) -> int:
+        if len(self) >= self._num_images:
+            raise TooManyBadImagesError(f"all {self._num_images} images are bad; see {self.file}")
+        walked, step = index, 0
+        while walked in self._reasons:
+            walked = int(chance.bits(chance.key(WALK, index), np.array(step)) % np.uint64(self._num_images))
+            step += 1
+        return walked
+
+    def _write(self, entries: Sequence[dict[str, object]]) -> None:
+        if not entries:
+            return
+        lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(descriptor, lines.encode())  # one write: lines of several ranks do not mix
+        finally:
+            os.close(descriptor)
+
+    def _read(self) -> None:
+        try:
+            lines = self.file.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return
+        for number, line in enumerate(lines, start=1):
+            try:
+                entry = json.loads(line)
+                index, path, reason = entry["id"], str(entry["path"]), str(entry["reason"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{self.file}, line {number}: not an entry of bad images ({error}); delete the line, or the file"
+                ) from error
+            if index is None:
+                self._noted.add(path)
+            elif 0 <= index < self._num_images:
+                self._reasons[index] = reason

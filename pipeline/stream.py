@@ -1,0 +1,138 @@
+"""The stages in order, from a place in the run onwards: sampler, source, draws, backend, batch; bad images are replaced.
+
+Requests are made on the backend's background thread, ahead of the batches that are taken.
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from hjepa.pipeline.backend import Backend, BadBatchError, Crops, Request
+from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.draws import draw
+from hjepa.pipeline.quarantine import BadImageError, Quarantine
+from hjepa.pipeline.recipe import Recipe
+from hjepa.pipeline.sampler import Sampler
+from hjepa.pipeline.source import Samples, Source, upright_sizes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stages:
+    """What batches are made with."""
+
+    source: Source
+    sampler: Sampler
+    recipe: Recipe
+    backend: Backend
+    quarantine: Quarantine | None
+    """None: a bad image ends the run."""
+    device: torch.device
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Flight:
+    """A batch that is being made."""
+
+    request: Request
+    indices: npt.NDArray[np.int64]
+    samples: Samples
+
+
+class Stream:
+    """Batches from (epoch, number) onwards, across the ends of epochs, so that none of them costs a refill; up to an epoch."""
+
+    def __init__(self, stages: Stages, epoch: int, number: int, end: int | None) -> None:
+        self.next = (epoch, number)
+        self.end = end
+        """The epoch that is not made any more; None: there is none."""
+        self._stages = stages
+        self._flying: deque[_Flight] = deque()
+        self._crops = self._render()
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is no batch left, because reading ahead was to end here."""
+        return self.end is not None and self.next[0] >= self.end
+
+    def take(self) -> Batch:
+        """The next batch. Raises BadImageError, or TooManyBadImagesError where too many had to be replaced."""
+        crops = self._take_crops()
+        flight = self._flying.popleft()
+        epoch, number = self.next
+        self.next = (epoch, number + 1) if number + 1 < len(self._stages.sampler) else (epoch + 1, 0)
+        return Batch(
+            crops=crops,
+            labels=torch.from_numpy(flight.samples.labels).to(self._stages.device, non_blocking=True),
+            indices=torch.from_numpy(flight.indices),
+            keys=flight.samples.keys,
+            draws=flight.request.draws,
+        )
+
+    def restart(self, stages: Stages) -> None:
+        """Goes on from the same place with other stages; what is in flight is dropped."""
+        self.close()
+        self._stages = stages
+        self._flying.clear()
+        self._crops = self._render()
+
+    def close(self) -> None:
+        """Ends the backend's work."""
+        self._crops.close()  # type: ignore[attr-defined]  # render is a generator: closing it ends the backend's work
+
+    def _render(self) -> Iterator[Crops]:
+        return self._stages.backend.render(self._requests(*self.next))
+
+    def _take_crops(self) -> Crops:
+        while True:
+            try:
+                crops = next(self._crops, None)
+            except BadBatchError as error:
+                for (number, place), reason in error.reasons.items():
+                    flight = self._flying[number]
+                    self._exclude(flight.indices[place], _place_of(flight.samples, place), reason)
+                self._flying.clear()
+                self._crops = self._render()  # from the batch that failed: all before it have been taken
+                continue
+            if crops is None:
+                raise ValueError("this iteration was ended by a newer one, or by close(); a Loader has one iteration at a time")
+            return crops
+
+    def _requests(self, epoch: int, number: int) -> Iterator[Request]:
+        stages = self._stages
+        sampler, recipe = stages.sampler, stages.recipe
+        while self.end is None or epoch < self.end:
+            for batch in range(number, len(sampler)):
+                chosen = sampler.batch(epoch, batch)
+                indices, samples = self._fetch(chosen.indices)
+                sizes = upright_sizes(samples, recipe.orientation)
+                # Keyed by the number that was to come, so that an image that stands in for another is cropped anew.
+                draws = draw(recipe, sampler.seed, chosen.passes, chosen.indices, sizes)
+                request = Request(encoded=samples.encoded, sizes=sizes, draws=draws)
+                self._flying.append(_Flight(request=request, indices=indices, samples=samples))
+                yield request
+            epoch, number = epoch + 1, 0
+
+    def _fetch(self, wanted: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Samples]:
+        """The images with these numbers, or others in place of the bad ones: their numbers, and what the source gives."""
+        while True:
+            indices = wanted if self._stages.quarantine is None else self._stages.quarantine.replace(wanted)
+            samples = self._stages.source.fetch(indices)
+            if not samples.failures:
+                return indices, samples
+            for place, reason in samples.failures.items():
+                self._exclude(indices[place], _place_of(samples, place), reason)
+
+    def _exclude(self, index: np.int64, path: str, reason: str) -> None:
+        if self._stages.quarantine is None:
+            raise BadImageError(path, reason)
+        self._stages.quarantine.add(int(index), path, reason)
+
+
+def _place_of(samples: Samples, place: int) -> str:
+    """The path of a file, or the key of what is none."""
+    return samples.keys[place] if isinstance(samples.encoded, list) else os.fsdecode(samples.encoded[place])

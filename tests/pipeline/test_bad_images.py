@@ -1,0 +1,159 @@
+"""Bad images: found, named and replaced alike by every backend, in every position; good ones are all delivered."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hjepa.pipeline.folder import open_folder
+from hjepa.pipeline.loader import Loader
+from hjepa.pipeline.quarantine import BadImageError, TooManyBadImagesError
+from hjepa.pipeline.recipe import multicrop
+from hjepa.pipeline.source import Samples, Source
+from tests.pipeline.broken import bad_files, encode, good_files, picture
+
+RECIPE = multicrop(global_crop_size=32, local_crop_size=16, num_local_crops=2)
+BACKENDS = [pytest.param("dali", marks=pytest.mark.dali), "torchvision"]
+
+
+def open_loader(data: Path | Source, backend: str, **options: object) -> Loader:
+    workers = {"num_workers": 0 if backend == "torchvision" else 2}
+    return Loader(data, RECIPE, backend=backend, device="cpu", **({"batch_size": 4, "max_bad": 1.0} | workers | options))
+
+
+def write_all(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def named(file: Path) -> dict[str, str]:
+    entries = [json.loads(line) for line in file.read_text().splitlines()]
+    return {os.path.basename(entry["path"]): entry["reason"] for entry in entries}
+
+
+@pytest.mark.parametrize("seed", range(3))  # another order, and so other places of the bad ones, for each
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_good_image_is_delivered_and_every_bad_one_named(backend: str, seed: int, tmp_path: Path) -> None:
+    good, bad = good_files(), bad_files()
+    assert len(good) + len(bad) == 45
+    write_all(tmp_path, good | bad)
+    with open_loader(tmp_path, backend, seed=seed, tail="keep", bad_images=tmp_path / "bad.jsonl") as loader:
+        first = [key for batch in loader for key in batch.keys]
+        assert named(tmp_path / "bad.jsonl").keys() == bad.keys()
+        second = [key for batch in loader for key in batch.keys]
+    for epoch in (first, second):
+        assert set(epoch) == good.keys()
+        source = open_folder(tmp_path)
+        late = [key for key in source.fetch(np.arange(len(source))).keys if key in bad]
+        assert len(epoch) == len(good) + len(late)
+    assert len((tmp_path / "bad.jsonl").read_text().splitlines()) == len(bad)
+
+
+def test_backends_and_ranks_replace_alike_whether_or_not_the_bad_ones_are_known(tmp_path: Path) -> None:
+    pytest.importorskip("nvidia.dali")
+    write_all(tmp_path, good_files() | bad_files())
+    delivered = []
+    for number, (backend, ranks) in enumerate([("dali", 1), ("torchvision", 1), ("dali", 2), ("dali", 1)]):
+        file = tmp_path / ("known.jsonl" if number in (0, 3) else f"{number}.jsonl")  # the last one knows them at once
+        indices = []
+        for rank in range(ranks):
+            with open_loader(
+                tmp_path, backend, batch_size=4 // ranks, rank=rank, world_size=ranks, bad_images=file, prefetch=1 + number
+            ) as loader:
+                indices.append(torch.stack([batch.indices for batch in loader]))
+        delivered.append(torch.cat(indices, dim=1))
+    for other in delivered[1:]:
+        assert torch.equal(delivered[0], other)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_good_images_of_a_failed_batch_keep_their_pixels(backend: str, tmp_path: Path) -> None:
+    for number in range(8):
+        (tmp_path / f"{number}.png").write_bytes(encode(picture(40 + number), "PNG"))
+    with open_loader(tmp_path, backend, on_error="raise") as loader:
+        whole = [(batch.indices, batch.globals.clone()) for batch in loader]
+    content = (tmp_path / "3.png").read_bytes()
+    (tmp_path / "3.png").write_bytes(content[: len(content) // 2])
+    with open_loader(tmp_path, backend, bad_images=tmp_path / "bad.jsonl") as loader:
+        damaged = [(batch.indices, batch.globals.clone()) for batch in loader]
+    assert named(tmp_path / "bad.jsonl").keys() == {"3.png"}
+    replaced = 0
+    for (before, crops), (after, others) in zip(whole, damaged, strict=True):
+        same = before == after
+        replaced += int((~same).sum())
+        assert torch.equal(crops[:, same], others[:, same])
+    assert replaced == 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_image_that_was_overwritten_after_the_index_was_made_is_named(backend: str, tmp_path: Path) -> None:
+    for number in range(8):
+        (tmp_path / f"{number}.png").write_bytes(encode(picture(), "PNG"))
+    source = open_folder(tmp_path)
+    (tmp_path / "5.png").write_bytes(encode(picture(90, 30), "PNG"))
+    with open_loader(source, backend, bad_images=tmp_path / "bad.jsonl") as loader:
+        assert not any("5.png" in batch.keys for batch in loader)
+    assert "90x30 pixels" in named(tmp_path / "bad.jsonl")["5.png"]
+    with open_loader(source, backend, on_error="raise") as loader, pytest.raises(BadImageError, match=r"5\.png.*overwritten"):
+        list(loader)
+
+
+class InMemory:
+    """A source as a user writes one; image 2 cannot be fetched, and image 5 does not decode."""
+
+    name, classes, bad = "memory", ("one",), ()
+
+    def __len__(self) -> int:
+        return 8
+
+    def fetch(self, indices: np.ndarray) -> Samples:
+        contents = [encode(picture(), "JPEG") if index != 5 else b"nonsense" for index in indices.tolist()]
+        return Samples(
+            encoded=[np.frombuffer(content, dtype=np.uint8) for content in contents],
+            sizes=np.tile(np.array([[60, 80]], dtype=np.int32), (len(indices), 1)),
+            orientation=np.ones(len(indices), dtype=np.uint8),
+            labels=np.zeros(len(indices), dtype=np.int64),
+            keys=tuple(f"image {index}" for index in indices.tolist()),
+            failures={place: "the server is gone" for place, index in enumerate(indices.tolist()) if index == 2},
+        )
+
+    def fingerprint(self) -> str:
+        return "memory/1"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_contents_from_a_source_of_ones_own_are_rendered_and_replaced_like_files(backend: str, tmp_path: Path) -> None:
+    (tmp_path / "one.jpg").write_bytes(encode(picture(), "JPEG"))
+    with open_loader(InMemory(), backend, bad_images=tmp_path / "bad.jsonl") as loader:
+        batches = list(loader)
+    assert named(tmp_path / "bad.jsonl") == {
+        "image 2": "the server is gone",
+        "image 5": "not an image that can be identified",
+    }
+    indices = torch.cat([batch.indices for batch in batches])
+    assert set(indices.tolist()) == {0, 1, 3, 4, 6, 7}
+    assert len(indices) == 8
+    with open_loader(InMemory(), backend, on_error="raise") as loader, pytest.raises(BadImageError, match=r"image [25]"):
+        list(loader)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_too_many_bad_images_end_the_run_with_the_list(backend: str, tmp_path: Path) -> None:
+    write_all(tmp_path, good_files() | bad_files())
+    message = r"4 of 31 images are bad.*max_bad=0\.1.*bad\.jsonl"
+    loader = open_loader(tmp_path, backend, max_bad=0.1, bad_images=tmp_path / "bad.jsonl")
+    with loader, pytest.raises(TooManyBadImagesError, match=message):
+        list(loader)
+
+
+def test_header_of_a_bomb_is_refused_before_anything_is_decoded(tmp_path: Path) -> None:
+    write_all(tmp_path, {name: content for name, content in bad_files().items() if name.startswith("bomb")})
+    Image.new("RGB", (9, 9)).save(tmp_path / "good.png")
+    source = open_folder(tmp_path)
+    assert len(source) == 1
+    assert all("pixels" in image.reason for image in source.bad)

@@ -1,0 +1,134 @@
+"""Mixtures: shares as asked, every image of a source before any comes again, weights that change, exact resume."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from hjepa.pipeline.folder import open_folder
+from hjepa.pipeline.loader import Loader
+from hjepa.pipeline.mixture import Mixture, MixtureOrder, Stretch, shares
+from hjepa.pipeline.recipe import multicrop
+
+RECIPE = multicrop(num_global_crops=1, num_local_crops=0, global_crop_size=8)
+
+
+def order_of(lengths: tuple[int, ...], weights: list[float], seed: int = 0) -> MixtureOrder:
+    first = Stretch(start=0, counts=(0,) * len(lengths), weights=shares(weights, len(lengths)))
+    return MixtureOrder(lengths=lengths, seed=seed, stretches=(first,))
+
+
+def owners(order: MixtureOrder, indices: np.ndarray) -> np.ndarray:
+    return np.searchsorted(np.cumsum(order.lengths), indices, side="right")
+
+
+def assert_no_image_comes_early(order: MixtureOrder, chosen: dict[str, np.ndarray]) -> None:
+    """Each source's images of pass p are distinct, and passes are whole but for the last."""
+    owner = owners(order, chosen["indices"])
+    for source, length in enumerate(order.lengths):
+        passes = chosen["passes"][owner == source]
+        for number in range(passes.max(initial=-1)):
+            same = chosen["indices"][(owner == source) & (chosen["passes"] == number)]
+            assert len(same) == length
+            assert len(set(same.tolist())) == length
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(st.integers(1, 60), st.floats(0.01, 1)), min_size=1, max_size=5), st.integers(0, 1000))
+def test_shares_are_kept_and_passes_are_whole(parts: list[tuple[int, float]], seed: int) -> None:
+    lengths, weights = tuple(length for length, _ in parts), [weight for _, weight in parts]
+    order = order_of(lengths, weights, seed)
+    period = order.stretches[0].period()
+    chosen = order.choose(np.arange(4 * period))
+    counts = np.bincount(owners(order, chosen["indices"]), minlength=len(lengths))
+    np.testing.assert_allclose(counts, 4 * period * np.array(weights) / sum(weights), atol=1.01)
+    assert_no_image_comes_early(order, chosen)
+
+
+def test_weights_change_at_the_next_period_and_no_image_is_lost() -> None:
+    order = order_of((50, 500, 7), [1, 1, 1])
+    changed = order.reweighted(1000, [0, 9, 1])
+    start = changed.stretches[-1].start
+    assert 1000 <= start < 1000 + order.stretches[0].period()
+    positions = np.arange(start + 20 * changed.stretches[-1].period())  # whole periods: inside one, passes are mixed
+    chosen = changed.choose(positions)
+    np.testing.assert_array_equal(chosen["indices"][:start], order.choose(positions[:start])["indices"])
+    assert not (owners(order, chosen["indices"][start:]) == 0).any()
+    assert_no_image_comes_early(changed, chosen)
+    again = changed.reweighted(4000, [1, 0, 0])
+    assert len(again.stretches) == 2  # it does not grow with every change
+    later = again.choose(np.arange(start, again.stretches[-1].start + 4 * again.stretches[-1].period()))
+    before = changed.choose(np.arange(start))
+    assert_no_image_comes_early(again, {name: np.concatenate([before[name], later[name]]) for name in before})
+
+
+def folder(root: Path, name: str, count: int, shade: int) -> Path:
+    (root / name).mkdir()
+    for number in range(count):
+        Image.new("RGB", (10, 10), (shade, number, 0)).save(root / name / f"{number:03d}.png")
+    return root / name
+
+
+def test_loader_reads_a_mixture_and_resumes_it_with_its_weights(tmp_path: Path) -> None:
+    sources = [open_folder(folder(tmp_path, name, count, 0)) for name, count in (("a", 20), ("b", 60))]
+
+    def loader(**options: object) -> Loader:
+        mixture = Mixture(sources, weights=[3, 1], epoch_length=400)
+        return Loader(mixture, RECIPE, backend="torchvision", num_workers=0, device="cpu", batch_size=20, **options)
+
+    with loader() as whole:
+        assert len(whole) == 20
+        batches = []
+        for number, batch in enumerate(whole):
+            batches.append(batch)
+            if number == 4:
+                whole.set_weights([0, 1])
+            if number == 6:
+                state = json.loads(json.dumps(whole.state_dict()))
+        batches += list(whole)
+    share = np.mean([key.startswith("0") for batch in batches for key in batch.keys])
+    assert share > 0
+    first, last = (torch.cat([batch.indices for batch in part]) for part in (batches[:5], batches[20:]))
+    assert 60 < (first < 20).sum() <= 90  # three quarters of 100
+    assert not (last < 20).any()
+    with loader() as resumed:
+        resumed.load_state_dict(state)
+        rest = [*resumed, *resumed]
+    for one, other in zip(batches[7:], rest, strict=True):
+        assert torch.equal(one.indices, other.indices)
+        assert torch.equal(one.globals, other.globals)
+
+
+def test_an_image_that_comes_again_is_cropped_anew(tmp_path: Path) -> None:
+    source = open_folder(folder(tmp_path, "a", 10, 0))
+    with Loader(
+        Mixture([source], epoch_length=20), RECIPE, backend="torchvision", num_workers=0, device="cpu", batch_size=20
+    ) as loader:
+        draws = next(iter(loader)).draws
+    boxes = draws.views["global"].box[np.argsort(draws.indices, kind="stable")].reshape(10, 2, 4)
+    assert (boxes[:, 0] != boxes[:, 1]).any()
+
+
+def test_classes_of_the_same_name_are_one_class(tmp_path: Path) -> None:
+    for name, classes in (("a", ("cat", "dog")), ("b", ("dog", "fox"))):
+        (tmp_path / name).mkdir()
+        for shade in classes:
+            folder(tmp_path / name, shade, 2, 0)
+    mixture = Mixture([open_folder(tmp_path / "a"), open_folder(tmp_path / "b")])
+    assert mixture.classes == ("cat", "dog", "fox")
+    assert mixture.fetch(np.arange(8)).labels.tolist() == [0, 0, 1, 1, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [([1], "1 weights came for 2"), ([0, 0], "not all of them 0"), ([-1, 2], "no weights"), ([1, 1e-9], "not resolved")],
+    ids=str,
+)
+def test_impossible_weights_are_refused(weights: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        shares(weights, 2)

@@ -1,0 +1,58 @@
+"""The list of bad images: written once, shared by ranks and runs, and the same stand-ins whoever looks."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hjepa.pipeline.quarantine import Quarantine, TooManyBadImagesError
+from hjepa.pipeline.source import BadImage
+
+
+def test_stand_ins_are_good_and_do_not_depend_on_when_an_image_was_found_to_be_bad(tmp_path: Path) -> None:
+    bad = [3, 4, 17, 40, 41, 42]
+    one, other = (Quarantine(50, tmp_path / name, max_bad=1.0) for name in ("one", "other"))
+    for index in bad:
+        one.add(index, "path", "reason")
+    for index in reversed(bad):
+        other.add(index, "path", "reason")
+    everything = np.arange(50)
+    replaced = one.replace(everything)
+    assert not set(replaced.tolist()) & set(bad)
+    good = np.setdiff1d(everything, bad)
+    np.testing.assert_array_equal(replaced[good], good)
+    np.testing.assert_array_equal(replaced, other.replace(everything))
+    assert len(set(replaced[bad].tolist())) > 1  # not the same neighbour for all
+
+
+def test_list_is_read_again_and_nothing_is_written_twice(tmp_path: Path) -> None:
+    file = tmp_path / "folder" / "bad.jsonl"
+    for _ in range(2):
+        quarantine = Quarantine(10, file, max_bad=1.0)
+        quarantine.note([BadImage(path="left/out.jpg", reason="a header")])
+        quarantine.add(7, "ü.jpg", "broken\nin two lines")
+        quarantine.add(7, "ü.jpg", "again")
+    entries = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert entries == [
+        {"id": None, "path": "left/out.jpg", "reason": "a header"},
+        {"id": 7, "path": "ü.jpg", "reason": "broken\nin two lines"},
+    ]
+    assert 7 in Quarantine(10, file, max_bad=1.0)
+
+
+def test_one_bad_image_is_always_allowed_but_not_with_zero(tmp_path: Path) -> None:
+    few = Quarantine(10, tmp_path / "few", max_bad=0.01)
+    few.add(0, "a.jpg", "reason")
+    with pytest.raises(TooManyBadImagesError, match=r"2 of 10 images.*b\.jpg"):
+        few.add(1, "b.jpg", "reason")
+    with pytest.raises(TooManyBadImagesError, match="1 of 10"):
+        Quarantine(10, tmp_path / "none", max_bad=0).add(0, "a.jpg", "reason")
+
+
+def test_damaged_list_and_impossible_limit_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"id": 1, "path": "x", "reason": "y"}\nnonsense\n')
+    with pytest.raises(ValueError, match="line 2"):
+        Quarantine(10, tmp_path / "bad.jsonl", max_bad=0.5)
+    with pytest.raises(ValueError, match="max_bad=3"):
+        Quarantine(10, tmp_path / "other", max_bad=3)
