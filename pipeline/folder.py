@@ -178,12 +178,7 @@ def _reuse(scan: index.Scan, keys: list[bytes], table: dict[str, Any], stored: C
     fresh[fresh] &= (arrays["length"][old[fresh]] == table["length"][fresh]) & (
         arrays["changed_ns"][old[fresh]] == table["changed_ns"][fresh]
     )
-    scan.height[fresh], scan.width[fresh] = arrays["height"][old[fresh]], arrays["width"][old[fresh]]
-    scan.orientation[fresh] = arrays["orientation"][old[fresh]]
-    reasons = {os.fsencode(path): reason for path, reason in stored.about["bad"]}
-    for number in np.nonzero(fresh & (scan.height == 0))[0].tolist():
-        scan.reasons[number] = reasons[keys[number]]
-    return np.nonzero(~fresh)[0]
+    return index.reuse(scan, np.nonzero(fresh)[0], old[fresh], stored)
 
 
 def _label(keys: list[bytes], good: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:

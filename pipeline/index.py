@@ -123,6 +123,20 @@ def scan_headers(
                 progress(done, len(rows))
 
 
+def reuse(
+    scan: Scan, rows: npt.NDArray[np.int64], stored_rows: npt.NDArray[np.int64], stored: Columns
+) -> npt.NDArray[np.int64]:
+    """Fills rows of a scan with what is stored in these rows; returns the rows of the scan that are left to read."""
+    scan.height[rows] = stored.arrays["height"][stored_rows]
+    scan.width[rows] = stored.arrays["width"][stored_rows]
+    scan.orientation[rows] = stored.arrays["orientation"][stored_rows]
+    reasons = {os.fsencode(path): reason for path, reason in stored.about["bad"]}
+    refused = scan.height[rows] == 0
+    keys = _texts(stored, "key").take(stored_rows[refused])
+    scan.reasons.update((row, reasons[key]) for row, key in zip(rows[refused].tolist(), keys, strict=True))
+    return np.setdiff1d(np.arange(len(scan.height)), rows)
+
+
 def empty_scan(count: int) -> Scan:
     """A scan of that many places, not filled yet."""
     return Scan(
