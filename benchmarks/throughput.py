@@ -33,7 +33,8 @@ from hjepa.pipeline.backends.torchvision import FILTERS
 from hjepa.pipeline.device import resolve_device
 from hjepa.pipeline.folder import FolderSource, open_folder
 from hjepa.pipeline.loader import Loader
-from hjepa.pipeline.recipe import Recipe, View, preset
+from hjepa.pipeline.presets import preset
+from hjepa.pipeline.recipe import Recipe, View
 
 RESULTS = Path(__file__).parent / "results"
 Batches = Callable[[int], Generator[Any, None, None]]

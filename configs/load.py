@@ -4,8 +4,7 @@ Every mistake of the user is one SettingsError of plain lines: where, what came,
 """
 
 import json
-import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -18,34 +17,9 @@ from pydantic_core import ErrorDetails
 from hjepa.configs.names import DESCRIPTIONS, LEAVES, SECTIONS, canonical
 from hjepa.configs.schema import Settings
 from hjepa.configs.section import Section, subsection
+from hjepa.configs.yaml_file import Reader, SettingsError, Writer, read_mapping
 
 NO_FLAGS: Mapping[str, object] = MappingProxyType({})
-# YAML 1.2's floats: PyYAML reads 1e-4, without a point, as a text
-FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
-
-
-class SettingsError(ValueError):
-    """The settings that were asked for cannot be used; the text says why and what to do."""
-
-
-class _Reader(yaml.SafeLoader):
-    """Refuses a key that is written twice, of which YAML silently keeps the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        for place, key in enumerate(keys):
-            if key in keys[:place]:
-                mark = node.value[place][0].start_mark
-                raise yaml.MarkedYAMLError(problem=f"{key} is written twice in one section; keep one", problem_mark=mark)
-        return super().construct_mapping(node, deep)
-
-
-class _Writer(yaml.SafeDumper):
-    """Quotes the texts that _Reader would take for numbers."""
-
-
-for _side in (_Reader, _Writer):
-    _side.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+.0123456789"))
 
 
 def load_settings(
@@ -74,7 +48,7 @@ def load_settings(
 
 def to_yaml(settings: Settings) -> str:
     """All settings as YAML, from which `load_settings` makes the same settings."""
-    return yaml.dump(settings.model_dump(mode="json"), Dumper=_Writer, sort_keys=False, allow_unicode=True)
+    return yaml.dump(settings.model_dump(mode="json"), Dumper=Writer, sort_keys=False, allow_unicode=True)
 
 
 def shipped() -> list[str]:
@@ -93,16 +67,7 @@ def _read(config: Path) -> Mapping[Any, Any]:
         missing = f"there are no shipped settings named {config}; use one of {known}, or the path of a YAML file"
     if not file.is_file():
         raise SettingsError(missing)
-    try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_Reader)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark is not None else ""
-        raise SettingsError(f"{config}{line}: {error.problem or 'not YAML'}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"{config} cannot be read as YAML in UTF-8: {error}") from None
-    if content is not None and not isinstance(content, dict):
-        raise SettingsError(f"{config} holds a {type(content).__name__}, not settings; write lines such as `seed: 42`")
-    return content or {}
+    return read_mapping(file, str(config), "settings; write lines such as `seed: 42`")
 
 
 def _parse_overrides(overrides: Sequence[str]) -> dict[str, object]:
@@ -112,7 +77,7 @@ def _parse_overrides(overrides: Sequence[str]) -> dict[str, object]:
         if not equals or not path.strip():
             raise SettingsError(f"override {override!r} is not of the form name=value; write for example data.batch_size=32")
         try:
-            value = yaml.load(text, Loader=_Reader) if text.strip() else ""
+            value = yaml.load(text, Loader=Reader) if text.strip() else ""
         except yaml.YAMLError:
             raise SettingsError(f"override {override!r}: the value is not YAML; quote it, as in {path}='\"...\"'") from None
         # flat, so that a later override wins over an earlier one of any depth

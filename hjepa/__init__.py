@@ -1,5 +1,6 @@
 """hjepa feeds self-supervised vision training: multi-crop loading with DALI, block masks, and a thin trainer."""
 
+from hjepa.configs.recipe_file import load_recipe
 from hjepa.multicrop_dataset import (
     MultiCropDataset,
     build_multicrop_dataloader,
@@ -13,19 +14,22 @@ from hjepa.multicrop_transforms import (
     build_multicrop_transform,
 )
 from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.curriculum import Curriculum, Ramp
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.masks import HierarchicalMaskGenerator, MultiBlockMaskGenerator
 from hjepa.pipeline.mixture import Mixture
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
+from hjepa.pipeline.presets import preset
 from hjepa.pipeline.quarantine import BadImageError, DataError, TooManyBadImagesError
-from hjepa.pipeline.recipe import Jitter, Recipe, View, preset
+from hjepa.pipeline.recipe import Jitter, Recipe, View
 from hjepa.pipeline.source import Samples, Source
 
 __all__ = [
     "AdaptiveMultiCropTransform",
     "BadImageError",
     "Batch",
+    "Curriculum",
     "DataError",
     "HierarchicalMaskGenerator",
     "Jitter",
@@ -36,6 +40,7 @@ __all__ = [
     "MultiCropEvalTransform",
     "MultiCropMaskGenerator",
     "MultiCropTransform",
+    "Ramp",
     "Recipe",
     "Samples",
     "Source",
@@ -44,6 +49,7 @@ __all__ = [
     "build_multicrop_dataloader",
     "build_multicrop_dataset",
     "build_multicrop_transform",
+    "load_recipe",
     "multicrop_collate_fn",
     "open_folder",
     "preset",

@@ -14,7 +14,8 @@ from hjepa.models.vit import VisionTransformerSettings
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
-from hjepa.pipeline.recipe import Recipe, evaluation, multicrop
+from hjepa.pipeline.presets.jepa import evaluation, multicrop
+from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.source import Source
 
 Progress = Callable[[str, int, int], None]

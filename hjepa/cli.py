@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -17,18 +17,15 @@ from hjepa.assembly import build_recipe, open_source
 from hjepa.configs.load import load_settings, to_yaml
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
+from hjepa.exits import INTERRUPTED, run_command
 from hjepa.pipeline.device import resolve_device
-from hjepa.pipeline.quarantine import DataError
 from hjepa.pipeline.source import Source
 
-MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
 SMALL = "small"
 """Name of the shipped settings that train in minutes without a GPU."""
 SHOWN_BAD_IMAGES = 5
 SETTINGS = "settings.yaml"
 """File that marks a folder as a run's."""
-UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
-"""What the command line's parser raises; typer does not export it."""
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -101,18 +98,7 @@ def train(
 
 def main() -> None:
     """Runs the command line and turns what went wrong into a message and an exit code."""
-    # --batch_size is --batch-size
-    arguments = [re.sub(r"^--[^=]+", lambda name: name[0].replace("_", "-"), argument) for argument in sys.argv[1:]]
-    try:
-        app(arguments, standalone_mode=False)
-    except UsageError as error:
-        _fail(error.format_message(), MISTAKE)  # type: ignore[attr-defined]  # of click's exceptions
-    except (ValueError, FileNotFoundError) as error:  # SettingsError, CheckpointError and the loaders' checks among them
-        _fail(error, MISTAKE)
-    except (DataError, OSError, RuntimeError) as error:
-        _fail(error, FAILURE)
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit(INTERRUPTED)
+    run_command(app, "hjepa-train")
 
 
 def run(config: Path | None, overrides: list[str], flags: dict[str, object], display: Display) -> None:
@@ -282,8 +268,3 @@ def _name(device: torch.device) -> str:
 def _command_line() -> str:
     """The command that was given, without its own --resume."""
     return re.sub(r" --resume[ =]\S+", "", " ".join(["hjepa-train", *sys.argv[1:]]))
-
-
-def _fail(error: object, code: int) -> None:
-    print(f"hjepa-train: {error}", file=sys.stderr)
-    sys.exit(code)

@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from hjepa.pipeline.backends.torchvision import render_image
+from hjepa.pipeline.curriculum import Curriculum, Ramp
 from hjepa.pipeline.draws import draw
-from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Range, Recipe, evaluation, multicrop
+from hjepa.pipeline.presets.jepa import evaluation, multicrop
+from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Range, Recipe
 
 # S pixels
 Picture: TypeAlias = Image.Image | np.ndarray[Any, Any]
@@ -103,15 +105,14 @@ class AdaptiveMultiCropTransform(MultiCropTransform):
         self.min_local_crops = min_local_crops
         self.max_local_crops = max_local_crops
         self.warmup_epochs = warmup_epochs
+        count = Ramp(start=min_local_crops, end=max_local_crops, epochs=warmup_epochs)
+        self.curriculum = Curriculum(recipe=self.recipe, ramps={"local.count": count})
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Other draws for every sample, and this epoch's number of local crops."""
         super().set_epoch(epoch)
-        progress = min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs else 1.0
-        count = int(self.min_local_crops + (self.max_local_crops - self.min_local_crops) * progress)
-        globals_, locals_ = self.recipe.views
-        self.recipe = replace(self.recipe, views=(globals_, replace(locals_, count=count)))
+        self.recipe = self.curriculum.at(epoch)
 
 
 class MultiCropEvalTransform:

@@ -18,19 +18,23 @@ Keys: TypeAlias = npt.NDArray[np.uint64]
 GOLDEN = 0x9E3779B97F4A7C15
 MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 SHIFTS = (30, 27, 31)
+_ONE, _GOLDEN = np.uint64(1), np.uint64(GOLDEN)
+_MULTIPLIERS, _SHIFTS = tuple(map(np.uint64, MULTIPLIERS)), tuple(map(np.uint64, SHIFTS))
 
 
 def key(seed: int, *parts: int | npt.NDArray[np.integer]) -> Keys:
     """Folds a seed and further parts (epoch, sample numbers, view, ...) into keys; arrays broadcast. uint64."""
-    folded = _mix(np.asarray(seed % 2**64, dtype=np.uint64))
-    for part in parts:
-        folded = _step(folded, np.asarray(part).astype(np.uint64))
+    with np.errstate(over="ignore"):  # unsigned wrap-around is the arithmetic meant here
+        folded = _mix(np.asarray(seed % 2**64, dtype=np.uint64))
+        for part in parts:
+            folded = _step(folded, np.asarray(part).astype(np.uint64))
     return folded
 
 
 def bits(keys: Keys, counters: npt.NDArray[np.integer]) -> npt.NDArray[np.uint64]:
     """64 random bits for each key and counter (they broadcast against each other)."""
-    return _step(keys, counters.astype(np.uint64))
+    with np.errstate(over="ignore"):
+        return _step(keys, counters.astype(np.uint64))
 
 
 def uniform(keys: Keys, counters: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
@@ -61,16 +65,14 @@ def fold_tensor(keys: Tensor, part: Tensor | int) -> Tensor:
 
 
 def _step(state: Keys, counter: Keys) -> Keys:
-    with np.errstate(over="ignore"):  # unsigned wrap-around is the arithmetic meant here
-        return _mix(state + (counter + np.uint64(1)) * np.uint64(GOLDEN))
+    return _mix(state + (counter + _ONE) * _GOLDEN)
 
 
 def _mix(state: Keys) -> Keys:
-    with np.errstate(over="ignore"):
-        state = (state ^ (state >> np.uint64(SHIFTS[0]))) * np.uint64(MULTIPLIERS[0])
-        state = (state ^ (state >> np.uint64(SHIFTS[1]))) * np.uint64(MULTIPLIERS[1])
-        state = state ^ (state >> np.uint64(SHIFTS[2]))
-    return state
+    state = (state ^ (state >> _SHIFTS[0])) * _MULTIPLIERS[0]
+    state = (state ^ (state >> _SHIFTS[1])) * _MULTIPLIERS[1]
+    mixed: Keys = state ^ (state >> _SHIFTS[2])
+    return mixed
 
 
 def _signed(constant: int) -> int:

@@ -6,6 +6,7 @@ not depend on batch size, ranks, threads or backend, and a resumed run needs no 
 
 import zlib
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from itertools import permutations
 from typing import Any
 
@@ -22,6 +23,9 @@ ATTEMPTS = range(16, 36, 2)
 
 ORDERS = np.array(list(permutations(range(4))), dtype=np.uint8)
 """All orders of brightness (0), contrast (1), saturation (2) and hue (3)."""
+
+IDENTITY = np.array([1, 1, 1, 0], dtype=np.float64)
+"""Factors of brightness, contrast and saturation, and hue in turns, that change nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,79 +67,149 @@ def draw(
     indices: npt.NDArray[np.int64],
     sizes: npt.NDArray[np.integer[Any]],
 ) -> Draws:
-    """Draws everything for the samples `indices` [B], whose images have `sizes` [B, 2] (height, width); one epoch, or [B]."""
+    """Draws everything for the samples `indices` [B], whose images have `sizes` [B, 2] (height, width); one epoch, or [B].
+
+    Crops of all names are drawn in one pass, because at the size of a batch numpy's time goes by the number of its calls.
+    """
+    laws = _laws(recipe)
     keys = chance.key(seed, epoch, indices)
-    views: dict[str, ViewDraws] = {}
-    for group in recipe.groups():
-        count = sum(view.count for view in group)
-        name = zlib.crc32(group[0].name.encode())
-        view_keys = chance.key(0, keys[:, None], np.uint64(name), np.arange(count))
-        parts, start = [], 0
-        for view in group:
-            parts.append(_draw_view(view, view_keys[:, start : start + view.count], sizes))
-            start += view.count
-        views[group[0].name] = parts[0] if len(parts) == 1 else _join(parts)
-    return Draws(indices=indices, keys=keys, views=views)
-
-
-def _draw_view(view: View, keys: chance.Keys, sizes: npt.NDArray[np.integer[Any]]) -> ViewDraws:
-    numbers = chance.uniform(keys[..., None], np.arange(LEFT + 1))  # [B, V, 13]
-    blurred = numbers[..., BLURRED] < view.blur
-    sigma = view.sigma[0] + (view.sigma[1] - view.sigma[0]) * numbers[..., SIGMA]
-    return ViewDraws(
-        box=_central_box(view, sizes) if view.crop == "center" else _random_box(view, keys, numbers, sizes),
-        flip=numbers[..., FLIP] < view.flip,
-        jitter=_jitter(view, numbers),
+    crop_keys = chance.key(0, keys[:, None], laws.name, laws.number)
+    numbers = chance.uniform(crop_keys[..., None], np.arange(LEFT + 1))  # [B, C, 13]
+    blurred = numbers[..., BLURRED] < laws.blur
+    sigma = laws.sigma[0] + laws.sigma[1] * numbers[..., SIGMA]
+    drawn = ViewDraws(
+        box=_boxes(laws, crop_keys, numbers, sizes)[:, laws.leader],
+        flip=(numbers[..., FLIP] < laws.flip)[:, laws.leader],
+        jitter=_jitter(laws, numbers),
         order=ORDERS[(numbers[..., ORDER] * len(ORDERS)).astype(np.int64)],
-        gray=numbers[..., GRAY] < view.gray,
+        gray=numbers[..., GRAY] < laws.gray,
         sigma=np.where(blurred, sigma, 0).astype(np.float32),
-        solarize=numbers[..., SOLARIZED] < view.solarize,
+        solarize=numbers[..., SOLARIZED] < laws.solarize,
+    )
+    return Draws(indices=indices, keys=keys, views={name: _part(drawn, crops) for name, crops in laws.crops.items()})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Laws:
+    """A recipe's numbers as one row per crop, C of them, in the order of its groups. Ranges [2, C] are start and length."""
+
+    crops: dict[str, slice]
+    """Name of the view -> its rows."""
+    name: npt.NDArray[np.uint64]
+    """Hash of the view's name: crops of a name are drawn alike whatever other names a recipe has."""
+    number: npt.NDArray[np.int64]
+    """Of the crop among those of its name."""
+    leader: npt.NDArray[np.int64]
+    """The row whose box and flip the crop has: its own, or with `same_box_as` another's."""
+    central: npt.NDArray[np.bool_]
+    area: npt.NDArray[np.float64]
+    log_ratio: npt.NDArray[np.float64]
+    flip: npt.NDArray[np.float64]
+    jitter: npt.NDArray[np.float64]
+    """[2, C, 4]: brightness, contrast, saturation, hue."""
+    jittered: npt.NDArray[np.float64]
+    gray: npt.NDArray[np.float64]
+    blur: npt.NDArray[np.float64]
+    sigma: npt.NDArray[np.float64]
+    solarize: npt.NDArray[np.float64]
+
+
+@lru_cache(maxsize=64)
+def _laws(recipe: Recipe) -> _Laws:
+    views = [view for group in recipe.groups() for view in group for _ in range(view.count)]
+    names = [view.name for view in views]
+    first = {name: names.index(name) for name in names}
+    reach = np.array([_reach(view) for view in views])
+    low = np.maximum(IDENTITY - reach, [0, 0, 0, -1])
+    return _Laws(
+        crops={name: slice(start, start + names.count(name)) for name, start in first.items()},
+        name=np.array([zlib.crc32(name.encode()) for name in names], dtype=np.uint64),
+        number=np.array([row - first[name] for row, name in enumerate(names)]),
+        leader=np.array([row - first[view.name] + first[view.same_box_as or view.name] for row, view in enumerate(views)]),
+        central=np.array([view.crop == "center" for view in views]),
+        area=_start_and_length([view.area for view in views]),
+        log_ratio=_start_and_length(np.log([view.ratio for view in views])),
+        flip=np.array([view.flip for view in views]),
+        jitter=np.stack([low, IDENTITY + reach - low]),
+        jittered=np.array([view.jitter.probability if view.jitter else 0 for view in views]),
+        gray=np.array([view.gray for view in views]),
+        blur=np.array([view.blur for view in views]),
+        sigma=_start_and_length([view.sigma for view in views]),
+        solarize=np.array([view.solarize for view in views]),
     )
 
 
-def _jitter(view: View, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    identity = np.array([1, 1, 1, 0], dtype=np.float32)
-    if view.jitter is None:
-        return np.full((*numbers.shape[:2], 4), identity)
-    reach = np.array([view.jitter.brightness, view.jitter.contrast, view.jitter.saturation, view.jitter.hue])
-    low, high = np.maximum(identity - reach, [0, 0, 0, -1]), identity + reach
-    factors = low + (high - low) * numbers[..., BRIGHTNESS : HUE + 1]
-    applied = numbers[..., JITTERED, None] < view.jitter.probability
-    jitter: npt.NDArray[np.float32] = np.where(applied, factors, identity).astype(np.float32)
+def _reach(view: View) -> tuple[float, float, float, float]:
+    jitter = view.jitter
+    return (0, 0, 0, 0) if jitter is None else (jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue)
+
+
+def _start_and_length(ranges: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    low, high = np.asarray(ranges, dtype=np.float64).T
+    return np.stack([low, high - low])
+
+
+def _jitter(laws: _Laws, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    factors = laws.jitter[0] + laws.jitter[1] * numbers[..., BRIGHTNESS : HUE + 1]
+    applied = numbers[..., JITTERED, None] < laws.jittered[:, None]
+    jitter: npt.NDArray[np.float32] = np.where(applied, factors, IDENTITY).astype(np.float32)
     return jitter
 
 
-def _random_box(
-    view: View, keys: chance.Keys, numbers: npt.NDArray[np.float64], sizes: npt.NDArray[np.integer[Any]]
+def _boxes(
+    laws: _Laws, keys: chance.Keys, numbers: npt.NDArray[np.float64], sizes: npt.NDArray[np.integer[Any]]
 ) -> npt.NDArray[np.int32]:
     """torchvision's RandomResizedCrop.get_params: area uniform, aspect log-uniform, ten attempts, then a central crop."""
-    image_height, image_width = (np.broadcast_to(sizes[:, axis, None], keys.shape) for axis in (0, 1))
-    height, width = _propose(view, chance.uniform(keys[..., None], np.arange(2) + ATTEMPTS[0]), image_height, image_width)
+    image_height, image_width = (np.repeat(sizes[:, axis, None], keys.shape[1], axis=1) for axis in (0, 1))
+    tried = chance.uniform(keys[..., None], np.arange(2) + ATTEMPTS[0])
+    height, width = _propose(laws.area, laws.log_ratio, tried, image_height, image_width)
+    central = np.zeros(keys.shape, dtype=np.bool_)
     failed = np.nonzero(~_fits(height, width, image_height, image_width))
-    for counter in ATTEMPTS[1:]:  # few boxes ever get here, so only those are drawn again
-        if not failed[0].size:
-            break
-        limits = image_height[failed], image_width[failed]
-        again = _propose(view, chance.uniform(keys[failed][:, None], np.arange(2) + counter), *limits)
-        height[failed], width[failed] = again
-        still = ~_fits(*again, *limits)
-        failed = (failed[0][still], failed[1][still])
-    fallback = _central_fit(view, image_height[failed], image_width[failed])
-    height[failed], width[failed] = fallback
-    top = np.floor(numbers[..., TOP] * (image_height - height + 1))
-    left = np.floor(numbers[..., LEFT] * (image_width - width + 1))
-    top[failed] = (image_height[failed] - fallback[0]) // 2
-    left[failed] = (image_width[failed] - fallback[1]) // 2
-    return np.stack([top, left, height, width], axis=-1).astype(np.int32)
+    if failed[0].size:
+        again = _box_again(laws, keys[failed], failed[1], image_height[failed], image_width[failed])
+        height[failed], width[failed], central[failed] = again
+    free_rows, free_columns = image_height - height, image_width - width
+    top = np.where(central, free_rows // 2, np.floor(numbers[..., TOP] * (free_rows + 1)))
+    left = np.where(central, free_columns // 2, np.floor(numbers[..., LEFT] * (free_columns + 1)))
+    boxes = np.stack([top, left, height, width], axis=-1).astype(np.int32)
+    if laws.central.any():
+        boxes[:, laws.central] = _central_boxes(np.sqrt(laws.area[0, laws.central]), sizes)
+    return boxes
+
+
+def _box_again(
+    laws: _Laws,
+    keys: chance.Keys,
+    crops: npt.NDArray[np.int64],
+    image_height: npt.NDArray[Any],
+    image_width: npt.NDArray[Any],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """For F boxes whose first attempt failed: height and width [F] of the first of nine others that fits, or of the central
+    crop, where the last says so. crops [F]: which crop each is."""
+    counters = np.array(ATTEMPTS[1:])[:, None] + np.arange(2)
+    limits = image_height[:, None], image_width[:, None]
+    area, log_ratio = laws.area[:, crops, None], laws.log_ratio[:, crops, None]
+    height, width = _propose(area, log_ratio, chance.uniform(keys[:, None, None], counters), *limits)  # [F, 9]
+    fits = _fits(height, width, *limits)
+    first = fits.argmax(axis=1)
+    central = np.logical_not(fits.any(axis=1))
+    height, width = (np.take_along_axis(side, first[:, None], axis=1)[:, 0] for side in (height, width))
+    height[central], width[central] = _central_fit(
+        np.exp(log_ratio[:, central, 0]), image_height[central], image_width[central]
+    )
+    return height, width, central
 
 
 def _propose(
-    view: View, numbers: npt.NDArray[np.float64], image_height: npt.NDArray[Any], image_width: npt.NDArray[Any]
+    area: npt.NDArray[np.float64],
+    log_ratio: npt.NDArray[np.float64],
+    numbers: npt.NDArray[np.float64],
+    image_height: npt.NDArray[Any],
+    image_width: npt.NDArray[Any],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    area = image_height * image_width * (view.area[0] + (view.area[1] - view.area[0]) * numbers[..., 0])
-    low, high = np.log(view.ratio)
-    aspect = np.exp(low + (high - low) * numbers[..., 1])
-    return np.rint(np.sqrt(area / aspect)), np.rint(np.sqrt(area * aspect))
+    pixels = image_height * image_width * (area[0] + area[1] * numbers[..., 0])
+    aspect = np.exp(log_ratio[0] + log_ratio[1] * numbers[..., 1])
+    return np.rint(np.sqrt(pixels / aspect)), np.rint(np.sqrt(pixels * aspect))
 
 
 def _fits(
@@ -146,22 +220,24 @@ def _fits(
 
 
 def _central_fit(
-    view: View, image_height: npt.NDArray[Any], image_width: npt.NDArray[Any]
+    ratios: npt.NDArray[np.float64], image_height: npt.NDArray[Any], image_width: npt.NDArray[Any]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The largest box whose aspect ratio is within the view's range."""
+    """The largest box whose aspect ratio is within the range: ratios [2, F], least and (times) greatest."""
+    least, greatest = ratios[0], ratios[0] * ratios[1]
     ratio = image_width / image_height
-    height = np.where(ratio < view.ratio[0], np.rint(image_width / view.ratio[0]), image_height)
-    width = np.where(ratio > view.ratio[1], np.rint(image_height * view.ratio[1]), image_width)
+    height = np.where(ratio < least, np.rint(image_width / least), image_height)
+    width = np.where(ratio > greatest, np.rint(image_height * greatest), image_width)
     # Rounding may give 0 on an image of one row or column, where torchvision would fail.
     return np.clip(height, 1, image_height), np.clip(width, 1, image_width)
 
 
-def _central_box(view: View, sizes: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int32]:
-    side = np.maximum(1, np.rint(sizes.min(axis=1) * np.sqrt(view.area[0])))
-    box = np.stack([(sizes[:, 0] - side) // 2, (sizes[:, 1] - side) // 2, side, side], axis=-1).astype(np.int32)
-    return np.repeat(box[:, None], view.count, axis=1)
+def _central_boxes(shares: npt.NDArray[np.float64], sizes: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int32]:
+    """[B, len(shares), 4]: central squares whose sides are these shares of the image's short side."""
+    side = np.maximum(1, np.rint(sizes.min(axis=1)[:, None] * shares))
+    return np.stack([(sizes[:, :1] - side) // 2, (sizes[:, 1:] - side) // 2, side, side], axis=-1).astype(np.int32)
 
 
-def _join(parts: list[ViewDraws]) -> ViewDraws:
+def _part(drawn: ViewDraws, crops: slice) -> ViewDraws:
+    """The draws of some of the crops, each array contiguous."""
     names = [field.name for field in fields(ViewDraws)]
-    return ViewDraws(**{name: np.concatenate([getattr(part, name) for part in parts], axis=1) for name in names})
+    return ViewDraws(**{name: np.ascontiguousarray(getattr(drawn, name)[:, crops]) for name in names})

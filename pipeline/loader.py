@@ -13,12 +13,14 @@ import torch
 
 from hjepa.pipeline import state
 from hjepa.pipeline.backend import BackendSettings, open_backend
+from hjepa.pipeline.curriculum import Curriculum
 from hjepa.pipeline.device import resolve_device, resolve_rank, resolve_workers
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.index import cache_folder
 from hjepa.pipeline.mixture import Mixture
+from hjepa.pipeline.presets import preset
 from hjepa.pipeline.quarantine import Quarantine
-from hjepa.pipeline.recipe import Recipe, preset
+from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.sampler import Sampler
 from hjepa.pipeline.source import Source
 from hjepa.pipeline.stream import Stages, Stream
@@ -27,7 +29,8 @@ from hjepa.pipeline.stream import Stages, Stream
 class Loader:
     """Iterates batches of crops, one epoch at a time; use it as a context manager, or call close().
 
-    data: a folder of images, or a Source (a Mixture of several among them). recipe: a name of `preset`, or a Recipe.
+    data: a folder of images, or a Source (a Mixture of several among them). recipe: a name of `preset`, a Recipe, or a
+    Curriculum, whose recipe of an epoch is taken when the epoch begins.
     batch_size: images per rank. device: "auto" is the GPU where there is one. shuffle: True, False, or "blocks", in which
     reads go forward. tail: what becomes of images that fill no batch: "drop", "wrap" or "keep". num_workers: threads of DALI
     or processes of torchvision (which, as with any DataLoader, want the script to have a main guard); "auto" is one per core.
@@ -45,7 +48,7 @@ class Loader:
     def __init__(
         self,
         data: str | Path | Source,
-        recipe: str | Recipe = "hjepa",
+        recipe: str | Recipe | Curriculum = "hjepa",
         *,
         batch_size: int,
         backend: Literal["dali", "torchvision"] = "dali",
@@ -64,7 +67,7 @@ class Loader:
         rank: int | Literal["auto"] = "auto",
         world_size: int | Literal["auto"] = "auto",
     ) -> None:
-        self.recipe = preset(recipe) if isinstance(recipe, str) else recipe
+        self._plan = preset(recipe) if isinstance(recipe, str) else recipe
         self.source: Source = open_folder(data) if isinstance(data, str | Path) else data
         self.device = resolve_device(device)
         self.epochs = epochs
@@ -86,7 +89,7 @@ class Loader:
             raise ValueError(f"dtype={dtype} is not supported; use torch.float32, torch.float16 or torch.bfloat16")
         self._backend_name = backend
         self._settings = BackendSettings(
-            recipe=self.recipe,
+            recipe=_recipe_at(self._plan, 0),
             batch_size=batch_size,
             device=self.device,
             num_workers=resolve_workers(num_workers, backend),
@@ -94,7 +97,7 @@ class Loader:
             pin_memory=pin_memory,
             dtype=dtype,
         )
-        self._backend = open_backend(backend, self._settings)
+        open_backend(backend, self._settings)  # what is missing is said now, not in the first batch
         self.quarantine = _open_quarantine(self.source, on_error, max_bad, bad_images)
         self._stream: Stream | None = None
         self._epoch = 0
@@ -107,6 +110,11 @@ class Loader:
     def __len__(self) -> int:
         """Batches per epoch on this rank."""
         return len(self.sampler)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the epoch that is being iterated, or that comes next."""
+        return _recipe_at(self._plan, self._epoch)
 
     @property
     def epoch(self) -> int:
@@ -125,7 +133,7 @@ class Loader:
         position = self._epoch * self.sampler.num_samples + self._position * self.sampler.global_batch_size
         self.sampler = replace(self.sampler, mixture=self.sampler.mixture.reweighted(position, weights))
         if self._stream is not None:
-            self._stream.restart(self._stages())  # what is in flight was chosen by the old weights
+            self._stream.restart(self._stages(self._stream.next[0]))  # what is in flight was chosen by the old weights
 
     def __iter__(self) -> Iterator[Any]:
         """The batches of the current epoch, from its start, or once from where a loaded state stands."""
@@ -138,7 +146,7 @@ class Loader:
         if self._stream is None or self._stream.ended or self._stream.next != (epoch, first):
             if self._stream is not None:
                 self._stream.close()
-            self._stream = Stream(self._stages(), epoch, first, self._end_of_reading(epoch))
+            self._stream = Stream(self._stages(epoch), epoch, first, self._end_of_reading(epoch))
         stream = self._stream
         for number in range(first, len(self)):
             start = time.perf_counter()
@@ -156,11 +164,11 @@ class Loader:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands: small, JSON-able, and valid for any number of ranks, workers and any backend."""
-        return state.save(self.sampler, self.source, self.recipe, self._epoch, self._position)
+        return state.save(self.sampler, self.source, self._plan, self._epoch, self._position)
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Continues from a state. Raises ValueError where it belongs to other images, another recipe, seed or order."""
-        place = state.load(saved, self.sampler, self.source, self.recipe)
+        place = state.load(saved, self.sampler, self.source, self._plan)
         self.sampler, self._epoch, self._position = place.sampler, place.epoch, place.number
         self._resumed = True
         if self._stream is not None:  # it may stand at the same place, and come from another order
@@ -180,18 +188,29 @@ class Loader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _stages(self) -> Stages:
+    def _stages(self, epoch: int) -> Stages:
+        recipe = _recipe_at(self._plan, epoch)
         return Stages(
             source=self.source,
             sampler=self.sampler,
-            recipe=self.recipe,
-            backend=self._backend,
+            recipe=recipe,
+            backend=open_backend(self._backend_name, replace(self._settings, recipe=recipe)),
             quarantine=self.quarantine,
             device=self.device,
         )
 
     def _end_of_reading(self, epoch: int) -> int | None:
-        return None if self.epochs is None else max(self.epochs, epoch + 1)
+        """The epoch up to which batches are made from `epoch` on without a new recipe."""
+        end = None if self.epochs is None else max(self.epochs, epoch + 1)
+        if not isinstance(self._plan, Curriculum):
+            return end
+        changes = (later for later in range(epoch + 1, self._plan.last + 1) if self._plan.at(later) != self._plan.at(epoch))
+        change = next(changes, None)
+        return min((limit for limit in (change, end) if limit is not None), default=None)
+
+
+def _recipe_at(plan: Recipe | Curriculum, epoch: int) -> Recipe:
+    return plan.at(epoch) if isinstance(plan, Curriculum) else plan
 
 
 def _open_quarantine(

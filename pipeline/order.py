@@ -1,7 +1,10 @@
 """Random orders of an epoch as functions of the position: no order is stored, however many images there are.
 
-Keyed permutations are Feistel networks with cycle walking: Black and Rogaway, "Ciphers with arbitrary finite domains", 2002.
+Keyed permutations are Feistel networks over rows and columns, with cycle walking: Black and Rogaway, "Ciphers with arbitrary
+finite domains", 2002.
 """
+
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +19,24 @@ BLOCK, WINDOW = 1024, 16
 
 def permute(positions: npt.NDArray[np.int64], length: int, key: chance.Keys) -> npt.NDArray[np.int64]:
     """[P] the images at these positions of a keyed random order of 0 .. length - 1."""
-    half = np.uint64(max(1, ((length - 1).bit_length() + 1) // 2))  # bits of each half of the Feistel network
-    mask = (np.uint64(1) << half) - np.uint64(1)
-    walked = positions.astype(np.uint64)
-    outside = np.ones(len(walked), dtype=np.bool_)
+    rows = math.isqrt(max(1, length) - 1) + 1
+    columns = -(-length // rows)  # rows * columns is less than `rows` beyond the length, so hardly any position walks on
     round_keys = chance.key(0, key, np.arange(ROUNDS))
-    while outside.any():  # the domain 4^half is under 4 times (16 times below 5) the length, so few steps are needed
-        left, right = walked[outside] >> half, walked[outside] & mask
-        for round_key in round_keys:
-            left, right = right, left ^ (chance.bits(round_key, right.view(np.int64)) & mask)
-        walked[outside] = (left << half) | right
-        outside = walked >= np.uint64(length)
-    return walked.view(np.int64)
+    walked: npt.NDArray[np.int64] = positions.copy()
+    outside = np.arange(len(walked))
+    while outside.size:
+        row, column = np.divmod(walked[outside], columns)
+        for first, second in zip(round_keys[::2], round_keys[1::2], strict=True):
+            row = (row + _below(first, column, rows)) % rows
+            column = (column + _below(second, row, columns)) % columns
+        walked[outside] = row * columns + column
+        outside = outside[walked[outside] >= length]
+    return walked
+
+
+def _below(key: chance.Keys, counters: npt.NDArray[np.int64], bound: int) -> npt.NDArray[np.int64]:
+    below: npt.NDArray[np.int64] = (chance.bits(key, counters) % np.uint64(bound)).view(np.int64)
+    return below
 
 
 def permute_blocks(

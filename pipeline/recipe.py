@@ -1,9 +1,11 @@
 """What every crop is made of: a recipe is numbers only, and the draws, the backends, the docs and the tests all read it."""
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import Any, Literal, TypeAlias
+
+from hjepa.pipeline.spelling import suggest
 
 Range: TypeAlias = tuple[float, float]
 
@@ -23,7 +25,8 @@ class Jitter:
 
     def __post_init__(self) -> None:
         for name in ("brightness", "contrast", "saturation"):
-            _require(getattr(self, name) >= 0, f"Jitter.{name}={getattr(self, name)} is negative; use 0 to switch it off")
+            value = getattr(self, name)
+            _require(0 <= value < inf, f"Jitter.{name}={value} is not a strength from 0, which switches it off")
         _require(0 <= self.hue <= 0.5, f"Jitter.hue={self.hue} is outside [0, 0.5] turns")
         _require_probability("Jitter.probability", self.probability)
 
@@ -62,14 +65,17 @@ class View:
     """Probability of solarization."""
     solarize_threshold: int = 128
     """Levels from this one upwards are inverted by solarization."""
+    same_box_as: str | None = None
+    """Name of the views whose boxes and flips these share: crop i takes those of their crop i. None for its own."""
 
     def __post_init__(self) -> None:
         _require(bool(self.name), "a view needs a name, such as 'global'")
         _require(self.count >= 0, f"{self.name}: count={self.count} is negative")
         _require(self.size >= 1, f"{self.name}: size={self.size} is not a number of pixels")
         _require(0 < self.area[0] <= self.area[1] <= 1, f"{self.name}: area={self.area} is not a range in (0, 1]")
-        _require(0 < self.ratio[0] <= self.ratio[1], f"{self.name}: ratio={self.ratio} is not a positive range")
-        _require(0 < self.sigma[0] <= self.sigma[1], f"{self.name}: sigma={self.sigma} is not a positive range")
+        _require(0 < self.ratio[0] <= self.ratio[1] < inf, f"{self.name}: ratio={self.ratio} is not a positive range")
+        _require(0 < self.sigma[0] <= self.sigma[1] < inf, f"{self.name}: sigma={self.sigma} is not a positive range")
+        _require(self.blur_window >= 1, f"{self.name}: blur_window={self.blur_window} is not a number of pixels")
         _require(self.blur_window % 2 == 1, f"{self.name}: blur_window={self.blur_window} is even; use {self.blur_window + 1}")
         _require(0 <= self.solarize_threshold <= 256, f"{self.name}: solarize_threshold={self.solarize_threshold} is no level")
         for option in ("flip", "gray", "blur", "solarize"):
@@ -91,13 +97,39 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _require(self.num_views > 0, f"recipe {self.name}: no view has a count above 0")
-        _require(min(self.std) > 0, f"recipe {self.name}: std={self.std} must be positive")
+        _require(all(map(isfinite, self.mean)), f"recipe {self.name}: mean={self.mean} must be finite")
+        _require(all(0 < std < inf for std in self.std), f"recipe {self.name}: std={self.std} must be positive and finite")
         for group in self.groups():
             first = group[0]
-            shared = ("size", "interpolation", "blur_window", "solarize_threshold")
+            shared = ("size", "interpolation", "blur_window", "solarize_threshold", "same_box_as")
             for view in group:
                 differing = [key for key in shared if getattr(view, key) != getattr(first, key)]
                 _require(not differing, f"recipe {self.name}: views named {view.name!r} differ in {differing}; rename one")
+            self._require_a_leader(group)
+
+    def _require_a_leader(self, group: tuple[View, ...]) -> None:
+        """Whoever shares boxes names views that are there and have boxes of their own, and says of the boxes what is true."""
+        place, leader = f"recipe {self.name}: {group[0].name}", group[0].same_box_as
+        if leader is None:
+            return
+        leaders = [view for view in self.views if view.name == leader for _ in range(view.count)]
+        followers = [view for view in group for _ in range(view.count)]
+        _require(
+            bool(leaders), f"{place}: same_box_as={leader!r} names no view that is rendered; {suggest(leader, self.names)}"
+        )
+        _require(leaders[0].same_box_as is None, f"{place}: same_box_as={leader!r}, which shares a box itself; name its leader")
+        _require(len(followers) <= len(leaders), f"{place}: count={len(followers)}, but there are {len(leaders)} of {leader!r}")
+        for own, its in zip(followers, leaders, strict=False):
+            for key in ("area", "ratio", "crop", "flip"):
+                message = (
+                    f"{place}: {key}={getattr(own, key)}, but boxes and flips are those of {leader!r}; use {getattr(its, key)}"
+                )
+                _require(getattr(own, key) == getattr(its, key), message)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the views that are rendered, in order of appearance: the keys of a batch's crops."""
+        return tuple(dict.fromkeys(view.name for view in self.views if view.count))
 
     @property
     def num_views(self) -> int:
@@ -106,77 +138,11 @@ class Recipe:
 
     def groups(self) -> tuple[tuple[View, ...], ...]:
         """The views (of count above 0) that share a name and hence a tensor of the batch, in order of appearance."""
-        names = dict.fromkeys(view.name for view in self.views if view.count)
-        return tuple(tuple(view for view in self.views if view.name == name and view.count) for name in names)
+        return tuple(tuple(view for view in self.views if view.name == name and view.count) for name in self.names)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and strings, for JSON and YAML."""
         return dataclasses.asdict(self)
-
-
-def multicrop(
-    *,
-    num_global_crops: int = 2,
-    num_local_crops: int = 6,
-    global_crop_size: int = 224,
-    local_crop_size: int = 96,
-    global_crop_scale: Range = (0.4, 1.0),
-    local_crop_scale: Range = (0.05, 0.4),
-    global_color_jitter: float = 0.4,
-    local_color_jitter: float = 0.4,
-    horizontal_flip_prob: float = 0.5,
-    orientation: Literal["ignore", "exif"] = "ignore",
-) -> Recipe:
-    """H-JEPA's recipe (jonwiggins/H-JEPA, multi-crop): crops, flips and mild jitter, strength x DINO's (.4, .4, .2, .1).
-
-    DINO applies jitter with probability 0.8, H-JEPA's code always; this recipe takes DINO's 0.8.
-    """
-
-    def view(name: str, count: int, size: int, area: Range, strength: float) -> View:
-        parts = Jitter(brightness=0.4 * strength, contrast=0.4 * strength, saturation=0.2 * strength, hue=0.1 * strength)
-        jitter = parts if strength > 0 else None
-        return View(name=name, count=count, size=size, area=area, flip=horizontal_flip_prob, jitter=jitter, gray=0.0, blur=0.0)
-
-    return Recipe(
-        name="hjepa",
-        source="jonwiggins/H-JEPA, src/data/multicrop_transforms.py, with DINO's jitter probability",
-        views=(
-            view("global", num_global_crops, global_crop_size, global_crop_scale, global_color_jitter),
-            view("local", num_local_crops, local_crop_size, local_crop_scale, local_color_jitter),
-        ),
-        orientation=orientation,
-    )
-
-
-def evaluation(size: int = 224, orientation: Literal["ignore", "exif"] = "ignore") -> Recipe:
-    """The central crop of H-JEPA's MultiCropEvalTransform: short side to int(1.14 size), then the central square."""
-    side = size / int(1.14 * size)  # of the image's short side
-    plain = View(
-        name="global", count=1, size=size, area=(side**2, side**2), ratio=(1.0, 1.0), crop="center", flip=0, gray=0, blur=0
-    )
-    return Recipe(name="eval", source="jonwiggins/H-JEPA, MultiCropEvalTransform", views=(plain,), orientation=orientation)
-
-
-def dino(num_local_crops: int = 8) -> Recipe:
-    """DINO's recipe: Caron et al., arXiv 2104.14294, and its code main_dino.py; the blur's window as in DINOv2."""
-    jitter = Jitter(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
-    wide, narrow = (0.4, 1.0), (0.05, 0.4)
-    return Recipe(
-        name="dino",
-        source="facebookresearch/dino, main_dino.py (arXiv 2104.14294)",
-        views=(
-            View(name="global", count=1, size=224, area=wide, jitter=jitter, blur=1.0),
-            View(name="global", count=1, size=224, area=wide, jitter=jitter, blur=0.1, solarize=0.2),
-            View(name="local", count=num_local_crops, size=96, area=narrow, jitter=jitter, blur=0.5),
-        ),
-    )
-
-
-def preset(name: str) -> Recipe:
-    """The recipe of that name: "hjepa", "dino" or "eval". Raises ValueError for another name."""
-    presets: dict[str, Callable[[], Recipe]] = {"hjepa": multicrop, "dino": dino, "eval": evaluation}
-    _require(name in presets, f"recipe={name!r} is unknown; use one of {', '.join(presets)}, or pass a Recipe")
-    return presets[name]()
 
 
 def _require(holds: bool, message: str) -> None:

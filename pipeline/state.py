@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from hjepa.pipeline.curriculum import Curriculum
 from hjepa.pipeline.mixture import stretches_from_state
 from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.sampler import Sampler
@@ -23,7 +24,7 @@ class Place:
     """Of the batch that comes next in the epoch."""
 
 
-def save(sampler: Sampler, source: Source, recipe: Recipe, epoch: int, number: int) -> dict[str, Any]:
+def save(sampler: Sampler, source: Source, recipe: Recipe | Curriculum, epoch: int, number: int) -> dict[str, Any]:
     """The state before batch `number` of `epoch`. Position counts images over all ranks, so it holds for any number of them."""
     mixture = None if sampler.mixture is None else [asdict(stretch) for stretch in sampler.mixture.stretches]
     state: dict[str, Any] = _plain(
@@ -42,7 +43,7 @@ def save(sampler: Sampler, source: Source, recipe: Recipe, epoch: int, number: i
     return state
 
 
-def load(saved: Mapping[str, Any], sampler: Sampler, source: Source, recipe: Recipe) -> Place:
+def load(saved: Mapping[str, Any], sampler: Sampler, source: Source, recipe: Recipe | Curriculum) -> Place:
     """The place in `saved` for a loader with these parts. Raises ValueError, which says what differs, where it is another's."""
     if saved.get("version") != VERSION:
         raise ValueError(

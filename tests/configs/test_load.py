@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from hjepa.configs.load import SettingsError, load_settings, to_yaml
+from hjepa.configs.load import load_settings, to_yaml
 from hjepa.configs.schema import Settings
+from hjepa.configs.yaml_file import SettingsError
 
 
 def written(folder: Path, text: str) -> Path:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from hjepa.configs.load import SettingsError, load_settings
+from hjepa.configs.load import load_settings
 from hjepa.configs.names import ALIASES, LEAVES, MASK_TYPES, REFUSED, nearest
 from hjepa.configs.schema import Settings
+from hjepa.configs.yaml_file import SettingsError
 
 # a value that differs from the default, for every setting that has an alias
 VALUES: dict[str, object] = {

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from hjepa.configs.load import SettingsError, load_settings
+from hjepa.configs.load import load_settings
 from hjepa.configs.names import DESCRIPTIONS
 from hjepa.configs.schema import Settings
+from hjepa.configs.yaml_file import SettingsError
 
 CUSTOM = ["model.encoder_type=custom", "model.encoder={patch_size: 8, width: 192, depth: 6, num_heads: 3}"]
 

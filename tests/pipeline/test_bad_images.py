@@ -11,8 +11,8 @@ from PIL import Image
 
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
+from hjepa.pipeline.presets.jepa import multicrop
 from hjepa.pipeline.quarantine import BadImageError, TooManyBadImagesError
-from hjepa.pipeline.recipe import multicrop
 from hjepa.pipeline.source import Samples, Source
 from tests.pipeline.broken import bad_files, encode, good_files, picture
 

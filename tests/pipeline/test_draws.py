@@ -8,7 +8,9 @@ import torch
 from torchvision.transforms import RandomResizedCrop
 
 from hjepa.pipeline.draws import draw
-from hjepa.pipeline.recipe import Jitter, Recipe, View, dino, evaluation, multicrop
+from hjepa.pipeline.presets.dino import dino
+from hjepa.pipeline.presets.jepa import evaluation, multicrop
+from hjepa.pipeline.recipe import Jitter, Recipe, View
 
 SHAPES = [(300, 500), (500, 300), (64, 640), (640, 40), (7, 7), (1, 1), (1, 33)]
 
@@ -99,3 +101,20 @@ def test_probabilities_and_ranges_are_those_of_the_recipe() -> None:
 def test_evaluation_takes_the_central_square_every_time() -> None:
     box = draw(evaluation(224), 0, 7, np.arange(2), np.array([[448, 600], [512, 255]], dtype=np.int32)).views["global"].box
     assert box[:, 0].tolist() == [[27, 103, 394, 394], [144, 15, 224, 224]]
+
+
+def test_shared_boxes_and_flips_are_those_of_the_leader_and_colours_are_not() -> None:
+    leader = View(
+        name="global", count=2, size=32, area=(0.2, 0.9), jitter=Jitter(brightness=0.4, contrast=0, saturation=0, hue=0)
+    )
+    follower = replace(leader, name="gram", count=1, size=64, same_box_as="global")
+    count, sizes = 100, np.full((100, 2), 300, dtype=np.int32)
+    for views in ((leader, follower), (follower, leader)):
+        drawn = draw(Recipe(name="test", source="", views=views), 0, 0, np.arange(count), sizes).views
+        np.testing.assert_array_equal(drawn["gram"].box, drawn["global"].box[:, :1])
+        np.testing.assert_array_equal(drawn["gram"].flip, drawn["global"].flip[:, :1])
+        assert drawn["gram"].box.flags.c_contiguous
+        assert 0 < drawn["gram"].flip.mean() < 1
+        assert (drawn["gram"].jitter != drawn["global"].jitter[:, :1]).any()
+    alone = draw(Recipe(name="test", source="", views=(leader,)), 0, 0, np.arange(count), sizes).views
+    np.testing.assert_array_equal(alone["global"].box, drawn["global"].box)

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from hjepa.pipeline.loader import Loader
-from hjepa.pipeline.recipe import IMAGENET_STD, dino, multicrop
+from hjepa.pipeline.presets.dino import dino
+from hjepa.pipeline.presets.jepa import multicrop
+from hjepa.pipeline.recipe import IMAGENET_STD
 
 pytestmark = [pytest.mark.gpu, pytest.mark.dali]
 RECIPE = multicrop(global_crop_size=48, local_crop_size=24, num_local_crops=3)

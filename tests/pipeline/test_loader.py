@@ -11,9 +11,11 @@ import torch
 from PIL import Image
 
 from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.curriculum import Curriculum, Ramp
 from hjepa.pipeline.loader import Loader
+from hjepa.pipeline.presets.jepa import evaluation, multicrop
 from hjepa.pipeline.quarantine import BadImageError
-from hjepa.pipeline.recipe import Recipe, View, evaluation, multicrop
+from hjepa.pipeline.recipe import Recipe, View
 
 RECIPE = multicrop(global_crop_size=48, local_crop_size=24, num_local_crops=3)
 BACKENDS = [pytest.param("dali", marks=pytest.mark.dali), "torchvision"]
@@ -306,3 +308,30 @@ def test_odd_images_are_cropped_by_both_backends(tmp_path: Path) -> None:
     differences = (crops[0] - crops[1]).abs().mean(dim=(0, 2, 3, 4))  # of one image each, of noise with a deviation above 1
     assert differences[3:].max() < 0.1
     assert differences[:3].max() < 0.5  # one to three pixels wide: all border
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_recipe_follows_the_epochs_and_resumes(backend: str, photographs: Path) -> None:
+    ramps = {
+        "local.count": Ramp(start=1, end=3, epochs=2),
+        "global.size": Ramp(start=32, end=48, epochs=1, delay=1, step=16),
+        "global.area": Ramp(start=(0.9, 1.0), end=(0.2, 0.3), epochs=2),
+    }
+    curriculum = Curriculum(recipe=RECIPE, ramps=ramps)
+    with open_loader(photographs, backend, recipe=curriculum) as loader:
+        epochs = []
+        for epoch in range(4):
+            loader.set_epoch(epoch)
+            epochs.append(list(loader))
+            if epoch == 0:
+                state = json.loads(json.dumps(loader.state_dict()))
+    assert [len(batches[0].locals) for batches in epochs] == [1, 2, 3, 3]
+    assert [batches[0].globals.shape[-1] for batches in epochs] == [32, 32, 48, 48]
+    areas = [np.mean([(batch.draws.views["global"].box[..., 2:]).prod(-1) for batch in batches]) for batches in epochs]
+    assert areas[0] > areas[1] > areas[2]
+    with open_loader(photographs, backend, recipe=curriculum) as resumed:
+        resumed.load_state_dict(state)
+        for batches in epochs[1:]:
+            assert_same(list(resumed), batches)
+    with open_loader(photographs, backend) as other, pytest.raises(ValueError, match="recipe"):
+        other.load_state_dict(state)

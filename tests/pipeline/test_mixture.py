@@ -13,7 +13,7 @@ from PIL import Image
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.mixture import Mixture, MixtureOrder, Stretch, shares
-from hjepa.pipeline.recipe import multicrop
+from hjepa.pipeline.presets.jepa import multicrop
 
 RECIPE = multicrop(num_global_crops=1, num_local_crops=0, global_crop_size=8)
 

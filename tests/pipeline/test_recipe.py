@@ -1,10 +1,10 @@
-"""Recipes: bad numbers are refused by name, presets are the published ones."""
+"""Recipes: bad numbers are refused by name."""
 
 from dataclasses import replace
 
 import pytest
 
-from hjepa.pipeline.recipe import Jitter, Recipe, View, dino, multicrop, preset
+from hjepa.pipeline.recipe import Recipe, View
 
 VIEW = View(name="global", count=1, size=32, area=(0.2, 0.9))
 
@@ -18,6 +18,7 @@ VIEW = View(name="global", count=1, size=32, area=(0.2, 0.9))
         ({"count": -1}, "count"),
         ({"flip": 1.5}, "flip"),
         ({"blur_window": 8}, "use 9"),
+        ({"blur_window": -1}, "blur_window"),
         ({"sigma": (0.0, 1.0)}, "sigma"),
         ({"ratio": (2.0, 1.0)}, "ratio"),
         ({"solarize_threshold": 300}, "solarize_threshold"),
@@ -38,14 +39,28 @@ def test_recipe_without_views_is_refused() -> None:
         Recipe(name="test", source="", views=(replace(VIEW, count=0),))
 
 
-def test_hjepa_jitter_is_the_strength_times_that_of_dino() -> None:
-    globals_, locals_ = multicrop().views
-    expected = Jitter(brightness=0.4 * 0.4, contrast=0.4 * 0.4, saturation=0.2 * 0.4, hue=0.1 * 0.4)
-    assert globals_.jitter == locals_.jitter == expected
-    assert (globals_.count, globals_.size, locals_.count, locals_.size) == (2, 224, 6, 96)
-    assert dino().num_views == 10
+def followers(**changes: object) -> Recipe:
+    leader = View(name="global", count=2, size=32, area=(0.2, 0.9))
+    follower = replace(leader, name="gram", size=64, same_box_as="global", gray=0, blur=0)
+    return Recipe(name="test", source="", views=(replace(follower, **changes), leader))
 
 
-def test_unknown_preset_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="hjepa, dino, eval"):
-        preset("dinov9")
+def test_views_that_share_boxes_may_be_fewer_and_come_first() -> None:
+    assert [view.name for view in followers(count=1).views] == ["gram", "global"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"same_box_as": "globl"}, "did you mean global"),
+        ({"same_box_as": "gram"}, "shares a box itself"),
+        ({"count": 3}, "there are 2 of 'global'"),
+        ({"area": (0.3, 0.9)}, r"area=\(0.3, 0.9\), but .* use \(0.2, 0.9\)"),
+        ({"flip": 0.0}, "flip=0.0, but .* use 0.5"),
+        ({"ratio": (1.0, 1.0)}, "ratio"),
+        ({"crop": "center"}, "crop"),
+    ],
+)
+def test_shared_box_that_cannot_be_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        followers(**changes)

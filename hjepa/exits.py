@@ -1,0 +1,34 @@
+"""How every command of hjepa ends: a user's mistake with one clear message and exit code 2, a failure with 1, no traceback."""
+
+import re
+import sys
+from typing import cast
+
+import typer
+
+from hjepa.pipeline.quarantine import DataError
+
+MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
+UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
+"""What the command line's parser raises; typer does not export it."""
+
+
+def run_command(app: typer.Typer, name: str) -> None:
+    """Runs a command line and turns what went wrong into a message and an exit code."""
+    # --batch_size is --batch-size
+    arguments = [re.sub(r"^--[^=]+", lambda flag: flag[0].replace("_", "-"), argument) for argument in sys.argv[1:]]
+    try:
+        app(arguments, standalone_mode=False)
+    except UsageError as error:
+        _fail(name, error.format_message(), MISTAKE)  # type: ignore[attr-defined]  # of click's exceptions
+    except (ValueError, FileNotFoundError) as error:  # SettingsError, CheckpointError and the loaders' checks among them
+        _fail(name, error, MISTAKE)
+    except (DataError, OSError, RuntimeError) as error:
+        _fail(name, error, FAILURE)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(INTERRUPTED)
+
+
+def _fail(name: str, error: object, code: int) -> None:
+    print(f"{name}: {error}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,149 @@
+"""A recipe that changes with the epochs: more crops, larger ones, or any other number, each along a straight line.
+
+Curriculum(recipe=preset("hjepa"), ramps={"local.count": Ramp(start=2, end=10, epochs=30)}).at(epoch)
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeAlias
+
+from hjepa.pipeline.recipe import Jitter, Recipe, View
+from hjepa.pipeline.spelling import suggest
+
+Value: TypeAlias = float | tuple[float, float]
+"""A number, or a range, both ends of which move."""
+
+NUMBERS = {field.name for field in fields(View) if field.type in (int, float)}
+WHOLE = {field.name for field in fields(View) if field.type is int}
+RANGES = {"area", "ratio", "sigma"}
+JITTER = {f"jitter.{field.name}" for field in fields(Jitter)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ramp:
+    """A straight line from `start` to `end` over some epochs."""
+
+    start: Value
+    """Value until the line begins."""
+    end: Value
+    """Value once the line has ended."""
+    epochs: int
+    """Length of the line; 0 jumps to the end."""
+    delay: int = 0
+    """Epochs before the line begins."""
+    step: int = 1
+    """Whole numbers move by multiples of this, as a size must by the patch."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 0, f"Ramp: epochs={self.epochs} is negative; use 0 to jump to the end")
+        _require(self.delay >= 0, f"Ramp: delay={self.delay} is negative; use 0 to begin at once")
+        _require(self.step >= 1, f"Ramp: step={self.step} is not a step; use 1 or more")
+        alike = isinstance(self.start, tuple) == isinstance(self.end, tuple)
+        _require(alike, f"Ramp: start={self.start} and end={self.end} are a number and a range; use two of a kind")
+
+    @property
+    def last(self) -> int:
+        """The first epoch of the last value."""
+        return self.delay + self.epochs
+
+    def at(self, epoch: int) -> Value:
+        """The value in an epoch, counted from 0."""
+        if epoch >= self.last:
+            return self.end
+        if isinstance(self.start, tuple) and isinstance(self.end, tuple):
+            return self._between(self.start[0], self.end[0], epoch), self._between(self.start[1], self.end[1], epoch)
+        assert not isinstance(self.start, tuple)
+        assert not isinstance(self.end, tuple)
+        return self._between(self.start, self.end, epoch)
+
+    def whole_at(self, epoch: int) -> int:
+        """The whole number in an epoch: rounded down to the start and some steps."""
+        assert isinstance(self.start, int)
+        value = self.at(epoch)
+        assert not isinstance(value, tuple)
+        return self.start + int((value - self.start) // self.step) * self.step
+
+    def _between(self, start: float, end: float, epoch: int) -> float:
+        # multiplied before it is divided, so that whole numbers on the line are met exactly
+        return start + (end - start) * max(0, epoch - self.delay) / max(1, self.epochs)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curriculum:
+    """A recipe and what of it moves. Every epoch's recipe is made, and thereby checked, when the curriculum is."""
+
+    recipe: Recipe
+    ramps: Mapping[str, Ramp]
+    """Name of the view and of its field -> how it moves: "local.count", "global.area", "global.jitter.hue"."""
+
+    def __post_init__(self) -> None:
+        for path, ramp in self.ramps.items():
+            _check(self.recipe, path, ramp)
+        for epoch in range(self.last + 1):
+            try:
+                self.at(epoch)
+            except ValueError as error:
+                raise ValueError(f"epoch {epoch} of the curriculum: {error}") from error
+
+    @property
+    def last(self) -> int:
+        """The epoch from which on the recipe stays as it is."""
+        return max((ramp.last for ramp in self.ramps.values()), default=0)
+
+    def at(self, epoch: int) -> Recipe:
+        """The recipe of an epoch, counted from 0."""
+        views = self.recipe.views
+        for path, ramp in self.ramps.items():
+            name, _, place = path.partition(".")
+            value = ramp.whole_at(epoch) if place in WHOLE else ramp.at(epoch)
+            views = tuple(_set(view, place, value) if view.name == name else view for view in views)
+        return replace(self.recipe, views=views)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and strings, for JSON and YAML."""
+        ramps = {path: dataclasses.asdict(ramp) for path, ramp in self.ramps.items()}
+        return {"recipe": self.recipe.to_dict(), "ramps": ramps}
+
+
+def _set(view: View, place: str, value: Value) -> View:
+    change: dict[str, Any] = {place.removeprefix("jitter."): value}
+    if place not in JITTER:
+        return replace(view, **change)
+    assert view.jitter is not None
+    return replace(view, jitter=replace(view.jitter, **change))
+
+
+def _check(recipe: Recipe, path: str, ramp: Ramp) -> None:
+    """Raises ValueError for a path that names no number of the recipe, or for a ramp that cannot be the number's."""
+    name, _, place = path.partition(".")
+    views = [view for view in recipe.views if view.name == name]
+    known = NUMBERS | RANGES | JITTER
+    _require(bool(views), f"ramp {path!r}: there is no view {name!r}; {suggest(name, (view.name for view in recipe.views))}")
+    _require(place in known, f"ramp {path!r}: there is no number {place!r} in a view; {suggest(place, sorted(known))}")
+    _require(
+        place != "count" or len(views) == 1,
+        f"ramp {path!r}: {len(views)} views are named {name!r}, each with its own count; give them different names",
+    )
+    _require(
+        place not in JITTER or all(view.jitter is not None for view in views),
+        f"ramp {path!r}: a view {name!r} has no jitter; give it one, of strengths 0 where it starts without",
+    )
+    if place in RANGES:
+        _require(isinstance(ramp.start, tuple), f"ramp {path!r}: start={ramp.start} is no range; use start=(low, high)")
+    else:
+        _require(not isinstance(ramp.start, tuple), f"ramp {path!r}: start={ramp.start} is a range; use one number")
+    if place in WHOLE:
+        whole = isinstance(ramp.start, int) and isinstance(ramp.end, int)
+        _require(whole, f"ramp {path!r}: start={ramp.start} and end={ramp.end} must be whole numbers")
+        assert isinstance(ramp.start, int)
+        assert isinstance(ramp.end, int)
+        fits = (ramp.end - ramp.start) % ramp.step == 0
+        _require(fits, f"ramp {path!r}: from {ramp.start} to {ramp.end} is no multiple of step={ramp.step}; change one of them")
+    else:
+        _require(ramp.step == 1, f"ramp {path!r}: step={ramp.step} is for whole numbers; leave it out")
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValueError(message)

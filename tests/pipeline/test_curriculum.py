@@ -1,0 +1,121 @@
+"""Curricula: straight lines from start to end, whole numbers in steps, and no epoch whose recipe does not work."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from hjepa.pipeline.curriculum import Curriculum, Ramp
+from hjepa.pipeline.presets import preset
+from hjepa.pipeline.recipe import Recipe, View
+
+HJEPA = preset("hjepa")
+
+
+def moved(recipe: Recipe, **ramps: Ramp) -> Curriculum:
+    return Curriculum(recipe=recipe, ramps={path.replace("__", "."): ramp for path, ramp in ramps.items()})
+
+
+def local(curriculum: Curriculum, epoch: int) -> View:
+    return curriculum.at(epoch).views[-1]
+
+
+@pytest.mark.parametrize(("start", "end"), [(2, 10), (10, 2), (3, 3), (0, 7)])
+@pytest.mark.parametrize("epochs", [1, 3, 7, 30])
+def test_count_runs_from_start_to_end_rounded_down(start: int, end: int, epochs: int) -> None:
+    curriculum = moved(HJEPA, local__count=Ramp(start=start, end=end, epochs=epochs))
+    counts = [local(curriculum, epoch).count for epoch in range(epochs + 5)]
+    assert counts[0] == start
+    assert set(counts[epochs:]) == {end}
+    assert sorted(counts, reverse=end < start) == counts
+    for epoch, count in enumerate(counts[:epochs]):
+        assert count * epochs <= start * epochs + (end - start) * epoch < (count + 1) * epochs
+
+
+def test_delay_keeps_the_start_and_no_epochs_jump_to_the_end() -> None:
+    late = moved(HJEPA, local__count=Ramp(start=2, end=4, epochs=2, delay=3))
+    assert [local(late, epoch).count for epoch in range(7)] == [2, 2, 2, 2, 3, 4, 4]
+    assert late.last == 5
+    jump = moved(HJEPA, local__count=Ramp(start=2, end=4, epochs=0, delay=2))
+    assert [local(jump, epoch).count for epoch in range(4)] == [2, 2, 4, 4]
+    assert local(moved(HJEPA, local__count=Ramp(start=2, end=4, epochs=0)), 0).count == 4
+
+
+def test_size_moves_in_steps_of_the_patch() -> None:
+    curriculum = moved(HJEPA, local__size=Ramp(start=96, end=128, epochs=10, step=16))
+    sizes = [local(curriculum, epoch).size for epoch in range(11)]
+    assert sizes == [96] * 5 + [112] * 5 + [128]
+
+
+def test_both_ends_of_a_range_move() -> None:
+    curriculum = Curriculum(recipe=preset("dino"), ramps={"global.area": Ramp(start=(0.4, 1.0), end=(0.2, 0.8), epochs=2)})
+    assert [view.area for view in curriculum.at(1).views[:2]] == [pytest.approx((0.3, 0.9))] * 2
+    assert curriculum.at(2).views[0].area == (0.2, 0.8)
+    assert curriculum.at(1).views[2] == preset("dino").views[2]
+
+
+def test_probabilities_and_jitter_move_and_may_be_written_as_whole_numbers() -> None:
+    curriculum = Curriculum(
+        recipe=HJEPA,
+        ramps={"local.gray": Ramp(start=0, end=1, epochs=4), "local.jitter.hue": Ramp(start=0.0, end=0.1, epochs=4)},
+    )
+    view = local(curriculum, 1)
+    assert view.gray == 0.25
+    assert view.jitter is not None
+    assert view.jitter.hue == pytest.approx(0.025)
+
+
+def test_followers_of_boxes_must_move_along() -> None:
+    recipe = preset("dinov3-gram")
+    area = Ramp(start=(0.32, 1.0), end=(0.2, 1.0), epochs=3)
+    with pytest.raises(ValueError, match="epoch 1 of the curriculum: recipe dinov3-gram: gram: area"):
+        Curriculum(recipe=recipe, ramps={"global.area": area})
+    assert Curriculum(recipe=recipe, ramps={"global.area": area, "gram.area": area}).at(3).views[-1].area == (0.2, 1.0)
+
+
+def test_curriculum_without_ramps_is_its_recipe() -> None:
+    assert moved(HJEPA).at(5) == HJEPA
+    assert moved(HJEPA).last == 0
+
+
+def test_curriculum_is_plain_data() -> None:
+    curriculum = moved(HJEPA, local__count=Ramp(start=2, end=10, epochs=30))
+    plain = json.loads(json.dumps(curriculum.to_dict()))
+    assert plain["ramps"] == {"local.count": {"start": 2, "end": 10, "epochs": 30, "delay": 0, "step": 1}}
+    assert plain["recipe"]["name"] == "hjepa"
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "message"),
+    [
+        ("locl.count", {"start": 2, "end": 4}, "no view 'locl'; did you mean local?"),
+        ("local.cont", {"start": 2, "end": 4}, "no number 'cont' in a view; did you mean count?"),
+        ("local.jitter.hew", {"start": 0.0, "end": 0.1}, "did you mean jitter.hue?"),
+        ("local.name", {"start": 2, "end": 4}, "no number 'name'"),
+        ("local", {"start": 2, "end": 4}, "no number ''"),
+        ("local.count", {"start": 2.0, "end": 4.0}, "must be whole numbers"),
+        ("local.count", {"start": (2, 3), "end": (4, 5)}, "use one number"),
+        ("local.area", {"start": 0.1, "end": 0.2}, "is no range"),
+        ("local.size", {"start": 96, "end": 100, "step": 16}, "no multiple of step=16"),
+        ("local.gray", {"start": 0.0, "end": 1.0, "step": 2}, "step=2 is for whole numbers"),
+        ("local.flip", {"start": 0.5, "end": 1.5}, "epoch 3 of the curriculum: local: flip=1.1"),
+        ("local.area", {"start": (0.4, 1.0), "end": (0.4, 0.2)}, "epoch 4 of the curriculum: local: area"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_move_is_refused(path: str, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Curriculum(recipe=HJEPA, ramps={path: Ramp(epochs=5, **options)})
+
+
+def test_views_that_share_a_name_have_no_common_count_and_plain_views_no_jitter() -> None:
+    with pytest.raises(ValueError, match="2 views are named 'global'"):
+        Curriculum(recipe=preset("dino"), ramps={"global.count": Ramp(start=1, end=2, epochs=3)})
+    with pytest.raises(ValueError, match="has no jitter"):
+        Curriculum(recipe=preset("ijepa"), ramps={"global.jitter.hue": Ramp(start=0.0, end=0.1, epochs=3)})
+
+
+@pytest.mark.parametrize("changes", [{"epochs": -1}, {"delay": -1}, {"step": 0}, {"end": (1, 2)}], ids=str)
+def test_bad_ramp_is_refused_by_name(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=f"Ramp: .*{next(iter(changes))}="):
+        replace(Ramp(start=1, end=2, epochs=3), **changes)
