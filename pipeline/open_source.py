@@ -19,7 +19,7 @@ from hjepa.pipeline.webdataset import open_webdataset
 
 ACCEPTED = (
     "a folder (of images, tar shards, parquet files, CIFAR or STL-10), a .tar, .parquet, .csv or .txt file, CIFAR's .tar.gz, "
-    "a pattern such as shard-{0000..0009}.tar, a list of paths, images or (image, label) pairs, a map-style data set, or a Source"
+    "a pattern such as shard-{0000..0009}.tar, a list of paths, images or pairs with labels, a map-style data set, or a Source"
 )
 
 
