@@ -7,7 +7,7 @@ therefore asked for its files, not for images. What comes decoded is turned into
 import hashlib
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +89,9 @@ def open_dataset(
     transforms must not make tensors of them: cropping and colours are the recipe's. Raises ValueError for an empty data set,
     or one whose first item is of another kind.
     """
+    if isinstance(dataset, Mapping):
+        names = ", ".join(map(str, dataset)) or "nothing"
+        raise ValueError(f"{type(dataset).__name__} is a dictionary (of {names}), not one data set; give one of its values")
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise ValueError(f"{type(dataset).__name__} is not a map-style data set; it needs a length and items by number")
     if not len(dataset):
@@ -155,6 +158,8 @@ def _check_kind(dataset: Any) -> None:
         image, _ = unpack(dataset[0])
     except ValueError:
         raise
+    except NotImplementedError as error:  # torch's iterable data sets
+        raise ValueError(f"{type(dataset).__name__} has no items by number; give a map-style data set") from error
     except Exception:  # of the data set's own code; fetch reports it as a failure of that sample
         return
     if not isinstance(image, Image.Image | bytes | bytearray | memoryview | str | os.PathLike | np.ndarray | dict):

@@ -86,7 +86,10 @@ def open_folder(
     trusts_folders = stored is not None and not verify and len(stored.arrays["length"]) > CHECKED_FILES
     tree = walk(root, _folders(stored) if stored is not None and trusts_folders else None)
     if stored is None or not _is_same(tree, stored):
-        stored = columns.save(file, _build(root, tree, stored, made_from, num_workers, progress))
+        with index.one_builder(file):
+            stored = index.load(file, made_from) or stored
+            if stored is None or not _is_same(tree, stored):
+                stored = columns.save(file, _build(root, tree, stored, made_from, num_workers, progress))
     used = index.in_use(stored, max_pixels)
     if not len(used):
         raise ValueError(

@@ -4,10 +4,12 @@ Boxes are drawn before decoding, so sizes must be known; and damage that a heade
 The cache lies outside the user's data and is mapped: a million images open in a fraction of a second, for all ranks at once.
 """
 
+import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -180,6 +182,21 @@ def build(
         "fingerprint": digest.hexdigest()[:16],
     }
     return Columns(arrays=arrays | dict(more), about=about)
+
+
+@contextmanager
+def one_builder(file: Path) -> Iterator[None]:
+    """Lets one process at a time build this index: the ranks of a machine wait for the first, and find it built."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(file.with_suffix(".lock"), "w")  # noqa: SIM115  # closed below
+    except OSError:  # nothing can be cached either, which columns.save says: every process builds its own
+        yield
+        return
+    with lock:
+        with suppress(OSError):  # a file system without locks: the index is built more than once, which does no harm
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def load(file: Path, made_from: Any = None) -> Columns | None:

@@ -192,8 +192,11 @@ def _open(
     if stored is None or verify or len(paths) <= CHECKED_FILES:
         length, changed_ns = _status(paths)
         if stored is None or not _is_same(stored, length, changed_ns):
-            built = _build(paths, length, changed_ns, labels, classes, stored, made_from, num_workers, progress)
-            stored = columns.save(file, built)
+            with index.one_builder(file):
+                stored = index.load(file, made_from)
+                if stored is None or not _is_same(stored, length, changed_ns):
+                    built = _build(paths, length, changed_ns, labels, classes, stored, made_from, num_workers, progress)
+                    stored = columns.save(file, built)
     used = index.in_use(stored, max_pixels)
     if not len(used):
         first = used.bad[0]

@@ -127,10 +127,9 @@ def open_parquet(
     cache = index.cache_file("parquet", repr([made_from[-1], *map(str, paths)]).encode(errors="surrogateescape"))
     stored = index.load(cache, made_from)
     if stored is None:
-        try:
-            stored = columns.save(cache, _build(parquet, paths, image, label, made_from, num_workers, progress))
-        except OSError as error:  # pyarrow's errors of damaged files are ValueErrors, which say the same
-            raise ValueError(f"cannot read parquet files of {paths[0].parent}: {error}") from error
+        with index.one_builder(cache):
+            stored = index.load(cache, made_from)
+            stored = stored or columns.save(cache, _build(parquet, paths, image, label, made_from, num_workers, progress))
     used = index.in_use(stored, max_pixels)
     name = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} parquet files)"
     if not len(used):
@@ -179,7 +178,7 @@ def _build(
     labels: list[int | str | None] = []
     start = 0
     for (number, own), count in zip(groups, counts, strict=True):
-        images = _read_bytes(opened[number], own, image_name)
+        images = _read_group(opened[number], own, image_name, paths[number])
         rows = np.arange(start, start + count)
         length[rows] = [len(one.as_buffer() or b"") for one in images]
         reader = _Reader(images, start)
@@ -250,6 +249,13 @@ def _read_bytes(file: Any, group: int, name: str) -> Any:
         raise ValueError(f"the column {name} holds {kind}, not encoded images (bytes); name another with image=")
     column = file.read_row_group(group, columns=[f"{name}.bytes" if is_pair else name]).column(0).combine_chunks()
     return column.field("bytes") if is_pair else column
+
+
+def _read_group(file: Any, group: int, name: str, path: Path) -> Any:
+    try:
+        return _read_bytes(file, group, name)
+    except OSError as error:  # of pyarrow: a page that does not unpack
+        raise ValueError(f"{path} is damaged in its group of rows {group} ({error}); download it again") from error
 
 
 def _names(file: Any, label: str) -> tuple[str, ...]:

@@ -57,14 +57,13 @@ class WebDatasetSource:
         places = zip(*(self.index.column(name)[rows].tolist() for name in ("shard", "offset", "length")), strict=True)
         contents, failures = [], {}
         for place, (shard, offset, length) in enumerate(places):
-            content = np.empty(length, dtype=np.uint8)
             try:
-                count = os.preadv(self._handle(shard), [content.data], offset)
+                content = os.pread(self._handle(shard), length, offset)
             except OSError as error:
-                count, failures[place] = 0, f"{self.files[shard]}: {os.strerror(error.errno or 0)}"
-            if count < length:
+                content, failures[place] = b"", f"{self.files[shard]}: {os.strerror(error.errno or 0)}"
+            if len(content) < length:
                 failures.setdefault(place, f"{self.files[shard]} ends in it")
-            contents.append(content)
+            contents.append(np.frombuffer(content, dtype=np.uint8))
         return self.index.samples(rows, contents, failures)
 
     def fingerprint(self) -> str:
@@ -118,7 +117,9 @@ def open_webdataset(
     cache = index.cache_file("webdataset", "\0".join(str(file) for file in files).encode(errors="surrogateescape"))
     stored = index.load(cache, made_from)
     if stored is None:
-        stored = columns.save(cache, _build(files, made_from, num_workers, progress))
+        with index.one_builder(cache):
+            stored = index.load(cache, made_from)
+            stored = stored or columns.save(cache, _build(files, made_from, num_workers, progress))
     used = index.in_use(stored, max_pixels)
     name = str(files[0]) if len(files) == 1 else f"{files[0].parent} ({len(files)} shards)"
     if not len(used):

@@ -5,6 +5,7 @@ import shutil
 import struct
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -233,6 +234,16 @@ def bomb(path: Path, height: int, width: int) -> None:
     chunks = [(b"IHDR", size), (b"IDAT", zlib.compress(b"\0")), (b"IEND", b"")]
     parts = [struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+def test_processes_that_open_at_once_scan_the_headers_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        write(tmp_path / f"{number}.jpg")
+    scanned = count_scans(monkeypatch)
+    with ThreadPoolExecutor(4) as pool:  # each opens the lock by itself, as processes do
+        sources = list(pool.map(lambda _: open_folder(tmp_path), range(4)))
+    assert len(scanned) == 20
+    assert len({source.fingerprint() for source in sources}) == 1
 
 
 def test_names_that_are_no_text_are_kept_as_they_are(tmp_path: Path) -> None:

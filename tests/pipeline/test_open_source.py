@@ -114,7 +114,7 @@ def test_images_beside_shards_make_a_folder_of_images(tmp_path: Path) -> None:
         (5, "int is no data that hjepa reads; give a folder"),
         (iter([1]), "without numbers"),
         ([], "list of images is empty"),
-        ({}, "is empty"),
+        ({"train": [1]}, r"dict is a dictionary \(of train\)"),
     ],
     ids=["missing", "zip", "number", "iterator", "empty list", "dictionary"],
 )

@@ -109,6 +109,11 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "cut.parquet").write_bytes(file.read_bytes()[:-20])
     with pytest.raises(ValueError, match="no whole parquet file"):
         open_parquet(tmp_path / "cut.parquet")
+    content = bytearray(file.read_bytes())
+    content[20:1000] = bytes(980)
+    (tmp_path / "damaged.parquet").write_bytes(content)
+    with pytest.raises(ValueError, match=r"damaged\.parquet"):
+        open_parquet(tmp_path / "damaged.parquet", image="photo")
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(ValueError, match="pip install pyarrow"):
         open_parquet(file)
