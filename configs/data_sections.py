@@ -89,6 +89,10 @@ class DataSettings(Section):
     """Batches in flight ahead of the trainer."""
     pin_memory: bool = True
     """Whether batches made on the CPU lie in page-locked memory, from which copies to a GPU do not wait."""
+    on_error: Literal["replace", "raise"] = "replace"
+    """What becomes of an image that cannot be decoded: another stands in for it (replace), or the run ends (raise)."""
+    max_bad: ShareOrZero = 0.01
+    """Share of the images that may be replaced before the run ends after all; one always may, unless this is 0."""
     orientation: Literal["ignore", "exif"] = "ignore"
     """ignore the camera's EXIF rotation, as PIL and torchvision do, or turn images upright: exif."""
     use_multicrop: bool = True

@@ -142,16 +142,16 @@ class KnnSettings(Section):
 
 
 class LinearProbeSettings(Section):
-    """A linear classifier trained on the teacher's features."""
+    """A linear classifier trained on the teacher's features, measured on a fifth of the images kept apart."""
 
     enabled: bool = False
-    """Whether it is trained during the run."""
-    dataset: str = "cifar10"
-    """Labelled data set it is trained on."""
+    """Whether one is trained at every evaluation; the images need labels."""
+    dataset: str | None = None
+    """Labelled data set it is trained on: null or the name of the run's own, whose images it takes; another is refused."""
     batch_size: Count = 256
-    """Images per step."""
+    """Features per step."""
     epochs: Count = 90
-    """Passes over the labelled data set."""
+    """Passes over the features."""
     lr: Positive = 0.1
     """Highest learning rate."""
 

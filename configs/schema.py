@@ -62,6 +62,11 @@ class Settings(Section):
         return Path(self.logging.log_dir or f"{self.output_dir}/logs")
 
     @property
+    def bad_images_file(self) -> Path:
+        """Where images that were replaced are written down."""
+        return Path(self.output_dir) / "bad_images.jsonl"
+
+    @property
     def metrics_file(self) -> Path:
         """Where the lines of the log go."""
         return self.log_folder / "metrics.jsonl"
@@ -69,6 +74,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _check(self) -> "Settings":
         problems = [*_not_built_yet(self), *_size_problems(self), *_level_problems(self), *_mask_problems(self)]
+        problems += _probe_problems(self)
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -86,14 +92,6 @@ def _not_built_yet(settings: Settings) -> list[str]:
         f"distributed.world_size={settings.distributed.world_size}": (
             settings.distributed.world_size > 1,
             "a run uses one GPU: distributed.world_size=1",
-        ),
-        "evaluation.linear_probe.enabled=true": (
-            settings.evaluation.linear_probe.enabled,
-            "features are measured by nearest neighbours: evaluation.knn.enabled",
-        ),
-        "data.multicrop.adaptive=true": (
-            settings.data.multicrop.adaptive,
-            "the number of crops is fixed: data.multicrop.num_local_crops",
         ),
         f"masking.strategy={settings.masking.strategy}": (
             settings.masking.strategy != "global_only",
@@ -121,7 +119,8 @@ def _size_problems(settings: Settings) -> list[str]:
             above = size - size % patch + patch
             fitting = f"{above - patch} or {above}" if size > patch else f"{above}"
             problems.append(f"{name}={size} does not divide by the patch size {patch} of the encoder; use {fitting}")
-    if settings.model.view_weight > 0 and not (data.use_multicrop and crops.num_local_crops):
+    least_locals = crops.adaptive_config.min_local_crops if crops.adaptive else crops.num_local_crops
+    if settings.model.view_weight > 0 and not (data.use_multicrop and least_locals):
         problems.append(
             f"model.view_weight={settings.model.view_weight} has no effect without local crops; "
             "set it to 0, or set data.use_multicrop=true and data.multicrop.num_local_crops to 1 or more"
@@ -169,3 +168,13 @@ def _mask_problems(settings: Settings) -> list[str]:
             f"{masking.context_tokens} leaves of {patches}; lower min_keep or raise context_tokens"
         )
     return problems
+
+
+def _probe_problems(settings: Settings) -> list[str]:
+    probe, own = settings.evaluation.linear_probe, settings.data.dataset
+    if not probe.enabled or probe.dataset in (None, own):
+        return []
+    return [
+        f"evaluation.linear_probe.dataset={probe.dataset} is not read: the probe is trained on the run's own images "
+        f"(data.dataset={own}); set evaluation.linear_probe.dataset=null, or {own}"
+    ]

@@ -11,6 +11,7 @@ from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings
 from hjepa.models.predictor import PredictorSettings
 from hjepa.models.vit import VisionTransformerSettings
 from hjepa.named_data import open_named
+from hjepa.pipeline.curriculum import Curriculum, Ramp
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
 from hjepa.pipeline.presets.jepa import evaluation, multicrop
@@ -36,8 +37,8 @@ def open_source(settings: Settings, progress: Progress) -> Source:
     return open_named(name, place, max_pixels=data.max_pixels, progress=show)
 
 
-def build_recipe(settings: Settings) -> Recipe:
-    """The crops that the settings ask for."""
+def build_recipe(settings: Settings) -> Recipe | Curriculum:
+    """The crops that the settings ask for; a Curriculum where their number follows the epochs."""
     data, crops = settings.data, settings.data.multicrop
     recipe = multicrop(
         num_global_crops=crops.num_global_crops if data.use_multicrop else 1,
@@ -51,7 +52,11 @@ def build_recipe(settings: Settings) -> Recipe:
         horizontal_flip_prob=crops.horizontal_flip_prob,
         orientation=data.orientation,
     )
-    return recipe
+    if not (data.use_multicrop and crops.adaptive):
+        return recipe
+    ramp = crops.adaptive_config
+    line = Ramp(start=ramp.min_local_crops, end=ramp.max_local_crops, epochs=ramp.warmup_epochs)
+    return Curriculum(recipe=recipe, ramps={"local.count": line})
 
 
 def build_loader(settings: Settings, source: Source, purpose: Literal["train", "evaluate"]) -> Loader:
@@ -70,6 +75,9 @@ def build_loader(settings: Settings, source: Source, purpose: Literal["train", "
         prefetch=data.prefetch,
         pin_memory=data.pin_memory,
         epochs=settings.training.epochs if training else 1,
+        on_error=data.on_error,
+        max_bad=data.max_bad,
+        bad_images=settings.bad_images_file if training else None,  # numbers of the images that are evaluated are others
     )
 
 

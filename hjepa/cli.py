@@ -18,8 +18,10 @@ from hjepa.configs.load import load_settings, to_yaml
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
 from hjepa.exits import INTERRUPTED, run_command
+from hjepa.pipeline.curriculum import Curriculum, recipe_at
 from hjepa.pipeline.device import resolve_device
 from hjepa.pipeline.source import Source
+from hjepa.recipe_table import summary
 
 SMALL = "small"
 """Name of the shipped settings that train in minutes without a GPU."""
@@ -145,7 +147,9 @@ def _train(settings: Settings, source: Source, display: Display, state: "_Resume
             "data wait": f"{result.wait_seconds / max(result.seconds, 1e-9):.1%} of the training time",
             "loss": "-" if result.last_loss is None else f"{result.first_loss:.4f} at first, {result.last_loss:.4f} at last",
             "kNN accuracy": _accuracies(result.accuracies),
+            **({"linear probe": _accuracies(result.probe_accuracies)} if result.probe_accuracies else {}),
             "time": f"{time.perf_counter() - start:.0f} s",
+            **({"bad images": f"{result.bad_images} replaced, see {settings.bad_images_file}"} if result.bad_images else {}),
             "checkpoint": str(latest),
             "metrics": str(trainer.metrics.path),
             "TensorBoard": f"tensorboard --logdir {settings.log_folder}",
@@ -243,12 +247,12 @@ def _introduce(settings: Settings, source: Source, display: Display) -> None:
         display.say(f"  left out: {bad.path}: {bad.reason}")
     if len(source.bad) > SHOWN_BAD_IMAGES:
         display.say(f"  left out: {len(source.bad) - SHOWN_BAD_IMAGES} more unreadable files")
-    crops = [
-        f"{sum(view.count for view in group)} {group[0].name} of {group[0].size} px"
-        for group in build_recipe(settings).groups()
-    ]
+    plan = build_recipe(settings)
+    crops = summary(recipe_at(plan, 0))
+    if isinstance(plan, Curriculum):
+        crops += f" at first, {summary(plan.at(plan.last))} from epoch {plan.last + 1} on"
     encoder = settings.model.encoder
-    display.say(f"crops: {', '.join(crops)}; encoder: width {encoder.width}, depth {encoder.depth}, patch {encoder.patch_size}")
+    display.say(f"crops: {crops}; encoder: width {encoder.width}, depth {encoder.depth}, patch {encoder.patch_size}")
     display.say(f"output of {settings.logging.experiment_name}: {settings.output_dir}")
 
 

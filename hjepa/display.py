@@ -1,5 +1,6 @@
 """What the terminal shows: a live bar while a run works, its parameters before and its results after."""
 
+import logging
 import time
 from collections.abc import Mapping
 
@@ -65,7 +66,22 @@ class Display:
         self.console.print(table)
 
     def __enter__(self) -> "Display":
+        self._handler = DisplayHandler(self)
+        logging.getLogger("hjepa").addHandler(self._handler)
         return self
 
     def __exit__(self, *_: object) -> None:
+        logging.getLogger("hjepa").removeHandler(self._handler)
         self.clear()
+
+
+class DisplayHandler(logging.Handler):
+    """Shows what hjepa's own log says, such as a bad image that was replaced, above the bar."""
+
+    def __init__(self, display: Display) -> None:
+        super().__init__()
+        self._display = display
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler."""
+        self._display.say(self.format(record))

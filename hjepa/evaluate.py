@@ -1,17 +1,69 @@
-"""How good the features are: k nearest neighbours, without training anything (Wu et al., arXiv 1805.01978; as in DINO)."""
+"""How good the teacher's features are: nearest neighbours, a linear probe, and whether they collapse; features are read once.
+
+Nearest neighbours need no training: Wu et al., arXiv 1805.01978; as in DINO.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hjepa.assembly import build_loader
+from hjepa.configs.schema import Settings
+from hjepa.linear_probe import linear_probe_accuracy
 from hjepa.models.hjepa import HierarchicalJepa
+from hjepa.models.monitors import feature_std, rankme
 from hjepa.pipeline.loader import Loader
+from hjepa.pipeline.source import Source, spread
 
 # N images, D channels, C classes
+EVALUATED = 10_000
+"""Images that are read at most, evenly spaced: their similarities must fit, and training must not wait long."""
 CHUNK = 1024
 """Images compared with all others at once, which bounds the memory of their similarities."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """What the features of one model are worth; an accuracy that was not asked for is None."""
+
+    knn_accuracy: float | None
+    linear_probe_accuracy: float | None
+    feature_std: float
+    rankme: float
+
+
+def check_labels(settings: Settings, source: Source) -> None:
+    """Raises ValueError where the linear probe is asked for and there is nothing to tell apart."""
+    if settings.evaluation.linear_probe.enabled and len(source.classes) < 2:
+        raise ValueError(
+            f"evaluation.linear_probe.enabled=true needs images of two classes or more, and these have {len(source.classes)}; "
+            "sort them into one folder per class, or set evaluation.linear_probe.enabled=false"
+        )
+
+
+def evaluate_features(
+    model: HierarchicalJepa, source: Source, settings: Settings, progress: Callable[[int, int], None]
+) -> Evaluation | None:
+    """Measures what the settings ask for on at most EVALUATED images; None where that is nothing, or without two classes.
+
+    `progress` is told (images read, images to read).
+    """
+    knn, probe = settings.evaluation.knn, settings.evaluation.linear_probe
+    if not (knn.enabled or probe.enabled) or len(source.classes) < 2:
+        return None
+    images = spread(source, EVALUATED)
+    with build_loader(settings, images, "evaluate") as loader:
+        features, labels = extract(model, loader, lambda done: progress(done, len(images)))
+    labelled, classes = features[labels >= 0], labels[labels >= 0]
+    return Evaluation(
+        knn_accuracy=knn_accuracy(labelled, classes, knn.k, knn.temperature) if knn.enabled else None,
+        linear_probe_accuracy=linear_probe_accuracy(labelled, classes, probe, settings.seed) if probe.enabled else None,
+        feature_std=float(feature_std(features)),
+        rankme=float(rankme(features)),
+    )
 
 
 @torch.no_grad()

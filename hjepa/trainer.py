@@ -4,7 +4,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -13,19 +13,16 @@ from hjepa import checkpoint
 from hjepa.assembly import build_loader, build_masks, build_model
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
-from hjepa.evaluate import extract, knn_accuracy
+from hjepa.evaluate import check_labels, evaluate_features
 from hjepa.metrics import Metrics
 from hjepa.models.hjepa import JepaLosses
-from hjepa.models.monitors import feature_std, rankme
+from hjepa.models.monitors import baseline_ratio
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.device import resolve_device
-from hjepa.pipeline.source import Source, spread
+from hjepa.pipeline.source import Source
 from hjepa.schedules import Schedule, schedule
 from hjepa.step import backward, build_optimizer, draw_masks, update
 from hjepa.view import save_picture
-
-EVALUATED = 10_000
-"""Images that kNN is measured on at most, evenly spaced: their similarities must fit, and training must not wait long."""
 
 
 class DivergedError(RuntimeError):
@@ -46,8 +43,12 @@ class Result:
     last_loss: float | None = None
     accuracies: dict[int, float] = field(default_factory=dict)
     """kNN accuracy by the number of epochs trained."""
+    probe_accuracies: dict[int, float] = field(default_factory=dict)
+    """The same of the linear probe."""
     images: int = 0
     """Images trained on by this process."""
+    bad_images: int = 0
+    """Images that others stand in for."""
     seconds: float = 0.0
     """Time spent training, without evaluation."""
     wait_seconds: float = 0.0
@@ -58,6 +59,7 @@ class Trainer:
     """Trains one model; use it as a context manager. `resume` is a loaded checkpoint."""
 
     def __init__(self, settings: Settings, source: Source, display: Display, resume: dict[str, Any] | None = None) -> None:
+        check_labels(settings, source)
         self.settings = settings
         self.source = source
         self.display = display
@@ -102,6 +104,7 @@ class Trainer:
         self.result.finished = self.step == self.settings.training.epochs * self.steps_per_epoch
         self.result.signal = self._stop_signal
         self.result.step = self.step
+        self.result.bad_images = len(self.loader.quarantine or ())
         return self.result
 
     def train_epoch(self, epoch: int) -> bool:
@@ -135,22 +138,23 @@ class Trainer:
             self.save(f"epoch_{epochs_done:04d}.pt", self._score(epochs_done))
 
     def evaluate(self, epochs_done: int) -> None:
-        """kNN accuracy of the teacher's features on at most EVALUATED images, left out where they have no two labels."""
-        knn = self.settings.evaluation.knn
-        if not knn.enabled or len(self.source.classes) < 2:
+        """Accuracies and collapse monitors of the teacher's features, left out where the images have no two labels."""
+        task = f"evaluation after {epochs_done} epochs"
+        found = evaluate_features(
+            self.model, self.source, self.settings, lambda done, total: self.display.show(task, done, total)
+        )
+        if found is None:
             return
-        images = spread(self.source, EVALUATED)
-        with build_loader(self.settings, images, "evaluate") as loader:
-            total = len(images)
-            features, labels = extract(
-                self.model, loader, lambda done: self.display.show(f"kNN after {epochs_done} epochs", done, total)
-            )
-        labelled = labels >= 0
-        accuracy = knn_accuracy(features[labelled], labels[labelled], knn.k, knn.temperature)
-        self.result.accuracies[epochs_done] = accuracy
-        health = {"feature_std": float(feature_std(features)), "rankme": float(rankme(features))}
-        self.metrics.record("evaluation", self.step, {"epoch": epochs_done, "knn_accuracy": accuracy, **health})
-        self.display.say(f"after {epochs_done} epochs: kNN accuracy {accuracy:.1%}, RankMe {health['rankme']:.1f}")
+        spoken = []
+        if found.knn_accuracy is not None:
+            self.result.accuracies[epochs_done] = found.knn_accuracy
+            spoken.append(f"kNN accuracy {found.knn_accuracy:.1%}")
+        if found.linear_probe_accuracy is not None:
+            self.result.probe_accuracies[epochs_done] = found.linear_probe_accuracy
+            spoken.append(f"linear probe {found.linear_probe_accuracy:.1%}")
+        measured = {name: value for name, value in asdict(found).items() if value is not None}
+        self.metrics.record("evaluation", self.step, {"epoch": epochs_done, **measured})
+        self.display.say(f"after {epochs_done} epochs: {', '.join(spoken)}, RankMe {found.rankme:.1f}")
 
     def save(self, name: str | None = None, score: float = 0.0) -> None:
         """Writes the latest checkpoint; with a name also keeps it under that name while its score is among the best."""
@@ -172,7 +176,7 @@ class Trainer:
         self.close()
 
     def _score(self, epochs_done: int) -> float:
-        """Higher is better: the kNN accuracy (epochs without one go first), or the negative loss where there are no labels."""
+        """Higher is better: the kNN accuracy (epochs without one go first), or the negative loss where none is measured."""
         if self.result.accuracies:
             return self.result.accuracies.get(epochs_done, -1.0)
         return -float("inf") if self.result.last_loss is None else -self.result.last_loss
@@ -213,6 +217,7 @@ class Trainer:
             "settings": checkpoint.plain_settings(self.settings),
             "kept": self._kept,
             "accuracies": dict(self.result.accuracies),
+            "probe_accuracies": dict(self.result.probe_accuracies),
             "first_loss": self.result.first_loss,
         }
 
@@ -224,6 +229,7 @@ class Trainer:
         self.step = state["step"]
         self._kept = state["kept"]
         self.result.accuracies, self.result.first_loss = state["accuracies"], state["first_loss"]
+        self.result.probe_accuracies = state.get("probe_accuracies", {})  # older than the probe, a checkpoint has none
 
     @contextmanager
     def _catch_signals(self) -> Iterator[None]:
@@ -259,10 +265,13 @@ class _Window:
         self.wait_seconds += wait_seconds
 
     def summary(self) -> dict[str, float]:
-        levels = torch.stack([losses.levels for losses in self._losses]).mean(0).tolist()
+        levels = torch.stack([losses.levels for losses in self._losses]).mean(0)
+        baselines = torch.stack([losses.baselines for losses in self._losses]).mean(0)
+        ratios = baseline_ratio(levels, baselines).tolist()
         line = {
             "loss": torch.stack([losses.total.detach() for losses in self._losses]).mean().item(),
-            **{f"loss_level_{number}": loss for number, loss in enumerate(levels)},
+            **{f"loss_level_{number}": loss for number, loss in enumerate(levels.tolist())},
+            **{f"baseline_ratio_level_{number}": ratio for number, ratio in enumerate(ratios)},
             "loss_view": torch.stack([losses.view for losses in self._losses]).mean().item(),
             "loss_spread": torch.stack([losses.spread for losses in self._losses]).mean().item(),
         }

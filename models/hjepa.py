@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hjepa.models.block import gather_tokens, initialise
 from hjepa.models.ema import update_average
-from hjepa.models.losses import LossKind, distance, prediction_loss, spread_loss
+from hjepa.models.losses import LossKind, baseline_loss, distance, prediction_loss, spread_loss
 from hjepa.models.predictor import Predictor, PredictorSettings
 from hjepa.models.targets import level_targets
 from hjepa.models.vit import VisionTransformer, VisionTransformerSettings
@@ -69,6 +69,8 @@ class JepaLosses:
     """What is minimised: the weighted mean of the levels, plus the view and spread terms times their weights."""
     levels: Float[Tensor, " L"]
     """Loss of each level, unweighted."""
+    baselines: Float[Tensor, " L"]
+    """What the loss of each level would be if the mean of its targets were predicted everywhere."""
     view: Float[Tensor, ""]
     """The view term, unweighted; 0 where it is off."""
     spread: Float[Tensor, ""]
@@ -109,7 +111,8 @@ class HierarchicalJepa(nn.Module):
         known = self.teacher_tokens(global_crops.flatten(0, 1))
         known = known.view(*global_crops.shape[:2], *known.shape[1:])
         predicted = self.predict(global_crops, context_index, context_valid, target_index, target_valid)
-        levels = self._level_losses(predicted, known, self.encoder.grid(global_crops), target_index, target_valid)
+        grid = self.encoder.grid(global_crops)
+        levels, baselines = self._level_losses(predicted, known, grid, target_index, target_valid)
         weights = self.settings.level_weights
         total = torch.stack([weight * level for weight, level in zip(weights, levels, strict=True)]).sum() / sum(weights)
         view = spread = torch.zeros_like(total)
@@ -120,7 +123,13 @@ class HierarchicalJepa(nn.Module):
         if self.settings.spread_weight > 0:
             spread = spread_loss(means)
             total = total + self.settings.spread_weight * spread
-        return JepaLosses(total=total, levels=torch.stack(levels).detach(), view=view.detach(), spread=spread.detach())
+        return JepaLosses(
+            total=total,
+            levels=torch.stack(levels).detach(),
+            baselines=torch.stack(baselines),
+            view=view.detach(),
+            spread=spread.detach(),
+        )
 
     @torch.no_grad()
     def teacher_tokens(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B N D"]:
@@ -160,17 +169,19 @@ class HierarchicalJepa(nn.Module):
 
     def _level_losses(
         self, predicted: Tensor, known: Tensor, grid: tuple[int, int], target_index: Tensor, target_valid: Tensor
-    ) -> list[Tensor]:
-        """One loss per level, from predicted [G, L, B, T, M, D] and the teacher's tokens [G, B, N, D]."""
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Loss and baseline of each level, from predicted [G, L, B, T, M, D] and the teacher's tokens [G, B, N, D]."""
         settings = self.settings
         targets = level_targets(known.flatten(0, 1), grid, settings.level_windows)
-        losses = []
+        compared = settings.loss, settings.normalize_embeddings
+        losses, baselines = [], []
         # unbind, not predicted[:, level]: the gradient of an index is a whole tensor of zeros for each level.
         for level, (guess, target) in enumerate(zip(predicted.unbind(1), targets, strict=True)):
             index, valid = target_index[:, level], target_valid[:, level]  # [G, B, T, M]
             wanted = gather_tokens(target, index.flatten(0, 1).flatten(1)).view(*index.shape, -1)
-            losses.append(prediction_loss(guess, wanted, valid, settings.loss, settings.normalize_embeddings))
-        return losses
+            losses.append(prediction_loss(guess, wanted, valid, *compared))
+            baselines.append(baseline_loss(wanted, valid, *compared))
+        return losses, baselines
 
     def _local_means(self, local_crops: Float[Tensor, "V B 3 s s"] | None) -> Float[Tensor, "V B D"]:
         """The mean of the student's tokens of each local crop."""

@@ -50,6 +50,19 @@ def prediction_loss(
     return terms.sum() / (counts > 0).sum().clamp_min(1)
 
 
+@torch.no_grad()
+def baseline_loss(
+    target: Float[Tensor, "... M D"],
+    valid: Bool[Tensor, "... M"],
+    kind: LossKind = "smooth_l1",
+    normalize_embeddings: bool = False,
+) -> Float[Tensor, ""]:
+    """`prediction_loss` of predicting the mean of all valid targets everywhere, for which no patch need be seen."""
+    summed = torch.where(valid.unsqueeze(-1), target.float(), 0.0).flatten(0, -2).sum(0)
+    mean = summed / valid.sum().clamp_min(1)
+    return prediction_loss(mean.expand_as(target), target, valid, kind, normalize_embeddings)
+
+
 def spread_loss(features: Float[Tensor, "V B D"]) -> Float[Tensor, ""]:
     """How far features of a batch are from varying in every channel, and in each on its own: 0 for a perfect spread.
 

@@ -1,6 +1,6 @@
-"""Numbers that fall when representations collapse; computed in float32 and left on the device."""
+"""Numbers that show whether representations collapse and predictions say something; float32, left on the device."""
 
-# B images, D channels
+# B images, D channels, L levels
 
 import torch
 from jaxtyping import Float
@@ -18,3 +18,11 @@ def rankme(features: Float[Tensor, "B D"]) -> Float[Tensor, ""]:
     sizes = torch.linalg.svdvals(centred)
     shares = sizes / sizes.sum().clamp_min(1e-12) + 1e-7
     return torch.exp(-(shares * shares.log()).sum())
+
+
+def baseline_ratio(losses: Float[Tensor, " L"], baselines: Float[Tensor, " L"]) -> Float[Tensor, " L"]:
+    """Loss of the predictor over the loss of predicting the mean target (`baseline_loss`): 0 where it is perfect.
+
+    At 1 or above it knows no more than the mean; it is 1, too, where both losses are 0 and there is nothing to know.
+    """
+    return (losses + 1e-12) / (baselines + 1e-12)

@@ -106,6 +106,11 @@ class Curriculum:
         return {"recipe": self.recipe.to_dict(), "ramps": ramps}
 
 
+def recipe_at(plan: Recipe | Curriculum, epoch: int) -> Recipe:
+    """The recipe of an epoch, of what may be a Curriculum or one recipe for all."""
+    return plan.at(epoch) if isinstance(plan, Curriculum) else plan
+
+
 def _set(view: View, place: str, value: Value) -> View:
     change: dict[str, Any] = {place.removeprefix("jitter."): value}
     if place not in JITTER:

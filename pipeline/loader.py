@@ -13,7 +13,7 @@ import torch
 
 from hjepa.pipeline import state
 from hjepa.pipeline.backend import BackendSettings, open_backend
-from hjepa.pipeline.curriculum import Curriculum
+from hjepa.pipeline.curriculum import Curriculum, recipe_at
 from hjepa.pipeline.device import resolve_device, resolve_rank, resolve_workers
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.index import cache_folder
@@ -89,7 +89,7 @@ class Loader:
             raise ValueError(f"dtype={dtype} is not supported; use torch.float32, torch.float16 or torch.bfloat16")
         self._backend_name = backend
         self._settings = BackendSettings(
-            recipe=_recipe_at(self._plan, 0),
+            recipe=recipe_at(self._plan, 0),
             batch_size=batch_size,
             device=self.device,
             num_workers=resolve_workers(num_workers, backend),
@@ -114,7 +114,7 @@ class Loader:
     @property
     def recipe(self) -> Recipe:
         """The recipe of the epoch that is being iterated, or that comes next."""
-        return _recipe_at(self._plan, self._epoch)
+        return recipe_at(self._plan, self._epoch)
 
     @property
     def epoch(self) -> int:
@@ -189,7 +189,7 @@ class Loader:
         self.close()
 
     def _stages(self, epoch: int) -> Stages:
-        recipe = _recipe_at(self._plan, epoch)
+        recipe = recipe_at(self._plan, epoch)
         return Stages(
             source=self.source,
             sampler=self.sampler,
@@ -207,10 +207,6 @@ class Loader:
         changes = (later for later in range(epoch + 1, self._plan.last + 1) if self._plan.at(later) != self._plan.at(epoch))
         change = next(changes, None)
         return min((limit for limit in (change, end) if limit is not None), default=None)
-
-
-def _recipe_at(plan: Recipe | Curriculum, epoch: int) -> Recipe:
-    return plan.at(epoch) if isinstance(plan, Curriculum) else plan
 
 
 def _open_quarantine(

@@ -103,8 +103,6 @@ NOT_BUILT = {
     "logging.wandb.enabled=true": "logging.tensorboard.enabled",
     "distributed.enabled=true": "distributed.enabled=false",
     "distributed.world_size=2": "distributed.world_size=1",
-    "evaluation.linear_probe.enabled=true": "evaluation.knn.enabled",
-    "data.multicrop.adaptive=true": "data.multicrop.num_local_crops",
     "masking.strategy=global_with_local_context": "masking.strategy=global_only",
     "masking.strategy=cross_crop_prediction": "masking.strategy=global_only",
 }
@@ -136,6 +134,16 @@ def test_what_is_not_built_is_refused_with_what_works(override: str) -> None:
 )
 def test_contradictions_are_refused(overrides: list[str], message: str) -> None:
     assert message in refusal(*overrides)
+
+
+def test_the_linear_probe_reads_the_runs_own_images_and_refuses_another_data_set() -> None:
+    probe, folder = "evaluation.linear_probe", ["data.dataset=imagefolder", "data.data_path=photos"]
+    text = refusal(*folder, f"{probe}.enabled=true", f"{probe}.dataset=cifar10")
+    assert f"{probe}.dataset=cifar10 is not read" in text
+    advice = text.partition("; set ")[2].partition(",")[0]
+    for accepted in (advice, f"{probe}.dataset=imagefolder"):
+        assert load_settings(None, [*folder, f"{probe}.enabled=true", accepted]).evaluation.linear_probe.enabled
+    assert load_settings(None, [f"{probe}.dataset=cifar10"]).evaluation.linear_probe.dataset == "cifar10"  # not read
 
 
 def test_smooth_l1_may_be_written_with_an_underscore() -> None:

@@ -63,12 +63,14 @@ def test_help_names_every_documented_flag(call: Call) -> None:
 
 
 def test_run_says_what_it_does_and_where_the_results_are(call: Call, labelled: Path, tmp_path: Path) -> None:
-    code, output, errors = call("--data_path", labelled, "--output-dir", "out", *REFERENCE, *TINY)
+    probe = "evaluation.linear_probe.enabled=true"
+    code, output, errors = call("--data_path", labelled, "--output-dir", "out", *REFERENCE, *TINY, probe)
     assert (code, errors) == (0, "")
     assert "40 images" in output
     assert "2 classes" in output
     assert "epoch 1/1" in output
     assert "kNN accuracy" in output
+    assert any("linear probe" in line and "% after 1" in line for line in output.splitlines())
     for name in ("checkpoints/latest.pt", "logs/metrics.jsonl", "logs/crops.png", "settings.yaml"):
         assert (tmp_path / "out" / name).is_file(), name
 

@@ -103,9 +103,10 @@ def test_run_leaves_everything_it_promises(labelled: Path, tmp_path: Path) -> No
 def test_interrupted_and_resumed_run_is_bitwise_the_same(
     pipeline: str, stop_at: int, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = tiny(tmp_path / "whole", pipeline=pipeline)
+    probe = ["evaluation.linear_probe.enabled=true", "evaluation.linear_probe.epochs=3"]
+    whole = tiny(tmp_path / "whole", *probe, pipeline=pipeline)
     expected = train(whole, labelled)
-    parts = tiny(tmp_path / "parts", pipeline=pipeline)
+    parts = tiny(tmp_path / "parts", *probe, pipeline=pipeline)
     with Display() as display, Trainer(parts, open_folder(labelled), display) as stopped, monkeypatch.context() as patch:
         interrupt_at(stopped, stop_at, patch)
         stopped.run()
@@ -113,11 +114,14 @@ def test_interrupted_and_resumed_run_is_bitwise_the_same(
     assert stopped.result.step == stop_at
     state = checkpoint.load(parts.checkpoint_folder / checkpoint.LATEST, torch.device("cpu"))
     actual = train(parts, labelled, resume=state)
-    for name in ("loss", "loss_level_0", "loss_level_2", "loss_view", "lr", "momentum", "grad_norm"):
+    losses = ("loss", "loss_level_0", "loss_level_2", "baseline_ratio_level_1", "loss_view")
+    for name in (*losses, "lr", "momentum", "grad_norm"):
         assert [line[name] for line in lines(parts, "train")] == [line[name] for line in lines(whole, "train")], name
     for name, tensor in expected.model.state_dict().items():
         assert torch.equal(tensor, actual.model.state_dict()[name]), name
     assert actual.result.accuracies == expected.result.accuracies
+    assert set(expected.result.probe_accuracies) == {0, 3}
+    assert actual.result.probe_accuracies == expected.result.probe_accuracies
 
 
 def test_crash_resumes_from_the_end_of_the_last_saved_epoch(labelled: Path, tmp_path: Path) -> None:
@@ -163,6 +167,36 @@ def test_unlabelled_images_train_without_knn(photographs: Path, tmp_path: Path) 
     trainer = train(tiny(tmp_path, "training.epochs=1", *plain), photographs)
     assert trainer.result.finished
     assert trainer.result.accuracies == {}
+
+
+def test_linear_probe_is_measured_where_asked_and_changes_nothing_else(
+    labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = tiny(tmp_path / "plain", "training.epochs=2", "evaluation.eval_frequency=1")
+    train(plain, labelled)
+    assert "probe" not in capsys.readouterr().out
+    probed = tiny(
+        tmp_path / "probed", "training.epochs=2", "evaluation.eval_frequency=1", "evaluation.linear_probe.enabled=true"
+    )
+    train(probed, labelled)
+    assert capsys.readouterr().out.count("linear probe") == 3
+    assert [line["loss"] for line in lines(probed, "train")] == [line["loss"] for line in lines(plain, "train")]
+    for with_probe, without in zip(lines(probed, "evaluation"), lines(plain, "evaluation"), strict=True):
+        assert with_probe.pop("linear_probe_accuracy") > 0.8  # one class is dark, the other light
+        assert with_probe | {"time": 0} == without | {"time": 0}
+
+
+def test_linear_probe_is_measured_without_knn_too(labelled: Path, tmp_path: Path) -> None:
+    settings = tiny(tmp_path, "training.epochs=1", "evaluation.linear_probe.enabled=true", "evaluation.knn.enabled=false")
+    result = train(settings, labelled).result
+    assert (set(result.accuracies), set(result.probe_accuracies)) == (set(), {0, 1})
+    assert all("knn_accuracy" not in line for line in lines(settings, "evaluation"))
+
+
+def test_linear_probe_without_labels_is_refused(photographs: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs images of two classes or more, and these have 0"):
+        train(tiny(tmp_path, "evaluation.linear_probe.enabled=true"), photographs)
+    assert not list(tmp_path.iterdir())
 
 
 def test_masks_are_keyed_by_sample_not_by_place_in_the_batch(labelled: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings, JepaLosses
-from hjepa.models.losses import prediction_loss, spread_loss
+from hjepa.models.losses import baseline_loss, prediction_loss, spread_loss
 from hjepa.models.predictor import PredictorSettings
 from hjepa.models.targets import level_targets
 from hjepa.models.vit import VisionTransformerSettings
@@ -82,6 +82,19 @@ def test_the_loss_is_the_weighted_mean_of_the_levels_computed_one_row_at_a_time(
     torch.testing.assert_close(losses.levels, torch.stack(expected).detach())
     torch.testing.assert_close(losses.total, (expected[0] + 0.5 * expected[1]) / 1.5)
     assert losses.view == 0
+
+
+def test_each_level_has_the_baseline_of_its_own_targets() -> None:
+    model, batch = _model(), _batch()
+    losses = model(**batch)
+    assert not losses.baselines.requires_grad
+    for level, window in enumerate((1, 3)):
+        index, valid = (batch[f"target_{part}"][:, level] for part in ("index", "valid"))  # [G, B, T, M]
+        targets = torch.stack([level_targets(model.teacher(crop), (4, 4), (window,))[0] for crop in batch["global_crops"]])
+        wanted = torch.stack(
+            [torch.stack([targets[crop, image][index[crop, image]] for image in range(3)]) for crop in range(2)]
+        )
+        torch.testing.assert_close(losses.baselines[level], baseline_loss(wanted, valid))
 
 
 def test_the_order_of_the_images_does_not_matter() -> None:
@@ -207,7 +220,7 @@ def test_autocast_computes_in_bfloat16_and_the_loss_in_float32() -> None:
         assert model.predict(**batch).dtype == torch.bfloat16
         rough = model(**batch, local_crops=local_crops)
     rough.total.backward()
-    for name in ("total", "levels", "view"):
+    for name in ("total", "levels", "baselines", "view"):
         assert getattr(rough, name).dtype == torch.float32
         torch.testing.assert_close(getattr(rough, name), getattr(exact, name), rtol=0.05, atol=0.01)
 

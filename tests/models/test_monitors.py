@@ -1,9 +1,13 @@
 """Collapse monitors: they see a collapse, and know the rank of what they are shown."""
 
+from typing import get_args
+
 import pytest
 import torch
+from torch import Tensor
 
-from hjepa.models.monitors import feature_std, rankme
+from hjepa.models.losses import LossKind, baseline_loss, prediction_loss
+from hjepa.models.monitors import baseline_ratio, feature_std, rankme
 
 
 def test_features_that_do_not_depend_on_the_image_have_no_deviation() -> None:
@@ -22,3 +26,32 @@ def test_rankme_of_equal_directions_is_their_number(rank: int) -> None:
 
 def test_rankme_of_a_collapse_is_finite() -> None:
     assert rankme(torch.ones(16, 8)).isfinite()
+
+
+def _ratio(predicted: Tensor, target: Tensor, valid: Tensor, kind: LossKind) -> float:
+    loss, baseline = prediction_loss(predicted, target, valid, kind), baseline_loss(target, valid, kind)
+    return baseline_ratio(loss.view(1), baseline.view(1)).item()
+
+
+@pytest.mark.parametrize("kind", get_args(LossKind))
+def test_the_mean_of_the_targets_has_ratio_one_a_perfect_prediction_zero_and_a_worse_one_more(kind: LossKind) -> None:
+    target, valid = 3 * torch.randn(2, 5, 4, 16) + 1, torch.rand(2, 5, 4) < 0.6
+    mean = target[valid].mean(0).expand_as(target)
+    assert _ratio(mean, target, valid, kind) == pytest.approx(1, abs=1e-5)
+    assert _ratio(target, target, valid, kind) == pytest.approx(0, abs=1e-6)
+    assert _ratio((mean + target) / 2, target, valid, kind) < 0.7
+    assert _ratio(mean + 5, target, valid, kind) > 1.3
+
+
+def test_baseline_of_the_squared_error_is_the_variance_of_the_valid_targets_alone() -> None:
+    target, valid = torch.randn(6, 4, 8), torch.ones(6, 4, dtype=torch.bool)
+    valid[:, 3] = False
+    expected = target[:, :3].flatten(0, 1).var(0, correction=0).mean()
+    target[:, 3] = torch.nan  # what stands in a padded slot is never read
+    torch.testing.assert_close(baseline_loss(target, valid, "mse"), expected)
+
+
+def test_where_there_is_nothing_to_predict_the_ratio_is_one() -> None:
+    alike = torch.ones(3, 4, 8)
+    assert _ratio(alike, alike, torch.ones(3, 4, dtype=torch.bool), "mse") == 1
+    assert _ratio(alike, torch.randn(3, 4, 8), torch.zeros(3, 4, dtype=torch.bool), "mse") == 1
