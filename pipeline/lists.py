@@ -68,6 +68,7 @@ class ListSource:
 def open_list(
     items: Iterable[Any],
     *,
+    classes: Sequence[str] = (),
     max_pixels: int = MAX_PIXELS,
     verify: bool = False,
     num_workers: int = 8,
@@ -75,18 +76,23 @@ def open_list(
 ) -> ListSource | DatasetSource:
     """A list of paths, encoded contents (bytes), PIL images or arrays [H, W, 3], or of pairs of one and its label.
 
-    A label is a number, a name, or None. Paths are relative to the current folder, and their headers are scanned once; verify:
-    look at every file again even where there are more than 100 000. Raises ValueError for an empty list, or one without a
-    usable image.
+    A label is a number, a name, or None. classes: names of the numbers; without them those are names themselves. Paths are
+    relative to the current folder, and their headers are scanned once; verify: look at every file again even where there are
+    more than 100 000. Raises ValueError for an empty list, or one without a usable image.
     """
     images, labels = _unzip(list(items))
     if not images:
         raise ValueError("the list of images is empty; give paths, encoded contents, PIL images or arrays")
-    numbers, classes = number_labels(labels)
+    numbers, found = number_labels(labels)
+    if classes and not all(name.isdigit() for name in found):
+        raise ValueError(f"the labels are names ({', '.join(found[:3])}, ...), and so are classes; give numbers as labels")
+    if classes and len(found) > len(classes):
+        raise ValueError(f"the labels go up to {len(found) - 1}, and there are only {len(classes)} classes; name all")
+    names = tuple(classes) or found
     if all(isinstance(image, str | os.PathLike) for image in images):
         paths = [os.fsencode(os.path.abspath(os.path.expanduser(image))) for image in images]
-        return _open(f"a list of {len(paths)} paths", paths, numbers, classes, max_pixels, verify, num_workers, progress)
-    return open_dataset(images, labels=numbers, classes=classes, max_pixels=max_pixels)
+        return _open(f"a list of {len(paths)} paths", paths, numbers, names, max_pixels, verify, num_workers, progress)
+    return open_dataset(images, labels=numbers, classes=names, max_pixels=max_pixels)
 
 
 def open_csv(

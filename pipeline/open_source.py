@@ -35,6 +35,9 @@ def open_source(data: Any, *, max_pixels: int = MAX_PIXELS, num_workers: int = 8
         return _open_path(os.fspath(data), max_pixels, num_workers, progress)
     if isinstance(data, list | tuple):
         return open_list(data, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
+    if _is_plain_folder(data):
+        items, classes = data.samples, data.classes
+        return open_list(items, classes=classes, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
     if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
         return open_dataset(data, max_pixels=max_pixels)
     if isinstance(data, Iterable):
@@ -45,6 +48,16 @@ def open_source(data: Any, *, max_pixels: int = MAX_PIXELS, num_workers: int = 8
 def is_source(data: Any) -> TypeGuard[Source]:
     """Whether it does what a Source does."""
     return all(callable(getattr(data, name, None)) for name in ("fetch", "fingerprint", "__len__"))
+
+
+def _is_plain_folder(data: Any) -> bool:
+    """Whether it is torchvision's ImageFolder with nothing of the user's own: its files are better decoded by the backend."""
+    kind = type(data)
+    return (
+        (kind.__module__, kind.__name__) == ("torchvision.datasets.folder", "ImageFolder")
+        and data.transforms is None
+        and getattr(data.loader, "__name__", "") == "default_loader"
+    )
 
 
 def _open_path(text: str, max_pixels: int, num_workers: int, progress: Progress | None) -> Source:

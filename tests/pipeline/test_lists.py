@@ -42,6 +42,12 @@ def test_labels_are_numbers_or_names(tmp_path: Path) -> None:
     assert (everything(numbered).labels.tolist(), numbered.classes) == ([4, -1, 0, -1], ("0", "1", "2", "3", "4"))
     named = open_list([(path, "dog"), (path, None), (path, "cat"), (path, 3)])
     assert (everything(named).labels.tolist(), named.classes) == ([2, -1, 1, 0], ("3", "cat", "dog"))
+    titled = open_list([(path, 1), (path, None)], classes=["cat", "dog"])
+    assert (everything(titled).labels.tolist(), titled.classes) == ([1, -1], ("cat", "dog"))
+    with pytest.raises(ValueError, match="labels go up to 2, and there are only 1 classes"):
+        open_list([(path, 2)], classes=["cat"])
+    with pytest.raises(ValueError, match="labels are names"):
+        open_list([(path, "cat")], classes=["cat"])
     with pytest.raises(ValueError, match=r"item 1 of the list has the label 1\.5"):
         open_list([path, (path, 1.5)])
 

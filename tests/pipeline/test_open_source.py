@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.datasets import ImageFolder
 
 from hjepa.pipeline.arrays import ArraySource
 from hjepa.pipeline.dataset import DatasetSource
@@ -18,7 +19,7 @@ from hjepa.pipeline.lists import ListSource
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.open_source import open_source
 from hjepa.pipeline.recipe import Recipe, View
-from hjepa.pipeline.source import Source, Subset
+from hjepa.pipeline.source import Source, Subset, open_image
 from hjepa.pipeline.webdataset import WebDatasetSource
 
 CHANCE = np.random.default_rng(0)
@@ -104,6 +105,20 @@ def test_images_beside_shards_make_a_folder_of_images(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(png(PIXELS[0]))
     (tmp_path / "x.tar").touch()
     assert isinstance(open_source(tmp_path), FolderSource)
+
+
+def test_image_folder_of_torchvision_gives_its_files_unless_it_changes_them(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").write_bytes(png(PIXELS[0]))
+    source = open_source(ImageFolder(tmp_path))
+    assert isinstance(source, ListSource)
+    assert (source.classes, source.fetch(np.arange(2)).labels.tolist()) == (("a", "b"), [0, 1])
+    turned = open_source(ImageFolder(tmp_path, transform=lambda image: image.rotate(180)))
+    assert isinstance(turned, DatasetSource)
+    samples = turned.fetch(np.array([1]))
+    np.testing.assert_array_equal(np.asarray(open_image(samples.encoded, 0)), PIXELS[0][::-1, ::-1])
+    assert (turned.classes, samples.labels.tolist()) == (("a", "b"), [1])
 
 
 @pytest.mark.parametrize(
