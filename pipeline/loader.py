@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch.utils.data import IterableDataset
 
 from hjepa.pipeline import state
 from hjepa.pipeline.backend import BackendSettings, open_backend
@@ -26,7 +27,7 @@ from hjepa.pipeline.source import Source
 from hjepa.pipeline.stream import Stages, Stream
 
 
-class Loader:
+class Loader(IterableDataset[Any]):
     """Iterates batches of crops, one epoch at a time; use it as a context manager, or call close().
 
     data: a folder of images, or a Source (a Mixture of several among them). recipe: a name of `preset`, a Recipe, or a
@@ -41,6 +42,9 @@ class Loader:
     on_error: an image that cannot be read or decoded is replaced by another of the source ("replace"), always the same one,
     or ends the iteration ("raise"). bad_images: file of JSON lines that replaced images are written to, and read from at the
     start; by default in hjepa's cache folder, one file per source. max_bad: share of the images that may be bad.
+
+    It is torch's IterableDataset of whole batches and keeps torchdata's Stateful protocol, so StatefulDataLoader(loader,
+    batch_size=None), Lightning and Accelerate save and restore it; it goes to the device by itself.
 
     Raises ValueError for a setting that cannot work; while iterating BadImageError, or with "replace" TooManyBadImagesError.
     """
