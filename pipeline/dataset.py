@@ -96,6 +96,8 @@ def open_dataset(
         raise ValueError(f"{type(dataset).__name__} is not a map-style data set; it needs a length and items by number")
     if not len(dataset):
         raise ValueError(f"the data set {type(dataset).__name__} is empty")
+    if labels is not None and len(labels) != len(dataset):
+        raise ValueError(f"there are {len(labels)} labels for {len(dataset)} images; give one for each")
     if classes is None:
         classes = _classes(dataset)
     source = DatasetSource(

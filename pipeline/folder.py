@@ -120,7 +120,9 @@ def _build(
     if not keys:
         raise ValueError(_nothing(root, tree.others))
     scan = index.empty_scan(len(keys))
-    stale = np.arange(len(keys)) if stored is None else _reuse(scan, keys, table, stored)
+    stale = np.arange(len(keys))
+    if stored is not None:
+        stale = index.reuse(scan, keys, table["length"], table["changed_ns"], stored)
 
     def read(row: int) -> Header:
         return read_file_header(os.path.join(os.fsencode(root), keys[row]))
@@ -169,19 +171,6 @@ def _stored_files(tree: Tree, stored: Columns, number: dict[bytes, int]) -> list
     paths = Texts(letters=arrays["key_letters"], ends=arrays["key_ends"]).take(rows)
     columns_of_rows = (arrays["length"][rows].tolist(), arrays["changed_ns"][rows].tolist(), renumbered[rows].tolist())
     return list(zip(paths, *columns_of_rows, strict=True))
-
-
-def _reuse(scan: index.Scan, keys: list[bytes], table: dict[str, Any], stored: Columns) -> npt.NDArray[np.int64]:
-    """Fills the scan with the stored headers of unchanged files; returns the rows of the others."""
-    arrays = stored.arrays
-    known = Texts(letters=arrays["key_letters"], ends=arrays["key_ends"]).all()
-    row = {key: number for number, key in enumerate(known)}
-    old = np.fromiter((row.get(key, -1) for key in keys), dtype=np.int64, count=len(keys))
-    fresh = old >= 0
-    fresh[fresh] &= (arrays["length"][old[fresh]] == table["length"][fresh]) & (
-        arrays["changed_ns"][old[fresh]] == table["changed_ns"][fresh]
-    )
-    return index.reuse(scan, np.nonzero(fresh)[0], old[fresh], stored)
 
 
 def _label(keys: list[bytes], good: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:

@@ -126,17 +126,20 @@ def scan_headers(
 
 
 def reuse(
-    scan: Scan, rows: npt.NDArray[np.int64], stored_rows: npt.NDArray[np.int64], stored: Columns
+    scan: Scan, keys: Sequence[bytes], length: npt.NDArray[np.int64], changed_ns: npt.NDArray[np.int64], stored: Columns
 ) -> npt.NDArray[np.int64]:
-    """Fills rows of a scan with what is stored in these rows; returns the rows of the scan that are left to read."""
-    scan.height[rows] = stored.arrays["height"][stored_rows]
-    scan.width[rows] = stored.arrays["width"][stored_rows]
-    scan.orientation[rows] = stored.arrays["orientation"][stored_rows]
+    """Fills a scan with the stored headers of files whose length and time of change are as stored; returns the other rows."""
+    arrays = stored.arrays
+    place = {key: row for row, key in enumerate(_texts(stored, "key").all())}
+    old = np.fromiter((place.get(key, -1) for key in keys), dtype=np.int64, count=len(keys))
+    is_same = (old >= 0) & (arrays["length"][old] == length) & (arrays["changed_ns"][old] == changed_ns)
+    rows = np.nonzero(is_same)[0]
+    scan.height[rows], scan.width[rows] = arrays["height"][old[rows]], arrays["width"][old[rows]]
+    scan.orientation[rows] = arrays["orientation"][old[rows]]
     reasons = {os.fsencode(path): reason for path, reason in stored.about["bad"]}
-    refused = scan.height[rows] == 0
-    keys = _texts(stored, "key").take(stored_rows[refused])
-    scan.reasons.update((row, reasons[key]) for row, key in zip(rows[refused].tolist(), keys, strict=True))
-    return np.setdiff1d(np.arange(len(scan.height)), rows)
+    for row in rows[scan.height[rows] == 0].tolist():
+        scan.reasons[row] = reasons[keys[row]]
+    return np.nonzero(~is_same)[0]
 
 
 def empty_scan(count: int) -> Scan:

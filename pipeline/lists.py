@@ -39,8 +39,10 @@ class ListSource:
     """N image files in the order in which they were named; a Source."""
 
     name: str
+    root: bytes
+    """Where relative paths start."""
     index: Index
-    """Keys are absolute paths."""
+    """Keys are paths as they were given."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -58,11 +60,23 @@ class ListSource:
     def fetch(self, indices: npt.NDArray[np.int64]) -> Samples:
         """See Source.fetch; gives paths."""
         rows = self.index.rows[indices]
-        return self.index.samples(rows, np.array(self.index.keys(rows), dtype=np.bytes_))
+        paths = [os.path.join(self.root, key) for key in self.index.keys(rows)]
+        return self.index.samples(rows, np.array(paths, dtype=np.bytes_))
 
     def fingerprint(self) -> str:
-        """Identifies the sequence of files (path and length of each)."""
+        """Identifies the sequence of files (path as given, and length of each), wherever the root lies."""
         return self.index.fingerprint()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """What a list names."""
+
+    root: bytes
+    keys: list[bytes]
+    """Paths as given, absolute or relative to root."""
+    labels: npt.NDArray[np.int64]
+    classes: tuple[str, ...]
 
 
 def open_list(
@@ -90,8 +104,14 @@ def open_list(
         raise ValueError(f"the labels go up to {len(found) - 1}, and there are only {len(classes)} classes; name all")
     names = tuple(classes) or found
     if all(isinstance(image, str | os.PathLike) for image in images):
-        paths = [os.fsencode(os.path.abspath(os.path.expanduser(image))) for image in images]
-        return _open(f"a list of {len(paths)} paths", paths, numbers, names, max_pixels, verify, num_workers, progress)
+        keys = [os.fsencode(os.path.expanduser(image)) for image in images]
+        listing = Listing(root=os.fsencode(os.getcwd()), keys=keys, labels=numbers, classes=names)
+        made_from = _digest(listing)
+        file = index.cache_file("list", made_from.encode())
+        stored = index.load(file)
+        if stored is None or verify or len(keys) <= CHECKED_FILES:
+            stored = _update(listing, file, made_from, num_workers, progress)
+        return _use(f"a list of {len(keys)} paths", listing.root, stored, max_pixels)
     return open_dataset(images, labels=numbers, classes=names, max_pixels=max_pixels)
 
 
@@ -110,9 +130,17 @@ def open_csv(
     classes or names. Raises ValueError with the number of the line that is wrong.
     """
     path = Path(file).expanduser().absolute()
-    paths, labels = _read_lines(path)
-    numbers, classes = number_labels(labels)
-    return _open(str(path), paths, numbers, classes, max_pixels, verify, num_workers, progress)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}; give a CSV or text file with a path, and perhaps a label, on each line")
+    status, root = path.stat(), os.fsencode(path.parent)
+    cache, made_from = index.cache_file("csv", os.fsencode(path)), [status.st_size, status.st_mtime_ns]
+    stored = index.load(cache, made_from)
+    if stored is None or verify or len(stored.arrays["length"]) <= CHECKED_FILES:
+        keys, texts = _read_lines(path)
+        labels, classes = number_labels(texts)
+        listing = Listing(root=root, keys=keys, labels=labels, classes=classes)
+        stored = _update(listing, cache, made_from, num_workers, progress)
+    return _use(str(path), root, stored, max_pixels)
 
 
 def _unzip(items: list[Any]) -> tuple[list[Any], list[Any]]:
@@ -125,9 +153,9 @@ def _unzip(items: list[Any]) -> tuple[list[Any], list[Any]]:
 
 
 def _read_lines(path: Path) -> tuple[list[bytes], list[str | None]]:
-    paths: list[bytes] = []
+    """Paths and labels as they are written; None for no label."""
+    keys: list[bytes] = []
     labels: list[str | None] = []
-    root = os.fsencode(path.parent)
     places: tuple[int, int | None] | None = None
     for number, fields in _rows(path):
         if places is None:
@@ -135,11 +163,11 @@ def _read_lines(path: Path) -> tuple[list[bytes], list[str | None]]:
             places = _places(names)
             if names[places[0]] in PATH_NAMES:  # the names of the columns
                 continue
-        paths.append(os.path.join(root, os.fsencode(_field(fields, places[0], path, number))))
+        keys.append(os.fsencode(_field(fields, places[0], path, number)))
         labels.append(None if places[1] is None else _field(fields, places[1], path, number) or None)
-    if not paths:
+    if not keys:
         raise ValueError(f"{path} names no images; write a path, and perhaps a label, on each line")
-    return paths, labels
+    return keys, labels
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -181,33 +209,55 @@ def _field(fields: list[str], place: int, path: Path, number: int) -> str:
     return fields[place].strip()
 
 
-def _open(
-    name: str,
-    paths: list[bytes],
-    labels: npt.NDArray[np.int64],
-    classes: Sequence[str],
-    max_pixels: int,
-    verify: bool,
-    num_workers: int,
-    progress: Progress | None,
-) -> ListSource:
-    digest = hashlib.sha256(b"\0".join(paths))
-    digest.update(labels.tobytes() + "\0".join(classes).encode(errors="surrogateescape"))
-    file, made_from = index.cache_file("list", digest.digest()), digest.hexdigest()
-    stored = index.load(file, made_from)
-    if stored is None or verify or len(paths) <= CHECKED_FILES:
-        length, changed_ns = _status(paths)
-        if stored is None or not _is_same(stored, length, changed_ns):
-            with index.one_builder(file):
-                stored = index.load(file, made_from)
-                if stored is None or not _is_same(stored, length, changed_ns):
-                    built = _build(paths, length, changed_ns, labels, classes, stored, made_from, num_workers, progress)
-                    stored = columns.save(file, built)
+def _digest(listing: Listing) -> str:
+    digest = hashlib.sha256(b"\0".join([listing.root, *listing.keys]))
+    digest.update(listing.labels.tobytes() + "\0".join(listing.classes).encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _update(listing: Listing, file: Path, made_from: Any, num_workers: int, progress: Progress | None) -> Columns:
+    """The index of the listing, with the headers of new and changed files read again; cached."""
+    paths = [os.path.join(listing.root, key) for key in listing.keys]
+    length, changed_ns = _status(paths)
+
+    def is_same(stored: Columns) -> bool:
+        arrays = stored.arrays
+        unchanged = np.array_equal(arrays["length"], length) and np.array_equal(arrays["changed_ns"], changed_ns)
+        return unchanged and stored.about["made_from"] == made_from
+
+    def read(row: int) -> Header:
+        return read_file_header(paths[row])
+
+    stored = index.load(file)
+    if stored is not None and is_same(stored):
+        return stored
+    with index.one_builder(file):
+        stored = index.load(file)
+        if stored is not None and is_same(stored):
+            return stored
+        scan = index.empty_scan(len(paths))
+        stale = np.arange(len(paths))
+        if stored is not None:
+            stale = index.reuse(scan, listing.keys, length, changed_ns, stored)
+        index.scan_headers(scan, stale, read, num_workers=num_workers, progress=progress)
+        built = index.build(
+            keys=listing.keys,
+            length=length,
+            labels=listing.labels,
+            classes=listing.classes,
+            scan=scan,
+            more={"changed_ns": changed_ns},
+            made_from=made_from,
+        )
+        return columns.save(file, built)
+
+
+def _use(name: str, root: bytes, stored: Columns, max_pixels: int) -> ListSource:
     used = index.in_use(stored, max_pixels)
     if not len(used):
         first = used.bad[0]
-        raise ValueError(f"none of the {len(paths)} images of {name} can be used; the first: {first.path}: {first.reason}")
-    return ListSource(name=name, index=used)
+        raise ValueError(f"none of the {len(used.bad)} images of {name} can be used; the first: {first.path}: {first.reason}")
+    return ListSource(name=name, root=root, index=used)
 
 
 def _status(paths: list[bytes]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -220,39 +270,3 @@ def _status(paths: list[bytes]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.i
             continue
         numbers[row] = status.st_size, status.st_mtime_ns
     return numbers[:, 0], numbers[:, 1]
-
-
-def _is_same(stored: Columns, length: npt.NDArray[np.int64], changed_ns: npt.NDArray[np.int64]) -> bool:
-    return np.array_equal(stored.arrays["length"], length) and np.array_equal(stored.arrays["changed_ns"], changed_ns)
-
-
-def _build(
-    paths: list[bytes],
-    length: npt.NDArray[np.int64],
-    changed_ns: npt.NDArray[np.int64],
-    labels: npt.NDArray[np.int64],
-    classes: Sequence[str],
-    stored: Columns | None,
-    made_from: str,
-    num_workers: int,
-    progress: Progress | None,
-) -> Columns:
-    scan = index.empty_scan(len(paths))
-    stale = np.arange(len(paths))
-    if stored is not None:  # the same list: row by row
-        fresh = (stored.arrays["length"] == length) & (stored.arrays["changed_ns"] == changed_ns)
-        stale = index.reuse(scan, np.nonzero(fresh)[0], np.nonzero(fresh)[0], stored)
-
-    def read(row: int) -> Header:
-        return read_file_header(paths[row])
-
-    index.scan_headers(scan, stale, read, num_workers=num_workers, progress=progress)
-    return index.build(
-        keys=paths,
-        length=length,
-        labels=labels,
-        classes=classes,
-        scan=scan,
-        more={"changed_ns": changed_ns},
-        made_from=made_from,
-    )

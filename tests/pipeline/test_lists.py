@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def test_list_keeps_its_order_and_its_repeats(tmp_path: Path, monkeypatch: pytes
     samples = everything(source)
     assert samples.sizes[:, 0].tolist() == [10, 20, 30, 10]
     assert [os.fsdecode(path) for path in samples.encoded] == [str(paths[place]) for place in (0, 1, 2, 0)]
-    assert samples.keys[1] == str(paths[1])
+    assert samples.keys[1] == "a.png"
     assert samples.labels.tolist() == [-1] * 4
 
 
@@ -114,7 +115,7 @@ def test_mistake_in_a_csv_file_is_said_with_its_line(text: str, message: str, tm
 
 
 def test_missing_csv_file_and_empty_list_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="No such file"):
+    with pytest.raises(ValueError, match="there is no file"):
         open_csv(tmp_path / "x.csv")
     with pytest.raises(ValueError, match="list of images is empty"):
         open_list([])
@@ -140,6 +141,38 @@ def test_headers_are_scanned_once_and_again_for_changed_files(tmp_path: Path, mo
     write(paths[1], 88)
     assert everything(open_list(paths)).sizes[:, 0].tolist() == [30, 99, 30]
     assert everything(open_list(paths, verify=True)).sizes[:, 0].tolist() == [30, 88, 30]
+
+
+def test_csv_file_is_read_again_when_it_changes_and_its_old_headers_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        write(tmp_path / f"{number}.png", 10 + number)
+    (tmp_path / "x.csv").write_text("0.png,a\n1.png,b\n2.png,a\n")
+    first = open_csv(tmp_path / "x.csv")
+    monkeypatch.setattr(lists, "CHECKED_FILES", 0)
+    read: list[Path] = []
+    real = lists._read_lines
+    monkeypatch.setattr(lists, "_read_lines", lambda path: (read.append(path), real(path))[1])
+    scanned: list[bytes] = []
+    scan = lists.read_file_header
+    monkeypatch.setattr(lists, "read_file_header", lambda path: (scanned.append(path), scan(path))[1])
+    assert open_csv(tmp_path / "x.csv").fingerprint() == first.fingerprint()
+    assert (read, scanned) == ([], [])
+    (tmp_path / "x.csv").write_text("3.png,a\n2.png,c\n0.png,a\n")
+    samples = everything(open_csv(tmp_path / "x.csv"))
+    assert scanned == [os.fsencode(tmp_path / "3.png")]
+    assert samples.sizes[:, 0].tolist() == [13, 12, 10]
+    assert samples.labels.tolist() == [0, 1, 0]
+
+
+def test_fingerprint_of_a_csv_file_does_not_know_where_it_lies(tmp_path: Path) -> None:
+    write(tmp_path / "one" / "x.png")
+    (tmp_path / "one" / "x.csv").write_text("x.png\n")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    sources = [open_csv(tmp_path / place / "x.csv") for place in ("one", "two")]
+    assert sources[0].fingerprint() == sources[1].fingerprint()
+    assert everything(sources[1]).encoded[0] == os.fsencode(tmp_path / "two" / "x.png")
 
 
 def test_limit_of_pixels_holds_for_paths_and_for_images_in_memory(tmp_path: Path) -> None:
