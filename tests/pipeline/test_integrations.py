@@ -21,6 +21,7 @@ def expected(folder: Path, epochs: int) -> list[list[int]]:
         return [batch.indices.tolist() for _ in range(epochs) for batch in loader]
 
 
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata calls what torch wants to drop
 def test_torchdata_resumes_a_loader_in_the_middle_of_an_epoch(photographs: Path) -> None:
     stateful = pytest.importorskip("torchdata.stateful_dataloader")
     whole = expected(photographs, 2)
@@ -65,16 +66,15 @@ def test_lightning_trains_and_resumes_a_loader_in_the_middle_of_an_epoch(photogr
     whole = expected(photographs, 2)
     with open_loader(photographs) as loader:
         module = Module.build(lightning)
-        trainer = lightning.Trainer(max_steps=3, default_root_dir=tmp_path, enable_checkpointing=False, **options)
+        checkpoint = lightning.callbacks.ModelCheckpoint(tmp_path, "middle", every_n_train_steps=3)
+        trainer = lightning.Trainer(max_steps=4, default_root_dir=tmp_path, callbacks=[checkpoint], **options)
         trainer.fit(module, loader)
-        trainer.save_checkpoint(tmp_path / "middle.ckpt")
-        first = module.seen
+        first = module.seen[:3]
     with open_loader(photographs) as loader:
         module = Module.build(lightning)
         trainer = lightning.Trainer(max_epochs=2, default_root_dir=tmp_path, enable_checkpointing=False, **options)
         trainer.fit(module, loader, ckpt_path=tmp_path / "middle.ckpt")
         rest = module.seen
-    assert first == whole[:3]
     assert first + rest == whole
 
 
