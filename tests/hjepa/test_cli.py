@@ -167,7 +167,7 @@ def test_number_of_local_crops_follows_the_epochs(call: Call, labelled: Path) ->
         (["trainig.lr=1"], "did you mean training.lr"),
         (["--lr", "-1"], "training.lr=-1.0"),
         (["--pipeline", "ffcv"], "data.pipeline"),
-        (["--dataset", "cifar10", "--data_path", "empty"], "cifar10 cannot be read yet"),
+        (["--dataset", "cifar10", "--data_path", "empty"], "no CIFAR-10 in"),
         (["--resume", "missing.pt"], "there is no checkpoint missing.pt"),
         (["--batch_size", "1000000", "--data_path", "images"], "more than the 40 images"),
         (["--device", "gpu"], "device"),
