@@ -17,9 +17,9 @@ from hjepa.pipeline.adapters import Adapter, open_adapter
 from hjepa.pipeline.backend import BackendSettings, open_backend
 from hjepa.pipeline.curriculum import Curriculum, recipe_at
 from hjepa.pipeline.device import resolve_device, resolve_rank, resolve_workers
-from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.index import cache_folder
 from hjepa.pipeline.mixture import Mixture
+from hjepa.pipeline.open_source import open_source
 from hjepa.pipeline.presets import preset
 from hjepa.pipeline.quarantine import Quarantine
 from hjepa.pipeline.recipe import Recipe
@@ -31,7 +31,8 @@ from hjepa.pipeline.stream import Stages, Stream
 class Loader(IterableDataset[Any]):
     """Iterates batches of crops, one epoch at a time; use it as a context manager, or call close().
 
-    data: a folder of images, or a Source (a Mixture of several among them). recipe: a name of `preset`, a Recipe, or a
+    data: whatever open_source takes: a folder, tar shards, a CSV or parquet file, a list, a data set, a Source (a Mixture of
+    several among them). recipe: a name of `preset`, a Recipe, or a
     Curriculum, whose recipe of an epoch is taken when the epoch begins.
     batch_size: images per rank. device: "auto" is the GPU where there is one. shuffle: True, False, or "blocks", in which
     reads go forward. tail: what becomes of images that fill no batch: "drop", "wrap" or "keep". num_workers: threads of DALI
@@ -54,7 +55,7 @@ class Loader(IterableDataset[Any]):
 
     def __init__(
         self,
-        data: str | Path | Source,
+        data: Any,
         recipe: str | Recipe | Curriculum = "hjepa",
         *,
         batch_size: int,
@@ -76,7 +77,7 @@ class Loader(IterableDataset[Any]):
         world_size: int | Literal["auto"] = "auto",
     ) -> None:
         self._plan = preset(recipe) if isinstance(recipe, str) else recipe
-        self.source: Source = open_folder(data) if isinstance(data, str | Path) else data
+        self.source = open_source(data)
         self.device = resolve_device(device)
         self.epochs = epochs
         own_rank, num_ranks = resolve_rank(rank, world_size)
