@@ -20,7 +20,6 @@ from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
 from hjepa.schedules import Schedule
 
 # G global crops, L levels, B images, K context tokens, T target blocks, M patches of a block
-MASKS = 0x6D61736B  # "mask": keeps the keys of masks apart from those of other things that are drawn for a sample
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +40,7 @@ class StepMasks:
 def draw_masks(generator: MultiCropMaskGenerator, batch: Batch, settings: Settings) -> StepMasks:
     """The masks of a batch, on the device of its crops, keyed by (seed, epoch, sample): they resume and shard as crops do."""
     masking = settings.masking
-    keys = chance.fold_tensor(chance.key_tensor(batch.draws.keys, batch.globals.device), MASKS)
+    keys = batch.mask_keys
     blocks = generator.sample(keys)
     num_patches = blocks.context.shape[-1]
     crops, levels = (torch.arange(count, device=keys.device) for count in blocks.context.shape[:2])

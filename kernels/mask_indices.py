@@ -19,7 +19,7 @@ def mask_indices(mask: Tensor, length: int, keys: Tensor) -> tuple[Tensor, Tenso
     its key alone. keys: int64, broadcasting against [...]; masks that share a key share the order in which patches go.
     They must not be the keys the masks were drawn with, or which patches go would depend on where the blocks are: fold a part.
     """
-    order = _random_order(keys, mask.shape[-1]).masked_fill(~mask, _LAST)
+    order = random_order(keys, mask.shape[-1]).masked_fill(~mask, _LAST)
     return _first_in_order(order, mask.sum(-1), length)
 
 
@@ -35,7 +35,7 @@ def context_indices(context: Tensor, targets_union: Tensor, length: int, min_kee
             f"min_keep={min_keep} does not fit into length={length} and {num_patches} patches; "
             f"use 0 to {min(length, num_patches)}"
         )
-    order = _random_order(keys, num_patches)
+    order = random_order(keys, num_patches)
     order = order + torch.where(context, 0, torch.where(targets_union, 2, 1)) * _CLASS  # context, then outside, then targets
     return _first_in_order(order, context.sum(-1).clamp_min(min_keep), length)
 
@@ -44,8 +44,8 @@ _CLASS = 1 << 48
 _LAST = 3 * _CLASS
 
 
-def _random_order(keys: Tensor, num_patches: int) -> Tensor:
-    """Distinct int64 in [0, _CLASS) for each patch, [..., N]: 32 random bits, and the patch's number to break ties."""
+def random_order(keys: Tensor, num_patches: int) -> Tensor:
+    """Distinct int64 in [0, 2**48) for each patch, [..., N]: 32 random bits, and the patch's number to break ties."""
     assert num_patches <= 1 << 16, num_patches
     patches = torch.arange(num_patches, device=keys.device)
     return ((chance.bits_tensor(keys.unsqueeze(-1), patches) & 0xFFFFFFFF) << 16) | patches

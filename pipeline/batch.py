@@ -1,14 +1,26 @@
 """One batch: every tensor's shape stands here."""
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from hjepa.kernels import chance
 from hjepa.pipeline.backend import Crops
 from hjepa.pipeline.draws import Draws
+from hjepa.pipeline.mask_sampler import BlockMasks
 
 # B images, V crops of one name, S pixels, G global crops, L local crops
+MASKS = 0x6D61736B  # "mask": keeps the keys of masks apart from those of other things that are drawn for a sample
+
+
+class MaskGenerator(Protocol):
+    """What draws masks for keyed samples: any generator of pipeline/masks.py and multicrop_masks.py."""
+
+    def sample(self, keys: Tensor) -> BlockMasks:
+        """Masks for keys int64 [B], on their device."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +56,29 @@ class Batch:
             labels=self.labels.to(device, non_blocking=non_blocking),
         )
 
+    @property
+    def boxes(self) -> dict[str, Tensor]:
+        """Name of the view -> int32 [V, B, 4] on the CPU, without a copy: top, left, height, width in pixels of the image."""
+        return {name: torch.from_numpy(view.box).transpose(0, 1) for name, view in self.draws.views.items()}
+
+    @property
+    def flips(self) -> dict[str, Tensor]:
+        """Name of the view -> bool [V, B] on the CPU, without a copy: mirrored left to right."""
+        return {name: torch.from_numpy(view.flip).transpose(0, 1) for name, view in self.draws.views.items()}
+
+    @property
+    def mask_keys(self) -> Tensor:
+        """int64 [B] on the loader's device: keys of (seed, epoch, sample) for masks, which so resume and shard as crops do."""
+        return chance.fold_tensor(chance.key_tensor(self.draws.keys, self.labels.device), MASKS)
+
     def views(self) -> list[Tensor]:
         """All crops as a list of [B, 3, S, S], in the recipe's order (globals first), without a copy."""
         return [view for stacked in self.crops.values() for view in stacked.unbind(0)]
+
+    def split_crops(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The global crops and the local crops as two lists of [B, 3, S, S], without a copy (document D's split_crops)."""
+        return list(self.globals.unbind(0)), [] if self.locals is None else list(self.locals.unbind(0))
+
+    def masks(self, generator: MaskGenerator) -> BlockMasks:
+        """This batch's masks from a generator of masks, on the loader's device."""
+        return generator.sample(self.mask_keys)

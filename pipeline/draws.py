@@ -56,6 +56,8 @@ class Draws:
     """[B]: sample numbers."""
     keys: chance.Keys
     """[B]: uint64 keys of (seed, epoch, sample), from which masks go on."""
+    sizes: npt.NDArray[np.integer[Any]]
+    """[B, 2]: height and width of the source image in pixels, as the boxes count them."""
     views: dict[str, ViewDraws]
     """One entry per name of view."""
 
@@ -86,7 +88,9 @@ def draw(
         sigma=np.where(blurred, sigma, 0).astype(np.float32),
         solarize=numbers[..., SOLARIZED] < laws.solarize,
     )
-    return Draws(indices=indices, keys=keys, views={name: _part(drawn, crops) for name, crops in laws.crops.items()})
+    return Draws(
+        indices=indices, keys=keys, sizes=sizes, views={name: _part(drawn, crops) for name, crops in laws.crops.items()}
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -105,6 +105,7 @@ class HierarchicalMaskGenerator:
         *,
         seed: int = 0,
     ) -> None:
+        self.input_size = input_size
         grid = patch_grid(input_size, patch_size)
         laws = hierarchy_laws(grid, num_hierarchies, scale_progression, base_scale, aspect_ratio_range)
         self.sampler = MaskSampler(laws, grid, num_target_masks=num_target_masks, max_attempts=max_attempts)
@@ -115,7 +116,11 @@ class HierarchicalMaskGenerator:
 
         Document E's default device is "cuda".
         """
-        return level_masks(self.sample(self._stream.take(batch_size, device)), crop=0)
+        return self.named(self._stream.take(batch_size, device))
+
+    def named(self, keys: Tensor) -> dict[str, LevelMasks]:
+        """What a call returns, for keys int64 [B], on their device; leaves the stream alone."""
+        return level_masks(self.sample(keys), crop=0)
 
     def sample(self, keys: Tensor) -> BlockMasks:
         """Masks [1, L, B, ...] for keys int64 [B], on their device; leaves the stream alone."""

@@ -87,7 +87,10 @@ class MultiCropMaskGenerator:
 
         The default device is "cpu", where the documents have "cuda".
         """
-        keys = self._stream.take(batch_size, device)
+        return self.named(self._stream.take(batch_size, device))
+
+    def named(self, keys: Tensor) -> MultiCropMasks:
+        """What a call returns, for keys int64 [B], on their device; leaves the stream alone."""
         masks = self.sample(keys)
         return {
             "strategy": self.masking_strategy,

@@ -1,0 +1,114 @@
+"""Blocks of one size for the whole batch, each sample with its own places: the masks of I-JEPA and of V-JEPA 2.
+
+Laws: ijepa/src/masks/multiblock.py (arXiv 2301.08243) and vjepa2/src/masks/multiseq_multiblock3d.py (arXiv 2506.09985). One
+size for all makes the target blocks of a batch a tensor without padding. What is not upstream's here, and why:
+
+* I-JEPA's code never uses the last row and column of the grid, nor a block as large as it; here every place counts.
+* I-JEPA draws scale and aspect from one number, which ties them; here, as in V-JEPA 2, from two.
+* Neither code cuts a mask to the batch's smallest by chance but in raster order, which takes the bottom rows (or the last
+  frames) from every sample; `kernels.mask_indices` takes random ones.
+* Both redraw until a mask has a solution; I-JEPA's gives way by letting context and targets overlap, and may never end. Here
+  there are A sets of places to choose from and then all blocks at one place, which leaves most, and `block_areas` tells which
+  settings have no solution even so.
+"""
+
+# B samples, T target blocks, A attempts, P patches of a block, N = H * W patches
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hjepa.kernels import chance
+
+Range = tuple[float, float]
+ATTEMPTS = 10
+"""Sets of places of which the first that leaves enough patches free is taken."""
+CONTEXT = 1 << 20
+"""Counter of a sample's key, beyond those of the places of the targets, from which the context's place comes."""
+
+
+def batch_key(keys: chance.Keys) -> chance.Keys:
+    """The key of a batch, uint64 [], from those of its samples, uint64 [B], in any order."""
+    return chance.key(0, np.bitwise_xor.reduce(keys))
+
+
+def block_size(key: chance.Keys, scale: Range, aspect_ratio: Range, grid: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the batch's blocks: area a uniform share of the grid, height / width uniform."""
+    share, aspect = chance.uniform(key, np.arange(2))
+    area = int(grid[0] * grid[1] * (scale[0] + share * (scale[1] - scale[0])))
+    return _sides(area, aspect_ratio[0] + aspect * (aspect_ratio[1] - aspect_ratio[0]), grid)
+
+
+def block_areas(scale: Range, aspect_ratio: Range, grid: tuple[int, int]) -> tuple[int, int]:
+    """The smallest and the largest area in patches that `block_size` gives."""
+    areas = {int(grid[0] * grid[1] * share) for share in np.linspace(*scale, 101)}
+    sides = [_sides(area, aspect, grid) for area in areas for aspect in np.linspace(*aspect_ratio, 101)]
+    products = [height * width for height, width in sides]
+    return min(products), max(products)
+
+
+def block_masks(
+    keys: Tensor,
+    context: tuple[int, int],
+    target: tuple[int, int],
+    grid: tuple[int, int],
+    *,
+    num_targets: int,
+    min_outside: int,
+) -> tuple[Tensor, Tensor]:
+    """I-JEPA's masks for keys int64 [B]: context bool [B, N], clear of all targets, and targets bool [B, T, N].
+
+    context, target: height and width of the blocks. Targets may overlap each other, and leave at least min_outside patches of
+    the grid free wherever one block does; the context may be left small or empty. A sample's masks depend on its key, the two
+    sizes and min_outside alone. Nothing waits for the device.
+    """
+    places, _ = _places(keys, target, grid, num_targets, min_outside)
+    targets = _scatter(places, grid)
+    corner = chance.uniform_tensor(keys.unsqueeze(-1), torch.arange(CONTEXT, CONTEXT + 2, device=keys.device))
+    return _scatter(_patches(corner, context, grid), grid) & ~targets.any(1), targets
+
+
+def tube_masks(keys: Tensor, block: tuple[int, int], grid: tuple[int, int], num_blocks: int) -> tuple[Tensor, Tensor]:
+    """V-JEPA 2's masks for keys int64 [B], the same in all frames: context bool [B, N], and its complement, the targets.
+
+    The targets are the union of the blocks. There always is a context, for any block smaller than the grid.
+    """
+    _, targets = _places(keys, block, grid, num_blocks, 1)
+    return ~targets, targets
+
+
+def _places(keys: Tensor, block: tuple[int, int], grid: tuple[int, int], count: int, min_outside: int) -> tuple[Tensor, Tensor]:
+    """Patches int64 [B, T, P] of T blocks, and their union bool [B, N].
+
+    They are the first of A sets of places that leaves min_outside patches free, and in default of one, T times one place.
+    """
+    counters = torch.arange(ATTEMPTS * count * 2, device=keys.device).view(ATTEMPTS, count, 2)
+    sets = _patches(chance.uniform_tensor(keys.view(-1, 1, 1, 1), counters), block, grid)  # [B, A, T, P]
+    sets = torch.cat([sets, sets[:, :1, :1].expand_as(sets[:, :1])], dim=1)
+    unions = _scatter(sets.flatten(2), grid)  # [B, A + 1, N]
+    enough = (~unions).sum(-1) >= min_outside
+    enough[:, -1] = True
+    first = enough.to(torch.int8).argmax(-1)  # argmax of equals is the first
+    rows = torch.arange(len(keys), device=keys.device)
+    return sets[rows, first], unions[rows, first]
+
+
+def _sides(area: int, aspect: float, grid: tuple[int, int]) -> tuple[int, int]:
+    height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+    return min(max(height, 1), grid[0]), min(max(width, 1), grid[1])
+
+
+def _patches(uniforms: Tensor, block: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """int64 [..., P], ascending: the patches of a block at a place given by two uniforms [..., 2], anywhere in the grid."""
+    top, left = ((uniforms[..., axis] * (grid[axis] + 1 - block[axis])).to(torch.int64) for axis in (0, 1))
+    rows, columns = (torch.arange(side, device=uniforms.device) for side in block)
+    inside = (rows.unsqueeze(-1) * grid[1] + columns).flatten()
+    return (top * grid[1] + left).unsqueeze(-1) + inside
+
+
+def _scatter(patches: Tensor, grid: tuple[int, int]) -> Tensor:
+    """bool [..., N], true at the patches [..., P]."""
+    mask = torch.zeros(*patches.shape[:-1], grid[0] * grid[1], dtype=torch.bool, device=patches.device)
+    return mask.scatter_(-1, patches, True)

@@ -1,0 +1,65 @@
+"""Every line of hjepa's side in docs/drop-in/ runs, and gives batches."""
+
+import inspect
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+import hjepa
+from hjepa.pipeline import adapters
+
+PAGES = sorted((Path(__file__).parents[2] / "docs" / "drop-in").glob("*.md"))
+SNIPPETS = [
+    pytest.param(code, id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL))
+    if "hjepa" in code  # the others are the trainer's lines before the change
+]
+
+
+class AdaptedLoader(hjepa.Loader):
+    """A Loader that takes an adapter, for as long as the Loader does not."""
+
+    def __init__(self, *arguments: Any, adapter: Any = None, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.adapter = (lambda batch: batch) if adapter is None else adapters.open_adapter(adapter, self.recipe)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self.adapter, super().__iter__())
+
+
+def test_every_trainer_has_its_page() -> None:
+    pages = {"dinov2", "dinov3", "ijepa", "vjepa2", "lightly", "solo-learn", "timm", "pytorch", "README"}
+    assert {page.stem for page in PAGES} == pages
+    table = (PAGES[0].parent / "README.md").read_text()
+    assert [name for name in adapters.ADAPTERS if f"`{name}`" not in table] == []
+
+
+@pytest.mark.parametrize("code", SNIPPETS)
+def test_snippets_run(code: str, labelled: Path) -> None:
+    takes_adapter = "adapter" in inspect.signature(hjepa.Loader.__init__).parameters
+    options = {"backend": "torchvision", "num_workers": 0, "device": "cpu"}
+
+    opened: list[hjepa.Loader] = []
+
+    def loader(*arguments: Any, **given: Any) -> hjepa.Loader:
+        opened.append((hjepa.Loader if takes_adapter else AdaptedLoader)(*arguments, **given | options))
+        return opened[-1]
+
+    names: dict[str, Any] = {"torch": torch, "itertools": itertools}
+    names["hjepa"] = SimpleNamespace(**{name: getattr(hjepa, name) for name in hjepa.__all__} | {"Loader": loader})
+    code = re.sub(r"batch_size=\d+", "batch_size=8", code).replace('"photos/"', repr(str(labelled)))
+    try:
+        exec(code, names)
+        loaders = [value for name, value in names.items() if "loader" in name]
+        assert loaders
+        assert all(next(iter(made)) is not None for made in loaders)
+    finally:
+        for made in opened:
+            made.close()
