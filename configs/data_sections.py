@@ -79,6 +79,8 @@ class DataSettings(Section):
     """Where the data lies: a folder, a pattern of tar or parquet files, or a csv file; empty for sample alone."""
     max_pixels: Count = 100_000_000
     """Largest image that is decoded, in pixels; larger ones are left out, for a small file can claim any size."""
+    verify: bool = False
+    """Whether every file of more than 100 000 is looked at again for changes, not only their folders; takes a minute."""
     image_size: Count = 224
     """Side of the images the model is built for, in pixels; equals multicrop.global_crop_size where crops are on."""
     batch_size: Count = 64
@@ -106,6 +108,10 @@ class DataSettings(Section):
             raise ValueError("data.num_workers=0: DALI needs at least one thread; use 1 or auto")
         if self.dataset != "sample" and not self.data_path:
             raise ValueError(f"data.dataset={self.dataset} needs its place; set data.data_path, or data.dataset=sample")
+        if self.verify and self.dataset not in ("imagefolder", "imagenet", "imagenet100", "csv"):
+            raise ValueError(
+                f"data.verify has no effect on data.dataset={self.dataset}, whose files are always checked; drop it"
+            )
         if self.dataset == "sample" and self.data_path:
             raise ValueError(
                 f"data.dataset=sample makes its own images and does not read data.data_path={self.data_path}; "

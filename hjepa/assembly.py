@@ -34,7 +34,7 @@ def open_source(settings: Settings, progress: Progress) -> Source:
     def show(done: int, total: int) -> None:
         progress(f"reading the headers of {place}", done, total)
 
-    return open_named(name, place, max_pixels=data.max_pixels, progress=show)
+    return open_named(name, place, max_pixels=data.max_pixels, verify=data.verify, progress=show)
 
 
 def build_recipe(settings: Settings) -> Recipe | Curriculum:

@@ -15,7 +15,17 @@ from hjepa.configs.schema import Settings
 FORMAT = 1
 LATEST = "latest.pt"
 
-FREE = ("device", "output_dir", "data.pipeline", "data.data_path", "data.num_workers", "data.prefetch", "data.pin_memory")
+FREE = (
+    "device",
+    "output_dir",
+    "data.pipeline",
+    "data.data_path",
+    "data.max_pixels",
+    "data.verify",
+    "data.num_workers",
+    "data.prefetch",
+    "data.pin_memory",
+)
 """Settings that a resumed run may change, with those below `checkpoint`, `logging` and `evaluation`: none changes a batch's
 images or draws, nor a schedule. (Another pipeline rounds pixels otherwise; the images themselves the loader compares.)"""
 FREE_SECTIONS = ("checkpoint.", "logging.", "evaluation.")

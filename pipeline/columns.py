@@ -1,14 +1,16 @@
 """Named arrays in one file that is mapped, not read: all processes of a machine share its pages, and none waits for it.
 
-The file is a line of JSON (what it is about, and where each array lies) after the line's length, then the arrays, each at a
-multiple of 64 bytes. It is written under another name and moved into place, so that no reader meets half a file.
+The file is a text in JSON (what it is about, and where each array lies) after the text's length and checksum, then the arrays,
+each at a multiple of 64 bytes. It is written under another name and moved into place, so that no reader meets half a file.
 """
 
 import contextlib
 import json
 import os
 import secrets
+import struct
 import warnings
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 # N texts
-MAGIC = b"hjepa columns 2\n"
+MAGIC = b"hjepa columns 3\n"
+HEAD = struct.Struct(f"<{len(MAGIC)}sQL")
+"""The magic, the length of the text, and its CRC-32."""
 ALIGNMENT = 64
 
 
@@ -93,9 +97,9 @@ def _write(path: Path, columns: Columns) -> None:
         places[name] = [array.dtype.str, list(array.shape), start]
         end = start + array.nbytes
     text = json.dumps({"about": dict(columns.about), "places": places, "length": end}).encode()
-    base = _aligned(len(MAGIC) + 8 + len(text))
+    base = _aligned(HEAD.size + len(text))
     with open(path, "wb") as file:
-        file.write(MAGIC + len(text).to_bytes(8, "little") + text)
+        file.write(HEAD.pack(MAGIC, len(text), zlib.crc32(text)) + text)
         for name, array in columns.arrays.items():
             file.seek(base + places[name][2])
             file.write(np.ascontiguousarray(array).data)
@@ -104,12 +108,14 @@ def _write(path: Path, columns: Columns) -> None:
 
 def _map(path: Path) -> Columns:
     whole = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
-    start = len(MAGIC) + 8
-    if whole[: len(MAGIC)].tobytes() != MAGIC:
+    magic, length, checksum = HEAD.unpack(whole[: HEAD.size].tobytes())
+    if magic != MAGIC:
         raise ValueError("it is not of this version")
-    length = int.from_bytes(whole[len(MAGIC) : start].tobytes(), "little")
-    described = json.loads(whole[start : start + length].tobytes())
-    body = whole[_aligned(start + length) :]
+    text = whole[HEAD.size : HEAD.size + length].tobytes()
+    if zlib.crc32(text) != checksum:
+        raise ValueError("its description is damaged")
+    described = json.loads(text)
+    body = whole[_aligned(HEAD.size + length) :]
     if len(body) != described["length"]:
         raise ValueError(f"it holds {len(body)} bytes of arrays, not {described['length']}")
     arrays = {}

@@ -40,6 +40,12 @@ def test_sizes_that_contradict_a_name_are_refused() -> None:
     assert "the nearest is vit_small_patch16_224" in refusal("model.encoder_type=vit_smal_patch16_224")
 
 
+def test_verifying_files_is_refused_where_it_has_no_effect() -> None:
+    place = "data.data_path=x"
+    assert load_settings(None, ["data.dataset=csv", place, "data.verify=true"]).data.verify
+    assert "data.verify has no effect on data.dataset=cifar10" in refusal("data.dataset=cifar10", place, "data.verify=true")
+
+
 def test_heads_divide_the_width() -> None:
     assert "model.predictor.width=384 must divide by model.predictor.num_heads=5" in refusal("model.predictor.num_heads=5")
 

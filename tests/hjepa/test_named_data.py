@@ -1,14 +1,17 @@
 """Data sets by name: each name and split finds its files, and settings reach them."""
 
+import os
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hjepa.assembly import open_source
 from hjepa.configs.load import load_settings
 from hjepa.named_data import NAMES, open_named
+from hjepa.pipeline import folder
 from hjepa.pipeline.source import Samples, Source
 from tests.pipeline.test_arrays import write_cifar10
 
@@ -73,6 +76,19 @@ def test_settings_name_the_data_and_limit_its_pixels(places: dict[str, Path]) ->
     assert everything(source).sizes[:, 0].max() == 70  # of 60 columns
     assert len(source) + len(source.bad) == 40
     assert (f"reading the headers of {places['webdataset']}", 3, 3) in told
+
+
+def test_settings_pass_on_that_files_are_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "CHECKED_FILES", 0)
+    Image.new("RGB", (40, 30)).save(tmp_path / "x.jpg")
+    os.utime(tmp_path, (1, 1))
+    settings = load_settings(None, ["data.dataset=imagefolder", f"data.data_path={tmp_path}"])
+    assert everything(open_source(settings, print)).sizes.tolist() == [[30, 40]]
+    with open(tmp_path / "x.jpg", "r+b") as file:  # in place: the folder does not change
+        Image.new("RGB", (200, 300)).save(file, "JPEG")
+    assert everything(open_source(settings, print)).sizes.tolist() == [[30, 40]]
+    verifying = load_settings(None, ["data.dataset=imagefolder", f"data.data_path={tmp_path}", "data.verify=true"])
+    assert everything(open_source(verifying, print)).sizes.tolist() == [[300, 200]]
 
 
 def test_unknown_name_and_missing_data_are_refused(tmp_path: Path) -> None:
