@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 from PIL import ImageOps
 
 from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.source import Source, open_image
 from hjepa.step import StepMasks
@@ -82,7 +83,7 @@ def _show_source(axis: Axes, batch: Batch, image: int, recipe: Recipe, source: S
     samples = source.fetch(batch.indices[image : image + 1].numpy())
     with open_image(samples.encoded, 0) as stored:
         upright = ImageOps.exif_transpose(stored) if recipe.orientation == "exif" else stored
-        axis.imshow(np.asarray(upright.convert("RGB")))
+        axis.imshow(np.asarray(to_rgb(upright)))
     for name, draws in batch.draws.views.items():
         for top, left, height, width in draws.box[image].tolist():
             edge = EDGES.get(name, "white")

@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hjepa.pipeline.header import explain as explain
-from hjepa.pipeline.header import open_content
+from hjepa.pipeline.header import explain, open_content
 
 # N images of the source, B images of a batch
 Encoded: TypeAlias = npt.NDArray[np.bytes_] | list[npt.NDArray[np.uint8]]

@@ -7,7 +7,6 @@ DataLoader renders whole batches; with 0 a thread of this process does.
 from collections.abc import Iterator
 from contextlib import closing
 
-import numpy as np
 import torch
 import torchvision.transforms.functional as F
 from PIL import Image, ImageOps
@@ -18,8 +17,10 @@ from torchvision.transforms import InterpolationMode
 from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request, check_size
 from hjepa.pipeline.draws import Draws, ViewDraws
+from hjepa.pipeline.header import explain
+from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.recipe import Recipe, View
-from hjepa.pipeline.source import explain, open_image
+from hjepa.pipeline.source import open_image
 
 # B images, V crops of one name, S pixels
 FILTERS = {"bicubic": InterpolationMode.BICUBIC, "bilinear": InterpolationMode.BILINEAR}
@@ -113,9 +114,7 @@ def _decode(request: Request, number: int, recipe: Recipe) -> Image.Image | str:
     try:
         with open_image(request.encoded, number) as image:
             upright = ImageOps.exif_transpose(image) if recipe.orientation == "exif" else image
-            if upright.mode.startswith("I"):  # 16 bits of gray, which PIL would clip to white
-                upright = Image.fromarray((np.asarray(upright, dtype=np.int64) / 257).round().astype(np.uint8))
-            rgb = upright.convert("RGB")
+            rgb = to_rgb(upright)
     except Exception as error:  # PIL's decoders raise OSError, SyntaxError, ValueError and more for bad data
         return explain(error)
     return check_size((rgb.height, rgb.width), tuple(request.sizes[number].tolist())) or rgb
