@@ -72,7 +72,10 @@ def main() -> None:
         "machine": machine(device),
         "recipe": recipe.to_dict(),
         "batch_size": arguments.batch_size,
-        "images": {"count": len(source), "mean_kib": round(float(source.headers.length.mean()) / 1024, 1)},
+        "images": {
+            "count": len(source),
+            "mean_kib": round(float(source.index.column("length")[source.index.rows].mean()) / 1024, 1),
+        },
         "workers": workers,
         "rounds": rounds,
     }

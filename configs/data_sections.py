@@ -6,6 +6,18 @@ from pydantic import Field, model_validator
 
 from hjepa.configs.section import Count, CountOrZero, Section, ShareOrZero, ShareRange
 
+Dataset = Literal[
+    "sample",
+    "imagefolder",
+    "imagenet",
+    "imagenet100",
+    "cifar10",
+    "cifar100",
+    "stl10",
+    "webdataset",
+    "parquet",
+    "csv",
+]
 Jitter = Annotated[float, Field(ge=0, le=5)]  # at 5 the hue turns by half a circle either way, which is every hue
 
 
@@ -61,10 +73,12 @@ class DataSettings(Section):
 
     pipeline: Literal["dali", "torchvision"] = "dali"
     """Backend that decodes and crops: dali, or torchvision (the slow reference)."""
-    dataset: Literal["sample", "imagefolder", "imagenet", "imagenet100", "cifar10", "cifar100", "stl10"] = "sample"
+    dataset: Dataset = "sample"
     """Data set: sample is drawn by hjepa itself and needs no files; imagenet and imagenet100 are folders of folders."""
     data_path: str = ""
-    """Folder of the data set; empty for sample, needed by all others."""
+    """Where the data lies: a folder, a pattern of tar or parquet files, or a csv file; empty for sample alone."""
+    max_pixels: Count = 100_000_000
+    """Largest image that is decoded, in pixels; larger ones are left out, for a small file can claim any size."""
     image_size: Count = 224
     """Side of the images the model is built for, in pixels; equals multicrop.global_crop_size where crops are on."""
     batch_size: Count = 64
@@ -91,7 +105,7 @@ class DataSettings(Section):
         if self.pipeline == "dali" and self.num_workers == 0:
             raise ValueError("data.num_workers=0: DALI needs at least one thread; use 1 or auto")
         if self.dataset != "sample" and not self.data_path:
-            raise ValueError(f"data.dataset={self.dataset} needs its folder; set data.data_path, or data.dataset=sample")
+            raise ValueError(f"data.dataset={self.dataset} needs its place; set data.data_path, or data.dataset=sample")
         if self.dataset == "sample" and self.data_path:
             raise ValueError(
                 f"data.dataset=sample makes its own images and does not read data.data_path={self.data_path}; "

@@ -1,7 +1,6 @@
 """From settings to the parts of a run: source, recipe, loaders, masks and model."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -11,8 +10,8 @@ from hjepa.configs.schema import Settings
 from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings
 from hjepa.models.predictor import PredictorSettings
 from hjepa.models.vit import VisionTransformerSettings
+from hjepa.named_data import open_named
 from hjepa.pipeline.curriculum import Curriculum, Ramp
-from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
 from hjepa.pipeline.presets.jepa import evaluation, multicrop
@@ -22,25 +21,20 @@ from hjepa.pipeline.source import Source
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
 
-FOLDERS = {"imagefolder": "", "imagenet": "train", "imagenet100": "train"}
-"""Data sets that are folders of images, and the part of data_path that is trained on."""
-
 
 def open_source(settings: Settings, progress: Progress) -> Source:
     """The images of the run; the sample data set is made where it is not there yet. Raises ValueError or OSError."""
     data = settings.data
-    if data.dataset == "sample":
-        folder = sample_data.default_folder()
-        count = sample_data.COUNT
+    name, place = data.dataset, data.data_path
+    if name == "sample":
+        count, folder = sample_data.COUNT, sample_data.default_folder()
         sample_data.make(folder, progress=lambda done: progress(f"making {count} sample images in {folder}", done, count))
-    elif data.dataset in FOLDERS:
-        folder = Path(data.data_path) / FOLDERS[data.dataset]
-    else:
-        raise ValueError(
-            f"data.dataset={data.dataset} cannot be read yet; today hjepa reads folders of images: "
-            "export it to one and set data.dataset=imagefolder"
-        )
-    return open_folder(folder, progress=lambda done, total: progress(f"reading the headers of {folder}", done, total))
+        name, place = "imagefolder", str(folder)
+
+    def show(done: int, total: int) -> None:
+        progress(f"reading the headers of {place}", done, total)
+
+    return open_named(name, place, max_pixels=data.max_pixels, progress=show)
 
 
 def build_recipe(settings: Settings) -> Recipe | Curriculum:

@@ -42,8 +42,8 @@ def train(
         Path | None, typer.Option(help="YAML file, or the name of a shipped one: small, multicrop_training.")
     ] = None,
     pipeline: Annotated[str | None, typer.Option(help="Who decodes and crops: dali, or torchvision (the reference).")] = None,
-    data_path: Annotated[Path | None, typer.Option(help="Folder of images; one folder per class gives labels.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="sample (made by hjepa), imagefolder, imagenet.")] = None,
+    data_path: Annotated[Path | None, typer.Option(help="Folder of images, or what --dataset lies in.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="sample (made by hjepa), imagefolder, cifar10, ...")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per step.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the images.")] = None,
     warmup_epochs: Annotated[int | None, typer.Option(help="Epochs in which the learning rate rises.")] = None,

@@ -1,6 +1,6 @@
 """The data set and loader of the multi-crop H-JEPA report (jonwiggins/H-JEPA), as thin doors to Source and Loader."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +17,10 @@ from hjepa.multicrop_transforms import (
     MultiCropTransform,
     build_multicrop_transform,
 )
-from hjepa.pipeline.folder import open_folder
+from hjepa.named_data import Split, open_named
 from hjepa.pipeline.loader import Loader
+from hjepa.pipeline.open_source import open_source
+from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.recipe import Range
 from hjepa.pipeline.source import Source, open_image
 
@@ -73,7 +75,7 @@ class MultiCropDataset(Dataset[Any]):
             self.multicrop_transform.set_epoch(epoch)
 
 
-class ImageFolderImages(Dataset[tuple[Image.Image, int]]):
+class SourceImages(Dataset[tuple[Image.Image, int]]):
     """The images and labels of a Source, as PIL images."""
 
     def __init__(self, source: Source) -> None:
@@ -85,8 +87,34 @@ class ImageFolderImages(Dataset[tuple[Image.Image, int]]):
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         samples = self.source.fetch(np.array([index]))
+        if samples.failures:
+            raise ValueError(f"{samples.keys[0]}: {samples.failures[0]}")
         with open_image(samples.encoded, 0) as image:
-            return image.convert("RGB"), int(samples.labels[0])
+            return to_rgb(image), int(samples.labels[0])
+
+
+class MultiCropDatasetRaw(MultiCropDataset):
+    """A data set by its name, without transforms of its own, under a multi-crop transform: item -> (crops, label).
+
+    dataset_name: imagefolder, imagenet, imagenet100, cifar10, cifar100, stl10, webdataset, parquet or csv. split: "train", or
+    "val", whose item is (central crop [3, S, S], label). The label is -1 where there is none. multicrop_config: options of
+    build_multicrop_transform. Data is not downloaded. Raises ValueError for another name or split, or where the data is not
+    there.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        data_path: str | Path,
+        split: Split = "train",
+        multicrop_config: Mapping[str, Any] | None = None,
+    ) -> None:
+        source = open_named(dataset_name.lower(), data_path, split)
+        training = build_multicrop_transform(**(multicrop_config or {}))
+        size = training.recipe.views[0].size
+        super().__init__(SourceImages(source), training if split == "train" else MultiCropEvalTransform(size))
+        self.dataset_name = dataset_name
+        self.split = split
 
 
 class MultiCropDataLoader:
@@ -120,7 +148,7 @@ class MultiCropDataLoader:
 def build_multicrop_dataset(
     dataset_name: str,
     data_path: str | Path,
-    split: Literal["train", "val"] = "train",
+    split: Split = "train",
     num_global_crops: int = 2,
     num_local_crops: int = 6,
     global_crop_size: int = 224,
@@ -133,33 +161,23 @@ def build_multicrop_dataset(
     min_local_crops: int = 2,
     max_local_crops: int = 10,
     warmup_epochs: int = 0,
-) -> MultiCropDataset:
-    """The data set of that name; item -> (crops, label), or (central crop, label) for split "val".
-
-    dataset_name: "imagefolder" (all images below data_path) or "imagenet" (those below data_path/split). Raises ValueError
-    for another name or split, or a folder without images.
-    """
-    if split not in ("train", "val"):
-        raise ValueError(f"split={split!r} is unknown; use 'train' or 'val'")
-    folders = {"imagefolder": Path(data_path), "imagenet": Path(data_path) / split}
-    if dataset_name not in folders:
-        raise ValueError(f"dataset_name={dataset_name!r} cannot be read; use one of {', '.join(folders)}")
-    training = build_multicrop_transform(
-        num_global_crops,
-        num_local_crops,
-        global_crop_size,
-        local_crop_size,
-        global_crop_scale,
-        local_crop_scale,
-        global_color_jitter,
-        local_color_jitter,
-        adaptive,
-        min_local_crops,
-        max_local_crops,
-        warmup_epochs,
-    )
-    transform = training if split == "train" else MultiCropEvalTransform(global_crop_size)
-    return MultiCropDataset(ImageFolderImages(open_folder(folders[dataset_name])), transform)
+) -> MultiCropDatasetRaw:
+    """The data set of that name, with a transform of these options: see MultiCropDatasetRaw."""
+    options = {
+        "num_global_crops": num_global_crops,
+        "num_local_crops": num_local_crops,
+        "global_crop_size": global_crop_size,
+        "local_crop_size": local_crop_size,
+        "global_crop_scale": global_crop_scale,
+        "local_crop_scale": local_crop_scale,
+        "global_color_jitter": global_color_jitter,
+        "local_color_jitter": local_color_jitter,
+        "adaptive": adaptive,
+        "min_local_crops": min_local_crops,
+        "max_local_crops": max_local_crops,
+        "warmup_epochs": warmup_epochs,
+    }
+    return MultiCropDatasetRaw(dataset_name, data_path, split, options)
 
 
 def build_multicrop_dataloader(
@@ -171,23 +189,19 @@ def build_multicrop_dataloader(
     drop_last: bool = True,
     **options: Any,
 ) -> MultiCropDataLoader:
-    """Batches of a data set made by `build_multicrop_dataset`, rendered by a Loader, which takes the other options."""
+    """Batches of a MultiCropDataset, rendered by a Loader, which takes the other options.
+
+    What the data set wraps is read as open_source says, and no item of it is asked for its crops. Raises ValueError for data
+    that no source reads.
+    """
     images, transform = dataset.base_dataset, dataset.multicrop_transform
-    if isinstance(transform, AdaptiveMultiCropTransform):
-        raise ValueError(
-            "an adaptive transform changes the crops between epochs, which a Loader does not do yet; use torch's DataLoader "
-            "with collate_fn=multicrop_collate_fn, or adaptive=False"
-        )
-    if not isinstance(images, ImageFolderImages) or not isinstance(transform, MultiCropTransform):
-        raise ValueError(
-            "build_multicrop_dataloader takes the training split of build_multicrop_dataset; for another data set use "
-            "torch's DataLoader with collate_fn=multicrop_collate_fn, or hjepa.Loader on its folder"
-        )
+    source = images.source if isinstance(images, SourceImages) else open_source(images)
+    recipe = transform.curriculum if isinstance(transform, AdaptiveMultiCropTransform) else transform.recipe
     tail: Literal["drop", "keep"] = "drop" if drop_last else "keep"
     return MultiCropDataLoader(
         Loader(
-            images.source,
-            transform.recipe,
+            source,
+            recipe,
             batch_size=batch_size,
             num_workers=num_workers,
             pin_memory=pin_memory,

@@ -14,6 +14,7 @@ from torch.utils.data import get_worker_info
 from hjepa.pipeline.backends.torchvision import render_image
 from hjepa.pipeline.curriculum import Curriculum, Ramp
 from hjepa.pipeline.draws import draw
+from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.presets.jepa import evaluation, multicrop
 from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Range, Recipe
 
@@ -156,7 +157,7 @@ def build_multicrop_transform(
 
 
 def _render(image: Picture, recipe: Recipe, seed: int, epoch: int, sample: int) -> Crops:
-    picture = (image if isinstance(image, Image.Image) else Image.fromarray(image)).convert("RGB")
+    picture = to_rgb(image if isinstance(image, Image.Image) else Image.fromarray(image))
     sizes = np.array([[picture.height, picture.width]], dtype=np.int32)
     draws = draw(recipe, seed, epoch, np.array([sample]), sizes)
     return [view for stacked in render_image(picture, recipe, draws, 0).values() for view in stacked]

@@ -45,12 +45,14 @@ def row(view: View) -> tuple[str, ...]:
 
 
 def recipe_table(recipe: Recipe) -> Table:
-    """One line per view, for the terminal."""
-    table = Table(*COLUMNS, title=f"{recipe.name}: {recipe.source}", title_justify="left")
-    for view in recipe.views:
-        table.add_row(*row(view))
-    mean, std = (", ".join(map(_number, values)) for values in (recipe.mean, recipe.std))
-    table.caption = f"normalised by mean {mean}, std {std}; EXIF orientation: {recipe.orientation}"
+    """One column per view, for the terminal."""
+    table = Table(title=f"{recipe.name}: {recipe.source}", title_justify="left")
+    views = [row(view) for view in recipe.views]
+    for heading in (COLUMNS[0], *(cells[0] for cells in views)):
+        table.add_column(heading, overflow="fold")
+    for name, *cells in list(zip(COLUMNS, *views, strict=True))[1:]:
+        table.add_row(name, *cells)
+    table.caption = f"normalised by {_statistics(recipe)}; EXIF orientation: {recipe.orientation}"
     table.caption_justify = "left"
     return table
 
@@ -62,11 +64,13 @@ def markdown(recipes: Iterable[Recipe]) -> str:
     for recipe in recipes:
         names = [f"`{recipe.name}`"] + [""] * (len(recipe.views) - 1)
         lines += [_line((name, *row(view))) for name, view in zip(names, recipe.views, strict=True)]
-    lines += ["", _line(("recipe", "source", "mean", "std")), _line(["---"] * 4)]
-    for recipe in recipes:
-        mean, std = (", ".join(map(_number, values)) for values in (recipe.mean, recipe.std))
-        lines.append(_line((f"`{recipe.name}`", recipe.source, mean, std)))
+    lines += ["", _line(("recipe", "source", "normalised by")), _line(["---"] * 3)]
+    lines += [_line((f"`{recipe.name}`", recipe.source, _statistics(recipe))) for recipe in recipes]
     return "\n".join(lines) + "\n"
+
+
+def _statistics(recipe: Recipe) -> str:
+    return "; ".join(f"{name} {', '.join(map(_number, getattr(recipe, name)))}" for name in ("mean", "std"))
 
 
 def _line(cells: Iterable[str]) -> str:

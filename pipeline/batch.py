@@ -1,6 +1,6 @@
 """One batch: every tensor's shape stands here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -47,6 +47,14 @@ class Batch:
     def locals(self) -> Tensor | None:
         """[L, B, 3, S, S]: the crops named "local"; None for a recipe without any."""
         return self.crops.get("local")
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        """The batch with crops and labels on another device; itself where they are there. Lightning moves batches by this."""
+        return replace(
+            self,
+            crops={name: view.to(device, non_blocking=non_blocking) for name, view in self.crops.items()},
+            labels=self.labels.to(device, non_blocking=non_blocking),
+        )
 
     @property
     def boxes(self) -> dict[str, Tensor]:

@@ -41,6 +41,9 @@ class Ramp:
         _require(self.step >= 1, f"Ramp: step={self.step} is not a step; use 1 or more")
         alike = isinstance(self.start, tuple) == isinstance(self.end, tuple)
         _require(alike, f"Ramp: start={self.start} and end={self.end} are a number and a range; use two of a kind")
+        for name, value in (("start", self.start), ("end", self.end)):
+            pair = not isinstance(value, tuple) or len(value) == 2
+            _require(pair, f"Ramp: {name}={value} is no range; use (low, high)")
 
     @property
     def last(self) -> int:

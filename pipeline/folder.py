@@ -3,10 +3,9 @@
 Each image's path, label and size are known from the index, so nothing is read but what is trained on.
 """
 
-import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hjepa.pipeline.index import Files, Headers, read_index
+from hjepa.pipeline import columns, index
+from hjepa.pipeline.columns import Columns, Texts, texts
+from hjepa.pipeline.header import MAX_PIXELS, Header, read_file_header
+from hjepa.pipeline.index import Index, Progress
 from hjepa.pipeline.source import BadImage, Samples
+from hjepa.pipeline.walk import ENDINGS, Tree, walk
 
-# N images of the source, B images of a batch
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+# N images of the source, B images of a batch, R files of the index, F folders
+CHECKED_FILES = 100_000
+"""Up to this many files each one's length and time of change are compared; beyond it, the times of the folders decide."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,115 +30,151 @@ class FolderSource:
     """N readable images below a folder, sorted by path; a Source."""
 
     root: Path
-    paths: npt.NDArray[np.bytes_]
-    """[N] paths relative to root, as the file system's bytes."""
-    labels: npt.NDArray[np.int64]
-    """[N] number of the image's class; -1 for an image that lies directly in root."""
-    classes: tuple[str, ...]
-    """Names of the folders directly below root that hold images, sorted."""
-    headers: Headers
-    bad: tuple[BadImage, ...]
-    """Files that looked like images but were left out."""
+    index: Index
+    """Keys are paths relative to root; labels are -1 for images that lie directly in root."""
 
     @property
     def name(self) -> str:
         """The folder."""
         return str(self.root)
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the folders directly below root that hold images, sorted."""
+        return self.index.classes
+
+    @property
+    def bad(self) -> Sequence[BadImage]:
+        """Files that looked like images but were left out."""
+        return self.index.bad
+
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.index)
 
     def fetch(self, indices: npt.NDArray[np.int64]) -> Samples:
         """See Source.fetch; gives paths."""
-        paths, headers = self.paths[indices], self.headers
-        return Samples(
-            encoded=np.char.add(os.fsencode(self.root) + b"/", paths),
-            sizes=np.stack([headers.height[indices], headers.width[indices]], axis=-1),
-            orientation=headers.orientation[indices],
-            labels=self.labels[indices],
-            keys=tuple(os.fsdecode(path) for path in paths.tolist()),
-        )
+        rows = self.index.rows[indices]
+        head = os.fsencode(self.root) + b"/"
+        return self.index.samples(rows, np.array([head + path for path in self.index.keys(rows)], dtype=np.bytes_))
 
     def fingerprint(self) -> str:
         """Identifies the sequence of files (path and length of each), wherever the folder lies."""
-        digest = hashlib.sha256(self.paths.tobytes())
-        digest.update(self.headers.length.tobytes())
-        return digest.hexdigest()[:16]
+        return self.index.fingerprint()
 
 
 def open_folder(
-    folder: str | Path, *, num_workers: int = 8, progress: Callable[[int, int], None] | None = None
+    folder: str | Path,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    verify: bool = False,
+    num_workers: int = 8,
+    progress: Progress | None = None,
 ) -> FolderSource:
-    """Finds and indexes the images of a folder. `progress` is told (headers read, headers to read).
+    """Finds and indexes the images of a folder.
 
-    Raises ValueError where the folder is missing, unreadable or without a readable image.
+    Larger images than max_pixels are left out. verify: look at every file even where there are more than 100 000; otherwise
+    such folders are searched for new and deleted files, but an image overwritten in place is found only when it is decoded.
+    progress: told (headers read, headers to read). Raises ValueError where the folder is missing, unreadable or without a
+    readable image.
     """
     root = Path(folder).expanduser().absolute()
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise ValueError(f"data folder {root} {what}; give a folder of images")
-    files, others = _find(root)
-    if not len(files.paths):
-        found = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in others.most_common(3))
-        raise ValueError(f"no images in {root} (found: {found or 'nothing'}); give a folder with any of {' '.join(ENDINGS)}")
-    headers, bad = read_index(root, files, num_workers=num_workers, progress=progress)
-    good = headers.height > 0
-    if not good.any():
-        raise ValueError(f"none of the {len(good)} images in {root} can be read; the first: {bad[0].path}: {bad[0].reason}")
-    paths = files.paths[good]
-    labels, classes = _label(paths)
-    return FolderSource(root=root, paths=paths, labels=labels, classes=classes, headers=headers.take(good), bad=bad)
+    file, made_from = index.cache_file("folder", os.fsencode(root)), {"folder": os.fsencode(root).decode(errors="replace")}
+    stored = index.load(file, made_from)
+    trusts_folders = stored is not None and not verify and len(stored.arrays["length"]) > CHECKED_FILES
+    tree = walk(root, _folders(stored) if stored is not None and trusts_folders else None)
+    if stored is None or not _is_same(tree, stored):
+        with index.one_builder(file):
+            stored = index.load(file, made_from) or stored
+            if stored is None or not _is_same(tree, stored):
+                stored = columns.save(file, _build(root, tree, stored, made_from, num_workers, progress))
+    used = index.in_use(stored, max_pixels)
+    if not len(used):
+        raise ValueError(
+            f"none of the {len(used.bad)} images in {root} can be used; the first: {used.bad[0].path}: {used.bad[0].reason}"
+        )
+    return FolderSource(root=root, index=used)
 
 
-def _find(root: Path) -> tuple[Files, Counter[str]]:
-    """All image files below root, sorted by path, and how many other files there are by ending. Links are followed."""
-    found: list[tuple[bytes, int, int]] = []
-    others: Counter[str] = Counter()
-    visited: set[tuple[int, int]] = set()
-    folders = [root]
-    while folders:
-        folder = folders.pop()
-        try:
-            status = folder.stat()
-            if (status.st_dev, status.st_ino) in visited:  # a link back to a folder above
-                continue
-            visited.add((status.st_dev, status.st_ino))
-            entries = list(os.scandir(folder))
-        except OSError as error:
-            raise ValueError(f"cannot read folder {folder}: {error.strerror}; check its permissions") from error
-        for entry in entries:
-            if entry.name.startswith("."):  # .ipynb_checkpoints, and the ._ files of macOS
-                continue
-            if _is_folder(entry):
-                folders.append(Path(entry.path))
-            elif entry.name.lower().endswith(ENDINGS):
-                found.append(_status(root, entry))
-            else:
-                others[os.path.splitext(entry.name)[1]] += 1
+def _folders(stored: Columns) -> dict[bytes, int]:
+    """Relative folder -> its time of change."""
+    names = Texts(letters=stored.arrays["folder_letters"], ends=stored.arrays["folder_ends"])
+    return dict(zip(names.all(), stored.arrays["folder_changed_ns"].tolist(), strict=True))
+
+
+def _is_same(tree: Tree, stored: Columns) -> bool:
+    if len(tree.reused) == len(tree.changed_ns) == len(stored.arrays["folder_ends"]):
+        return True
+    found = _table(tree, None)
+    return all(np.array_equal(array, stored.arrays[name]) for name, array in found.items())
+
+
+def _build(
+    root: Path, tree: Tree, stored: Columns | None, made_from: Any, num_workers: int, progress: Progress | None
+) -> Columns:
+    """The index of the files found; headers of files that are as they were are taken from the stored one."""
+    table = _table(tree, stored)
+    keys = Texts(letters=table["key_letters"], ends=table["key_ends"]).all()
+    if not keys:
+        raise ValueError(_nothing(root, tree.others))
+    scan = index.empty_scan(len(keys))
+    stale = np.arange(len(keys))
+    if stored is not None:
+        stale = index.reuse(scan, keys, table["length"], table["changed_ns"], stored)
+
+    def read(row: int) -> Header:
+        return read_file_header(os.path.join(os.fsencode(root), keys[row]))
+
+    index.scan_headers(scan, stale, read, num_workers=num_workers, progress=progress)
+    labels, classes = _label(keys, scan.height > 0)
+    return index.build(
+        keys=keys, length=table["length"], labels=labels, classes=classes, scan=scan, more=table, made_from=made_from
+    )
+
+
+def _nothing(root: Path, others: Counter[str]) -> str:
+    found = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in others.most_common(3))
+    return f"no images in {root} (found: {found or 'nothing'}); give a folder with any of {' '.join(ENDINGS)}"
+
+
+def _table(tree: Tree, stored: Columns | None) -> dict[str, npt.NDArray[Any]]:
+    """Files sorted by path, and folders sorted by theirs; files of folders that were not listed come from the stored index."""
+    folders = sorted(tree.changed_ns)
+    number = {folder: position for position, folder in enumerate(folders)}
+    found = [
+        (file.path, file.length, file.changed_ns, number[folder]) for folder, files in tree.files.items() for file in files
+    ]
+    if stored is not None and tree.reused:
+        found += _stored_files(tree, stored, number)
     found.sort()
-    paths = np.array([path for path, _, _ in found], dtype=np.bytes_)
-    numbers = np.array([(length, changed) for _, length, changed in found], dtype=np.int64).reshape(-1, 2)
-    return Files(paths=paths, length=numbers[:, 0], changed_ns=numbers[:, 1]), others
+    numbers = np.array([entry[1:] for entry in found], dtype=np.int64).reshape(-1, 3)
+    key, folder = texts([entry[0] for entry in found]), texts(folders)
+    return {
+        "key_letters": key.letters,
+        "key_ends": key.ends,
+        "length": numbers[:, 0],
+        "changed_ns": numbers[:, 1],
+        "folder": numbers[:, 2].astype(np.int32),
+        "folder_letters": folder.letters,
+        "folder_ends": folder.ends,
+        "folder_changed_ns": np.array([tree.changed_ns[name] for name in folders], dtype=np.int64),
+    }
 
 
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself: no folder; with an image's ending, the header scan names it
-        return False
+def _stored_files(tree: Tree, stored: Columns, number: dict[bytes, int]) -> list[tuple[bytes, int, int, int]]:
+    arrays = stored.arrays
+    names = Texts(letters=arrays["folder_letters"], ends=arrays["folder_ends"]).all()
+    renumbered = np.array([number[name] if name in tree.reused else -1 for name in names], dtype=np.int64)[arrays["folder"]]
+    rows = np.nonzero(renumbered >= 0)[0]
+    paths = Texts(letters=arrays["key_letters"], ends=arrays["key_ends"]).take(rows)
+    columns_of_rows = (arrays["length"][rows].tolist(), arrays["changed_ns"][rows].tolist(), renumbered[rows].tolist())
+    return list(zip(paths, *columns_of_rows, strict=True))
 
 
-def _status(root: Path, entry: "os.DirEntry[str]") -> tuple[bytes, int, int]:
-    relative = os.fsencode(os.path.relpath(entry.path, root))
-    try:
-        status = entry.stat()
-    except OSError:  # a dangling link: the header scan names it as unreadable
-        return relative, -1, -1
-    return relative, status.st_size, status.st_mtime_ns
-
-
-def _label(paths: npt.NDArray[np.bytes_]) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    heads = [path.split(b"/", 1)[0] if b"/" in path else b"" for path in paths.tolist()]
-    names = sorted(set(heads) - {b""})
-    numbers: dict[Any, int] = {name: number for number, name in enumerate(names)} | {b"": -1}
-    return np.array([numbers[head] for head in heads], dtype=np.int64), tuple(os.fsdecode(name) for name in names)
+def _label(keys: list[bytes], good: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    heads = [key.split(b"/", 1)[0] if b"/" in key else b"" for key in keys]
+    names = sorted({head for head, is_good in zip(heads, good.tolist(), strict=True) if is_good} - {b""})
+    numbers = {name: number for number, name in enumerate(names)}
+    return np.array([numbers.get(head, -1) for head in heads], dtype=np.int64), tuple(os.fsdecode(name) for name in names)

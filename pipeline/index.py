@@ -1,62 +1,97 @@
-"""The header scan: size, EXIF orientation and format of every image, read once and cached outside the user's data.
+"""What is known of every image of a source before a run: size, orientation, label and key, scanned once and cached.
 
 Boxes are drawn before decoding, so sizes must be known; and damage that a header shows is found before the run, not in it.
-A cached entry is used while the file's length and time of change are those that were scanned.
+The cache lies outside the user's data and is mapped: a million images open in a fraction of a second, for all ranks at once.
 """
 
-import contextlib
+import fcntl
 import hashlib
 import os
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from hjepa.pipeline.source import BadImage
+from hjepa.pipeline import columns
+from hjepa.pipeline.columns import Columns, Texts, texts
+from hjepa.pipeline.header import Header, too_large
+from hjepa.pipeline.source import BadImage, Encoded, Samples
 
-# N files
-VERSION = 1
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF")
-"""Formats that every backend decodes; MPO is the JPEG with a preview that some cameras write."""
-ORIENTATION_TAG = 0x0112
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Files:
-    """What a walk of the folder says of each file."""
-
-    paths: npt.NDArray[np.bytes_]
-    """[N] relative paths, sorted."""
-    length: npt.NDArray[np.int64]
-    """[N] bytes."""
-    changed_ns: npt.NDArray[np.int64]
-    """[N] time of last change, in nanoseconds."""
+# N images in use, R rows of the index: the images, and those that were refused
+Progress: TypeAlias = Callable[[int, int], None]
+"""Told (headers read, headers to read)."""
+AT_ONCE = 64
+"""Headers that a thread reads before it reports."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Headers:
-    """What the header of each file says. A height of 0 marks a file that is no readable image."""
+class Index:
+    """The images of a source by number."""
+
+    stored: Columns
+    """Arrays [R] height, width, orientation, label, length, ... and what they were made from."""
+    rows: npt.NDArray[np.int64]
+    """[N] row of each image in use."""
+    bad: tuple[BadImage, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(self.stored.about["classes"])
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """An array [R]."""
+        return self.stored.arrays[name]
+
+    def keys(self, rows: npt.NDArray[np.int64]) -> list[bytes]:
+        """The keys of some rows, as the file system's bytes."""
+        return _texts(self.stored, "key").take(rows)
+
+    def samples(self, rows: npt.NDArray[np.int64], encoded: Encoded, failures: Mapping[int, str] | None = None) -> Samples:
+        """The rows of a batch as Samples, given their images."""
+        return Samples(
+            encoded=encoded,
+            sizes=np.stack([self.column("height")[rows], self.column("width")[rows]], axis=-1),
+            orientation=self.column("orientation")[rows],
+            labels=self.column("label")[rows].astype(np.int64),
+            keys=tuple(os.fsdecode(key) for key in self.keys(rows)),
+            failures=failures or {},
+        )
+
+    def fingerprint(self) -> str:
+        """Identifies the sequence of images (key and length of each), wherever they lie."""
+        known = str(self.stored.about["fingerprint"])
+        if len(self.rows) == len(self.stored.arrays["good"]):
+            return known
+        return hashlib.sha256(known.encode() + self.rows.tobytes()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scan:
+    """What a header scan found in R places."""
 
     height: npt.NDArray[np.int32]
-    """[N] rows as stored."""
+    """[R] rows as stored; 0 for an image that is refused."""
     width: npt.NDArray[np.int32]
-    """[N] columns as stored."""
+    """[R]"""
     orientation: npt.NDArray[np.uint8]
-    """[N] EXIF orientation, 1 to 8; 1 where there is none."""
-    format: npt.NDArray[np.bytes_]
-    """[N] one of FORMATS."""
-    length: npt.NDArray[np.int64]
-    """[N] bytes of the file."""
+    """[R]"""
+    reasons: dict[int, str] = field(default_factory=dict)
+    """Row -> why it is refused."""
 
-    def take(self, chosen: npt.NDArray[np.bool_]) -> "Headers":
-        """The headers of some of the files."""
-        return Headers(**{field.name: getattr(self, field.name)[chosen] for field in fields(Headers)})
+    def put(self, row: int, header: Header) -> None:
+        """Enters one header."""
+        self.height[row], self.width[row], self.orientation[row] = header.height, header.width, header.orientation
+        if header.reason:
+            self.reasons[row] = header.reason
 
 
 def cache_folder() -> Path:
@@ -66,92 +101,131 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hjepa"
 
 
-def read_index(
-    root: Path, files: Files, *, num_workers: int, progress: Callable[[int, int], None] | None
-) -> tuple[Headers, tuple[BadImage, ...]]:
-    """Headers of all files, from the cache where it is still true, and the list of unreadable ones."""
-    cache = cache_folder() / "index" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:24]}.npz"
-    table = _empty(len(files.paths))
-    stale = _reuse(table, _load(cache), files)
-    if len(stale):
-        with ThreadPoolExecutor(num_workers, thread_name_prefix="hjepa-index") as pool:
-            absolute = [os.path.join(os.fsencode(root), path) for path in files.paths[stale].tolist()]
-            for done, (number, header) in enumerate(zip(stale, pool.map(_read_header, absolute), strict=True), start=1):
-                table[number] = header
-                if progress:
-                    progress(done, len(stale))
-        _store(cache, files, table)
-    bad = np.nonzero(table["height"] == 0)[0]
-    headers = Headers(**{name: table[name] for name in ("height", "width", "orientation", "format")}, length=files.length)
-    return headers, tuple(
-        BadImage(path=files.paths[number].decode(errors="replace"), reason=table["reason"][number].decode()) for number in bad
+def cache_file(kind: str, place: bytes) -> Path:
+    """Where the index of such a source at that place is cached."""
+    return cache_folder() / "index" / f"{kind}-{hashlib.sha256(place).hexdigest()[:24]}.columns"
+
+
+def scan_headers(
+    scan: Scan, rows: npt.NDArray[np.int64], read: Callable[[int], Header], *, num_workers: int, progress: Progress | None
+) -> None:
+    """Fills some rows of a scan: `read` gives the header at a row, on any of the threads."""
+
+    def read_some(some: npt.NDArray[np.int64]) -> list[Header]:
+        return [read(row) for row in some.tolist()]
+
+    parts = [rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE)]
+    done = 0
+    with ThreadPoolExecutor(num_workers, thread_name_prefix="hjepa-index") as pool:
+        for part, headers in zip(parts, pool.map(read_some, parts), strict=True):
+            for row, header in zip(part.tolist(), headers, strict=True):
+                scan.put(row, header)
+            done += len(part)
+            if progress:
+                progress(done, len(rows))
+
+
+def reuse(
+    scan: Scan, keys: Sequence[bytes], length: npt.NDArray[np.int64], changed_ns: npt.NDArray[np.int64], stored: Columns
+) -> npt.NDArray[np.int64]:
+    """Fills a scan with the stored headers of files whose length and time of change are as stored; returns the other rows."""
+    arrays = stored.arrays
+    place = {key: row for row, key in enumerate(_texts(stored, "key").all())}
+    old = np.fromiter((place.get(key, -1) for key in keys), dtype=np.int64, count=len(keys))
+    is_same = (old >= 0) & (arrays["length"][old] == length) & (arrays["changed_ns"][old] == changed_ns)
+    rows = np.nonzero(is_same)[0]
+    scan.height[rows], scan.width[rows] = arrays["height"][old[rows]], arrays["width"][old[rows]]
+    scan.orientation[rows] = arrays["orientation"][old[rows]]
+    reasons = {os.fsencode(path): reason for path, reason in stored.about["bad"]}
+    for row in rows[scan.height[rows] == 0].tolist():
+        scan.reasons[row] = reasons[keys[row]]
+    return np.nonzero(~is_same)[0]
+
+
+def empty_scan(count: int) -> Scan:
+    """A scan of that many places, not filled yet."""
+    return Scan(
+        height=np.zeros(count, dtype=np.int32),
+        width=np.zeros(count, dtype=np.int32),
+        orientation=np.ones(count, dtype=np.uint8),
     )
 
 
-def _empty(count: int) -> npt.NDArray[Any]:
-    fields = [("height", "i4"), ("width", "i4"), ("orientation", "u1"), ("format", "S4"), ("reason", "S120")]
-    return np.zeros(count, dtype=fields)
+def build(
+    *,
+    keys: Sequence[bytes],
+    length: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.int64],
+    classes: Sequence[str],
+    scan: Scan,
+    more: Mapping[str, npt.NDArray[Any]],
+    made_from: Any,
+    bad: Sequence[BadImage] = (),
+) -> Columns:
+    """The columns of an index: one row per key, `more` arrays of the source's own, and what was refused elsewhere (`bad`)."""
+    good = np.nonzero(scan.height)[0]
+    digest = hashlib.sha256(b"\0".join(keys[row] for row in good.tolist()))
+    digest.update(length[good].tobytes())
+    key = texts(keys)
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "height": scan.height,
+        "width": scan.width,
+        "orientation": scan.orientation,
+        "length": length,
+        "label": labels.astype(np.int32),
+        "good": good,
+        "key_letters": key.letters,
+        "key_ends": key.ends,
+    }
+    refused = [BadImage(path=os.fsdecode(keys[row]), reason=scan.reasons[row]) for row in sorted(scan.reasons)]
+    about = {
+        "made_from": made_from,
+        "classes": list(classes),
+        "bad": [[image.path, image.reason] for image in [*refused, *bad]],
+        "fingerprint": digest.hexdigest()[:16],
+    }
+    return Columns(arrays=arrays | dict(more), about=about)
 
 
-def _read_header(path: bytes) -> tuple[int, int, int, bytes, bytes]:
+@contextmanager
+def one_builder(file: Path) -> Iterator[None]:
+    """Lets one process at a time build this index: the ranks of a machine wait for the first, and find it built."""
     try:
-        with Image.open(os.fsdecode(path)) as image:
-            if image.format not in FORMATS:
-                return 0, 0, 0, b"", f"its content is {image.format}, which not every backend decodes".encode()
-            orientation = _orientation(image)
-            if image.format == "TIFF" and orientation != 1:
-                return 0, 0, 0, b"", b"a TIFF with an orientation, which libraries read differently; save it upright"
-            if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-                return 0, 0, 0, b"", b"its pixels are 32 bits deep, a range without a defined white; save it with 8 or 16 bits"
-            return image.height, image.width, orientation, image.format.encode(), b""
-    except Exception as error:  # PIL raises OSError, SyntaxError, struct.error and more for bad headers: all are reasons
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        reason = "not an image that can be identified" if "cannot identify" in reason else reason
-        return 0, 0, 0, b"", reason.encode(errors="replace")[:120]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(file.with_suffix(".lock"), "w")  # noqa: SIM115  # closed below
+    except OSError:  # nothing can be cached either, which columns.save says: every process builds its own
+        yield
+        return
+    with lock:
+        with suppress(OSError):  # a file system without locks: the index is built more than once, which does no harm
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 where there is none. Of a PNG only a tag before the pixels counts: others cost a decode."""
-    if image.format == "TIFF":
-        orientation = image.tag_v2.get(ORIENTATION_TAG, 1)  # type: ignore[attr-defined]  # of TiffImageFile alone
-    elif image.format == "PNG":
-        exif = Image.Exif()
-        exif.load(image.info.get("exif", b""))
-        orientation = exif.get(ORIENTATION_TAG, 1)
-    else:
-        orientation = image.getexif().get(ORIENTATION_TAG, 1)
-    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
-
-
-def _reuse(table: npt.NDArray[Any], cached: dict[str, npt.NDArray[Any]] | None, files: Files) -> npt.NDArray[np.int64]:
-    """Fills the table with the cached rows that are still true; returns the numbers of the others."""
-    if cached is None or not len(cached["paths"]):
-        return np.arange(len(table))
-    row = np.searchsorted(cached["paths"], files.paths).clip(max=len(cached["paths"]) - 1)
-    fresh = cached["paths"][row] == files.paths
-    fresh &= (cached["length"][row] == files.length) & (cached["changed_ns"][row] == files.changed_ns)
-    table[fresh] = cached["table"][row[fresh]]
-    return np.nonzero(~fresh)[0]
-
-
-def _load(cache: Path) -> dict[str, npt.NDArray[Any]] | None:
-    try:
-        with np.load(cache, allow_pickle=False) as stored:
-            return dict(stored) if stored["version"] == VERSION else None
-    except (FileNotFoundError, NotADirectoryError):
+def load(file: Path, made_from: Any = None) -> Columns | None:
+    """The cached columns, or None where there are none, or where they were made from something else."""
+    stored = columns.load(file)
+    if stored is None or (made_from is not None and stored.about["made_from"] != made_from):
         return None
-    except Exception as error:  # a damaged cache costs a new scan, not the run
-        warnings.warn(f"index cache {cache} is unreadable ({error}) and is made anew", stacklevel=4)
-        return None
+    return stored
 
 
-def _store(cache: Path, files: Files, table: npt.NDArray[Any]) -> None:
-    partial = cache.with_suffix(f".{os.getpid()}.npz")  # ranks that scan at once do not write into each other's file
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(partial, version=VERSION, paths=files.paths, length=files.length, changed_ns=files.changed_ns, table=table)
-        os.replace(partial, cache)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # there may be nothing to remove, or no folder
-            partial.unlink()
-        warnings.warn(f"the index is not cached ({error}); set HJEPA_CACHE to a writable folder", stacklevel=4)
+def in_use(stored: Columns, max_pixels: int) -> Index:
+    """The index with its images of at most max_pixels. Raises ValueError where no image is left."""
+    if max_pixels < 1:
+        raise ValueError(f"max_pixels={max_pixels} leaves no image; use 1 or more")
+    rows = stored.arrays["good"]
+    bad = [BadImage(path=path, reason=reason) for path, reason in stored.about["bad"]]
+    height, width = stored.arrays["height"], stored.arrays["width"]
+    large = np.nonzero(height.astype(np.int64) * width > max_pixels)[0]
+    if len(large):
+        keys = _texts(stored, "key").take(large)
+        sizes = zip(height[large].tolist(), width[large].tolist(), strict=True)
+        reasons = (too_large(*size, max_pixels) for size in sizes)
+        bad += [BadImage(path=os.fsdecode(key), reason=reason) for key, reason in zip(keys, reasons, strict=True)]
+        rows = np.setdiff1d(rows, large)
+    return Index(stored=stored, rows=rows, bad=tuple(bad))
+
+
+def _texts(stored: Columns, name: str) -> Texts:
+    return Texts(letters=stored.arrays[f"{name}_letters"], ends=stored.arrays[f"{name}_ends"])

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch.utils.data import IterableDataset
 
 from hjepa.pipeline import state
+from hjepa.pipeline.adapters import Adapter, open_adapter
 from hjepa.pipeline.backend import BackendSettings, open_backend
 from hjepa.pipeline.curriculum import Curriculum, recipe_at
 from hjepa.pipeline.device import resolve_device, resolve_rank, resolve_workers
@@ -26,7 +28,7 @@ from hjepa.pipeline.source import Source
 from hjepa.pipeline.stream import Stages, Stream
 
 
-class Loader:
+class Loader(IterableDataset[Any]):
     """Iterates batches of crops, one epoch at a time; use it as a context manager, or call close().
 
     data: a folder of images, or a Source (a Mixture of several among them). recipe: a name of `preset`, a Recipe, or a
@@ -41,6 +43,11 @@ class Loader:
     on_error: an image that cannot be read or decoded is replaced by another of the source ("replace"), always the same one,
     or ends the iteration ("raise"). bad_images: file of JSON lines that replaced images are written to, and read from at the
     start; by default in hjepa's cache folder, one file per source. max_bad: share of the images that may be bad.
+
+    adapter: gives each batch as another trainer reads it: a name of `adapters.ADAPTERS`, such as "dinov2", or an Adapter.
+
+    It is torch's IterableDataset of whole batches and keeps torchdata's Stateful protocol, so StatefulDataLoader(loader,
+    batch_size=None), Lightning and Accelerate save and restore it; it goes to the device by itself.
 
     Raises ValueError for a setting that cannot work; while iterating BadImageError, or with "replace" TooManyBadImagesError.
     """
@@ -64,6 +71,7 @@ class Loader:
         on_error: Literal["replace", "raise"] = "replace",
         max_bad: float = 0.01,
         bad_images: str | Path | None = None,
+        adapter: str | Adapter | None = None,
         rank: int | Literal["auto"] = "auto",
         world_size: int | Literal["auto"] = "auto",
     ) -> None:
@@ -99,6 +107,7 @@ class Loader:
         )
         open_backend(backend, self._settings)  # what is missing is said now, not in the first batch
         self.quarantine = _open_quarantine(self.source, on_error, max_bad, bad_images)
+        self._adapter = self._open_adapter(adapter)
         self._stream: Stream | None = None
         self._epoch = 0
         self._position = 0  # batches of the epoch that were handed out
@@ -136,7 +145,10 @@ class Loader:
             self._stream.restart(self._stages(self._stream.next[0]))  # what is in flight was chosen by the old weights
 
     def __iter__(self) -> Iterator[Any]:
-        """The batches of the current epoch, from its start, or once from where a loaded state stands."""
+        """The batches of the current epoch, from its start, or once from where a loaded state stands.
+
+        They are of type Batch, or what the adapter makes of one.
+        """
         if self._closed:
             raise ValueError("this Loader is closed; make a new one")
         if not self._resumed:
@@ -160,7 +172,7 @@ class Loader:
             self.wait_seconds = time.perf_counter() - start
             last = number + 1 == len(self)
             self._epoch, self._position = (epoch + 1, 0) if last else (epoch, number + 1)
-            yield batch
+            yield batch if self._adapter is None else self._adapter(batch)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands: small, JSON-able, and valid for any number of ranks, workers and any backend."""
@@ -187,6 +199,13 @@ class Loader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _open_adapter(self, adapter: str | Adapter | None) -> Adapter | None:
+        if adapter is None:
+            return None
+        for epoch in range(self._plan.last + 1 if isinstance(self._plan, Curriculum) else 1):
+            opened = open_adapter(adapter, recipe_at(self._plan, epoch))
+        return opened
 
     def _stages(self, epoch: int) -> Stages:
         recipe = recipe_at(self._plan, epoch)

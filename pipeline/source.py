@@ -6,15 +6,18 @@ a line of text and the pixels. Sizes come along, because boxes are drawn before 
 """
 
 import hashlib
-import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from hjepa.pipeline.header import explain as explain
+from hjepa.pipeline.header import open_content
 
 # N images of the source, B images of a batch
 Encoded: TypeAlias = npt.NDArray[np.bytes_] | list[npt.NDArray[np.uint8]]
@@ -145,9 +148,8 @@ def read_files(samples: Samples) -> Samples:
 
 def open_image(encoded: Encoded, place: int) -> Image.Image:
     """The image at one place of a batch, opened with PIL and not decoded yet. Raises what PIL raises."""
-    if isinstance(encoded, list):
-        return Image.open(io.BytesIO(encoded[place].tobytes()))
-    return Image.open(os.fsdecode(encoded[place]))
+    content = encoded[place]
+    return open_content(Path(os.fsdecode(content)).read_bytes() if isinstance(content, bytes) else content.data)
 
 
 def why_not(encoded: Encoded, place: int) -> str | None:
@@ -158,13 +160,6 @@ def why_not(encoded: Encoded, place: int) -> str | None:
     except Exception as error:  # PIL's decoders raise OSError, SyntaxError, ValueError and more for bad data: all are reasons
         return explain(error)
     return None
-
-
-def explain(error: Exception) -> str:
-    """PIL's exception, or the system's, as a reason in words."""
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
-    return "not an image that can be identified" if "cannot identify" in str(error) else str(error) or type(error).__name__
 
 
 def as_ppm(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

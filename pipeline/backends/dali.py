@@ -5,7 +5,8 @@ with per-frame arguments serves them all, and leave as one dense tensor. Tensors
 which is safe to hold only with DALI's dynamic executor (its outputs are never overwritten while referenced).
 
 Against torchvision on PIL images DALI differs: hue turns in YIQ, not HSV; the four parts of the jitter have a fixed order
-(brightness, contrast, saturation, hue); and values are rounded, not truncated. tests/pipeline/test_parity.py has the figures.
+(brightness, contrast, saturation, hue); and values are rounded, not truncated. `hjepa parity` measures it; the figures are in
+docs/parity.md.
 """
 
 from collections import deque
@@ -24,15 +25,23 @@ from torch.utils.dlpack import from_dlpack
 
 from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request, check_size
-from hjepa.pipeline.draws import Draws
+from hjepa.pipeline.backends.dali_inputs import (
+    Inputs,
+    contents_of,
+    count,
+    has_blur,
+    has_gray,
+    has_jitter,
+    has_solarize,
+    inputs_of,
+    names_of,
+)
 from hjepa.pipeline.recipe import Recipe, View
-from hjepa.pipeline.source import Encoded, why_not
+from hjepa.pipeline.source import why_not
 
 # B images, V crops of one name, S pixels
 Node: TypeAlias = Any
 """A DALI graph node; DALI's own stubs type operators' results too loosely to be of use."""
-Inputs: TypeAlias = list[npt.NDArray[Any] | list[npt.NDArray[np.uint8]]]
-"""What the graph is fed with for one batch: the encoded images, then one array per parameter."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 as_written: Callable[[Function], Function] = do_not_convert
@@ -58,8 +67,7 @@ class DaliBackend:
         def feed() -> Inputs:
             request = next(ordered)
             flying.append(request)
-            sizes = request.sizes.astype(np.float32)  # as fn.resize wants them
-            return [_contents(request.encoded), sizes, *_parameters(settings.recipe, request.draws)]
+            return inputs_of(request, settings.recipe)
 
         with closing(Ahead(requests, settings.prefetch)) as ahead:
             first = next(ahead, None)
@@ -128,7 +136,7 @@ def _graph(settings: BackendSettings, feed: Callable[[], Inputs], from_files: bo
 
 @as_written
 def _inputs(recipe: Recipe, feed: Callable[[], Inputs]) -> tuple[Node, Node, list[dict[str, Node]]]:
-    names = [_names(group) for group in recipe.groups()]
+    names = [names_of(group) for group in recipe.groups()]
     inputs = iter(fn.external_source(source=feed, num_outputs=2 + sum(map(len, names)), batch=True))
     return next(inputs), next(inputs), [{name: next(inputs) for name in of_group} for of_group in names]
 
@@ -171,11 +179,11 @@ def _render_view(
 ) -> Node:
     on_gpu = settings.device.type == "cuda"
     crops = _crop(images, group, parameters)
-    if _has_jitter(group) or _has_gray(group):
+    if has_jitter(group) or has_gray(group):
         crops = _jitter(crops, group, parameters, on_gpu)
-    if _has_blur(group):
+    if has_blur(group):
         crops = _blur(crops, parameters)
-    if _has_solarize(group):
+    if has_solarize(group):
         crops = _solarize(crops, group, parameters, on_gpu)
     return fn.crop_mirror_normalize(
         crops,
@@ -197,13 +205,13 @@ def _crop(images: Node, group: tuple[View, ...], parameters: dict[str, Node]) ->
             interp_type=FILTERS[view.interpolation],
             antialias=True,
         )
-        for number in range(_count(group))
+        for number in range(count(group))
     ]
     return fn.stack(*crops, axis_name="F")
 
 
 def _jitter(crops: Node, group: tuple[View, ...], parameters: dict[str, Node], on_gpu: bool) -> Node:
-    if _has_jitter(group):
+    if has_jitter(group):
         crops = _brightness_contrast(crops, group, parameters, on_gpu)
     # Grayscale comes after the jitter, and a saturation of 0 is grayscale: one operator does saturation, hue and gray.
     return fn.hsv(crops, saturation=fn.per_frame(parameters["saturation"]), hue=fn.per_frame(parameters["hue_degrees"]))
@@ -215,7 +223,7 @@ def _brightness_contrast(crops: Node, group: tuple[View, ...], parameters: dict[
     weights = types.Constant(np.array(LUMA, np.float32).reshape(1, 1, 1, 3), device="gpu" if on_gpu else "cpu")
     gray = fn.reductions.sum(fn.reductions.mean(crops, axes=[1, 2], keep_dims=True) * weights, axes=[3], keep_dims=True)
     if not on_gpu:
-        center = fn.reshape(gray, shape=[_count(group)])
+        center = fn.reshape(gray, shape=[count(group)])
         return fn.brightness_contrast(
             crops,
             brightness=fn.per_frame(brightness),
@@ -223,7 +231,7 @@ def _brightness_contrast(crops: Node, group: tuple[View, ...], parameters: dict[
             contrast_center=fn.per_frame(center),
         )
     # On a GPU the center cannot be an argument (arguments live on the host): the same formula in arithmetic.
-    shape = [_count(group), 1, 1, 1]
+    shape = [count(group), 1, 1, 1]
     brightness, contrast = fn.reshape(brightness.gpu(), shape=shape), fn.reshape(contrast.gpu(), shape=shape)
     return fn.cast(crops * (brightness * contrast) + gray * (brightness * (1.0 - contrast)), dtype=types.UINT8)
 
@@ -234,80 +242,15 @@ def _blur(crops: Node, parameters: dict[str, Node]) -> Node:
 
 def _solarize(crops: Node, group: tuple[View, ...], parameters: dict[str, Node], on_gpu: bool) -> Node:
     threshold = parameters["solarize_threshold"].gpu() if on_gpu else parameters["solarize_threshold"]
-    inverted = fn.cast(crops >= fn.reshape(threshold, shape=[_count(group), 1, 1, 1]), dtype=types.INT16)
+    inverted = fn.cast(crops >= fn.reshape(threshold, shape=[count(group), 1, 1, 1]), dtype=types.INT16)
     return fn.cast(crops + inverted * (255 - 2 * fn.cast(crops, dtype=types.INT16)), dtype=types.UINT8)
-
-
-def _names(group: tuple[View, ...]) -> list[str]:
-    """The inputs of a group of views, in the order in which `_parameters` gives them."""
-    names = [f"{edge}_{number}" for number in range(_count(group)) for edge in ("start", "end")]
-    if _has_jitter(group):
-        names += ["brightness", "contrast"]
-    if _has_jitter(group) or _has_gray(group):
-        names += ["saturation", "hue_degrees"]
-    if _has_blur(group):
-        names += ["sigma", "blur_window"]
-    if _has_solarize(group):
-        names += ["solarize_threshold"]
-    return names
-
-
-def _parameters(recipe: Recipe, draws: Draws) -> Inputs:
-    arrays: Inputs = []
-    for group in recipe.groups():
-        view, drawn = group[0], draws.views[group[0].name]
-        top, left, height, width = np.moveaxis(drawn.box.astype(np.float32), -1, 0)
-        right = left + width
-        # A region of interest whose ends are swapped is mirrored by the resize itself: the flip is free.
-        start = np.stack([top, np.where(drawn.flip, right, left)], axis=-1)
-        end = np.stack([top + height, np.where(drawn.flip, left, right)], axis=-1)
-        values = {
-            "brightness": drawn.jitter[..., 0],
-            "contrast": drawn.jitter[..., 1],
-            "saturation": np.where(drawn.gray, np.float32(0), drawn.jitter[..., 2]),
-            "hue_degrees": drawn.jitter[..., 3] * np.float32(360),
-            "sigma": np.maximum(drawn.sigma, np.float32(0.1)),
-            "blur_window": np.where(drawn.sigma > 0, view.blur_window, 1).astype(np.int32),  # a window of 1 changes nothing
-            "solarize_threshold": np.where(drawn.solarize, view.solarize_threshold, 256).astype(np.int32),
-        }
-        for number in range(_count(group)):
-            values |= {f"start_{number}": start[:, number], f"end_{number}": end[:, number]}
-        arrays += [np.ascontiguousarray(values[name]) for name in _names(group)]  # DALI refuses strides
-    return arrays
-
-
-def _contents(encoded: Encoded) -> npt.NDArray[np.uint8] | list[npt.NDArray[np.uint8]]:
-    """Contents as they are; paths as [B, longest path] bytes padded with NUL, read by DALI without a list of B arrays."""
-    if isinstance(encoded, list):
-        return encoded
-    return np.ascontiguousarray(encoded).view(np.uint8).reshape(len(encoded), -1)
-
-
-def _count(group: tuple[View, ...]) -> int:
-    return sum(view.count for view in group)
-
-
-def _has_jitter(group: tuple[View, ...]) -> bool:
-    return any(view.jitter is not None for view in group)
-
-
-def _has_gray(group: tuple[View, ...]) -> bool:
-    return any(view.gray > 0 for view in group)
-
-
-def _has_blur(group: tuple[View, ...]) -> bool:
-    return any(view.blur > 0 for view in group)
-
-
-def _has_solarize(group: tuple[View, ...]) -> bool:
-    return any(view.solarize > 0 for view in group)
 
 
 def _find_bad(flying: deque[Request], settings: BackendSettings) -> dict[tuple[int, int], str]:
     """The images of the first batch with any that do not decode, found by decoding one by one."""
     for number, request in enumerate(flying):
         reasons: dict[tuple[int, int], str] = {}
-        contents, pipe = _contents(request.encoded), None
+        contents, pipe = contents_of(request.encoded), None
         for place in range(len(request.encoded)):
             pipe = pipe or _build_probe(settings, from_files=not isinstance(request.encoded, list))
             pipe.feed_input("one", [contents[place]])

@@ -24,7 +24,9 @@ def multicrop(
     """
 
     def view(name: str, count: int, size: int, area: Range, strength: float) -> View:
-        parts = Jitter(brightness=0.4 * strength, contrast=0.4 * strength, saturation=0.2 * strength, hue=0.1 * strength)
+        # rounded, so that 0.4 x 0.4 is 0.16 where it is read
+        level, saturation, hue = (round(share * strength, 9) for share in (0.4, 0.2, 0.1))
+        parts = Jitter(brightness=level, contrast=level, saturation=saturation, hue=hue)
         jitter = parts if strength > 0 else None
         return View(name=name, count=count, size=size, area=area, flip=horizontal_flip_prob, jitter=jitter, gray=0.0, blur=0.0)
 

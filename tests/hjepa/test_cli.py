@@ -115,14 +115,46 @@ def test_corrupt_image_found_by_the_index_is_listed_and_left_out(call: Call, lab
     assert "left out: dark/broken.jpg: not an image" in output
 
 
-def test_corrupt_image_found_in_decoding_ends_the_run_with_its_path(call: Call, labelled: Path, tmp_path: Path) -> None:
+def test_corrupt_image_found_in_decoding_is_replaced_and_named_or_ends_the_run(
+    call: Call, labelled: Path, tmp_path: Path
+) -> None:
     shutil.copytree(labelled, tmp_path / "data")
     path = tmp_path / "data" / "dark" / "00.jpg"
     path.write_bytes(path.read_bytes()[:900])
-    code, _, errors = call("--data_path", "data", "--output_dir", "out", *REFERENCE, *TINY)
+    arguments = ["--data_path", "data", "--output_dir", "out", *REFERENCE, *TINY]
+    code, output, _ = call(*arguments)
+    assert code == 0
+    assert "bad image" in output
+    assert "1 replaced, see out/bad_images.jsonl" in output
+    assert "dark/00.jpg" in (tmp_path / "out" / "bad_images.jsonl").read_text()
+    code, _, errors = call(*arguments, "data.on_error=raise")
     assert code == 1
     assert "dark/00.jpg" in errors
     assert errors.count("\n") == 1
+    shutil.rmtree(tmp_path / "out")
+    code, _, errors = call(*arguments, "data.max_bad=0")
+    assert code == 1
+    assert "max_bad=0" in errors
+
+
+def test_number_of_local_crops_follows_the_epochs(call: Call, labelled: Path) -> None:
+    adaptive = [
+        f"data.multicrop.adaptive_config.{name}" for name in ("min_local_crops=1", "max_local_crops=3", "warmup_epochs=1")
+    ]
+    arguments = [
+        "--data_path",
+        str(labelled),
+        "--output_dir",
+        "out",
+        *REFERENCE,
+        *TINY,
+        "data.multicrop.adaptive=true",
+        *adaptive,
+    ]
+    code, output, _ = call(*arguments, "--epochs", "2")
+    assert code == 0
+    assert "1x16 local at first" in output
+    assert "3x16 local from epoch 2 on" in output
 
 
 @pytest.mark.parametrize(
@@ -135,7 +167,7 @@ def test_corrupt_image_found_in_decoding_ends_the_run_with_its_path(call: Call, 
         (["trainig.lr=1"], "did you mean training.lr"),
         (["--lr", "-1"], "training.lr=-1.0"),
         (["--pipeline", "ffcv"], "data.pipeline"),
-        (["--dataset", "cifar10", "--data_path", "empty"], "cifar10 cannot be read yet"),
+        (["--dataset", "cifar10", "--data_path", "empty"], "no CIFAR-10 in"),
         (["--resume", "missing.pt"], "there is no checkpoint missing.pt"),
         (["--batch_size", "1000000", "--data_path", "images"], "more than the 40 images"),
         (["--device", "gpu"], "device"),

@@ -74,16 +74,55 @@ def test_validation_split_is_the_central_crop(photographs: Path, tmp_path: Path)
 
 
 def test_what_cannot_be_read_or_loaded_is_refused(photographs: Path) -> None:
-    with pytest.raises(ValueError, match="'cifar10' cannot be read"):
+    with pytest.raises(ValueError, match="no CIFAR-10 in"):
         hjepa.build_multicrop_dataset("cifar10", photographs)
+    with pytest.raises(ValueError, match="'mnist' is unknown"):
+        hjepa.build_multicrop_dataset("mnist", photographs)
     with pytest.raises(ValueError, match="split='test'"):
         hjepa.build_multicrop_dataset("imagefolder", photographs, split="test")
-    adaptive = hjepa.build_multicrop_dataset("imagefolder", photographs, adaptive=True)
-    with pytest.raises(ValueError, match="adaptive"):
-        hjepa.build_multicrop_dataloader(adaptive)
-    wrapped = hjepa.MultiCropDataset([IMAGE], hjepa.MultiCropTransform(**SMALL))
-    with pytest.raises(ValueError, match="on its folder"):
-        hjepa.build_multicrop_dataloader(wrapped)
+    tensors = hjepa.MultiCropDataset([torch.zeros(3, 8, 8)], hjepa.MultiCropTransform(**SMALL))
+    with pytest.raises(ValueError, match="yields a Tensor"):
+        hjepa.build_multicrop_dataloader(tensors)
+
+
+def test_loader_takes_the_validation_split_and_any_data_set_that_a_source_reads(photographs: Path) -> None:
+    options = {"batch_size": 2, "shuffle": False, "device": "cpu", "backend": "torchvision", "num_workers": 0}
+    validation = hjepa.build_multicrop_dataset("imagefolder", photographs, split="val", **SMALL)
+    with hjepa.build_multicrop_dataloader(validation, **options) as loader:
+        crops, _ = next(iter(loader))
+    assert [tuple(crop.shape) for crop in crops] == [(2, 3, 32, 32)]
+    assert torch.equal(crops[0][0], validation[0][0])
+    wrapped = hjepa.MultiCropDataset([(IMAGE, 4), (IMAGE, 2)], hjepa.MultiCropTransform(**SMALL))
+    with hjepa.build_multicrop_dataloader(wrapped, **options) as loader:
+        crops, labels = next(iter(loader))
+    assert (len(crops), labels.tolist()) == (5, [4, 2])
+
+
+def test_loader_follows_an_adaptive_transform(photographs: Path) -> None:
+    dataset = hjepa.build_multicrop_dataset(
+        "imagefolder",
+        photographs,
+        global_crop_size=32,
+        local_crop_size=16,
+        adaptive=True,
+        min_local_crops=1,
+        max_local_crops=3,
+        warmup_epochs=2,
+    )
+    with hjepa.build_multicrop_dataloader(
+        dataset, batch_size=32, device="cpu", backend="torchvision", num_workers=0, epochs=3
+    ) as loader:
+        counts = [len(crops) for _ in range(3) for crops, _ in loader]
+    assert counts == [3, 4, 5]
+
+
+def test_raw_dataset_has_the_documented_defaults(labelled: Path) -> None:
+    dataset = hjepa.MultiCropDatasetRaw("imagefolder", labelled)
+    crops, label = dataset[39]
+    assert [crop.shape[-1] for crop in crops] == [224] * 2 + [96] * 6
+    assert (label, dataset.classes, len(dataset)) == (1, ["dark", "light"], 40)
+    central, _ = hjepa.MultiCropDatasetRaw("imagefolder", labelled, "val", {"global_crop_size": 32})[0]
+    assert central.shape == (3, 32, 32)
 
 
 def test_unlabelled_items_give_crops_alone() -> None:

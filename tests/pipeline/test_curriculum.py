@@ -115,7 +115,9 @@ def test_views_that_share_a_name_have_no_common_count_and_plain_views_no_jitter(
         Curriculum(recipe=preset("ijepa"), ramps={"global.jitter.hue": Ramp(start=0.0, end=0.1, epochs=3)})
 
 
-@pytest.mark.parametrize("changes", [{"epochs": -1}, {"delay": -1}, {"step": 0}, {"end": (1, 2)}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"epochs": -1}, {"delay": -1}, {"step": 0}, {"end": (1, 2)}, {"start": (1, 2), "end": (1, 2, 3)}], ids=str
+)
 def test_bad_ramp_is_refused_by_name(changes: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=f"Ramp: .*{next(iter(changes))}="):
+    with pytest.raises(ValueError, match=f"Ramp: .*{list(changes)[-1]}="):
         replace(Ramp(start=1, end=2, epochs=3), **changes)

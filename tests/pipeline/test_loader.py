@@ -13,6 +13,7 @@ from PIL import Image
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.curriculum import Curriculum, Ramp
 from hjepa.pipeline.loader import Loader
+from hjepa.pipeline.presets import preset
 from hjepa.pipeline.presets.jepa import evaluation, multicrop
 from hjepa.pipeline.quarantine import BadImageError
 from hjepa.pipeline.recipe import Recipe, View
@@ -335,3 +336,20 @@ def test_recipe_follows_the_epochs_and_resumes(backend: str, photographs: Path) 
             assert_same(list(resumed), batches)
     with open_loader(photographs, backend) as other, pytest.raises(ValueError, match="recipe"):
         other.load_state_dict(state)
+
+
+def test_loader_hands_out_the_batch_of_another_trainer(photographs: Path) -> None:
+    with (
+        open_loader(photographs, recipe=preset("ijepa"), adapter="ijepa") as loader,
+        open_loader(photographs, recipe=preset("ijepa")) as plain,
+    ):
+        (images, labels), context, targets = next(iter(loader))
+        batch = next(iter(plain))
+    assert torch.equal(images, batch.globals[0])
+    assert torch.equal(labels, batch.labels)
+    assert len(context) == 1
+    assert len(targets) == 4
+    with pytest.raises(ValueError, match="I-JEPA"):
+        open_loader(photographs, recipe=preset("dinov2"), adapter="ijepa")
+    with pytest.raises(ValueError, match="adapter='dinov22' is unknown.*dinov2"):
+        open_loader(photographs, adapter="dinov22")

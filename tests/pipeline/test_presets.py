@@ -97,7 +97,7 @@ def test_filters_and_statistics_are_those_of_the_code() -> None:
 
 def test_hjepa_jitter_is_the_strength_times_that_of_dino() -> None:
     globals_, locals_ = preset("hjepa").views
-    expected = Jitter(brightness=0.4 * 0.4, contrast=0.4 * 0.4, saturation=0.2 * 0.4, hue=0.1 * 0.4)
+    expected = Jitter(brightness=0.16, contrast=0.16, saturation=0.08, hue=0.04)
     assert globals_.jitter == locals_.jitter == expected
 
 

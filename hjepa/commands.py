@@ -1,0 +1,132 @@
+"""The command line `hjepa`: recipes, and how far the backends agree. Training is `hjepa-train`."""
+
+import json
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from hjepa import parity
+from hjepa.configs.recipe_file import load_recipe, recipe_to_yaml
+from hjepa.display import Display
+from hjepa.exits import run_command
+from hjepa.pipeline.presets import PRESETS, preset
+from hjepa.pipeline.recipe import Recipe
+from hjepa.recipe_table import markdown, recipe_table, summary
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, invoke_without_command=True)
+RecipeName = Annotated[str, typer.Argument(help="Name of a preset, or path of a recipe's YAML file.")]
+
+
+@app.callback()
+def describe(context: typer.Context) -> None:
+    """Feeds self-supervised vision training. Every command has its own --help; `hjepa-train` trains."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command("recipes")
+def show_recipes(
+    name: Annotated[str | None, typer.Argument(help="Name of a preset, or path of a YAML file; all presets without.")] = None,
+    yaml: Annotated[bool, typer.Option("--yaml", help="Only the YAML, to be written into a file and edited.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="The table of docs/recipes.md.")] = False,
+) -> None:
+    """Lists the recipes, or shows one as a table and as YAML.
+
+    Examples:
+
+      hjepa recipes
+
+      hjepa recipes dinov2
+
+      hjepa recipes dinov2 --yaml > mine.yaml   (then hjepa.Loader(..., recipe=hjepa.load_recipe("mine.yaml")))
+    """
+    if yaml and name is None:
+        raise ValueError("--yaml prints one recipe; name it, as in `hjepa recipes dino --yaml`")
+    if yaml and as_markdown:
+        raise ValueError("--yaml and --markdown are two forms; give one of them")
+    recipes = [preset(each) for each in PRESETS] if name is None else [find_recipe(name)]
+    if as_markdown:
+        print(markdown(recipes), end="")
+    elif yaml:
+        print(recipe_to_yaml(recipes[0]), end="")
+    elif name is None:
+        _list(recipes)
+    else:
+        Display().console.print(recipe_table(recipes[0]))
+        print(f"\n{recipe_to_yaml(recipes[0])}", end="")
+
+
+@app.command("parity")
+def check_parity(
+    recipe: RecipeName = "hjepa",
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of photographs; scikit-image's and scikit-learn's without.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda or cuda:N: where the backends work; the bounds are the CPU's.")
+    ] = "cpu",
+    json_file: Annotated[Path | None, typer.Option("--json", help="File to write the figures to.")] = None,
+) -> None:
+    """Holds every backend against torchvision: each operator, and a recipe end to end, in levels of 255.
+
+    Exit code 1 where one is further away than it may be.
+    """
+    wanted = find_recipe(recipe)
+    backends = parity.available()
+    folder = images or parity.photographs()
+    differences: list[parity.Difference] = []
+    with Display() as display:
+        for backend in backends:
+            measured = []
+            for difference in chain(
+                parity.operators(folder, backend, device), parity.end_to_end(wanted, folder, backend, device)
+            ):
+                measured.append(difference)
+                total = len(parity.OPERATORS) + len(wanted.groups())
+                display.show(f"{backend} against torchvision", len(measured), total, difference.part)
+            display.clear()
+            display.console.print(_differences_table(backend, measured))
+            differences += measured
+    if json_file is not None:
+        rows = [{**asdict(difference), "within": difference.within} for difference in differences]
+        json_file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    beyond = [f"{difference.backend} {difference.part}" for difference in differences if not difference.within]
+    if beyond:
+        raise RuntimeError(f"beyond the bound: {', '.join(beyond)}")
+
+
+def find_recipe(name: str) -> Recipe:
+    """The preset of that name, or the recipe in that YAML file."""
+    return load_recipe(name) if Path(name).suffix in (".yaml", ".yml") else preset(name)
+
+
+def main() -> None:
+    """Runs the command line and turns what went wrong into a message and an exit code."""
+    run_command(app, "hjepa")
+
+
+def _list(recipes: list[Recipe]) -> None:
+    table = Table()
+    table.add_column("name", no_wrap=True)
+    table.add_column("views", overflow="fold")
+    table.add_column("source", overflow="fold")
+    for recipe in recipes:
+        table.add_row(recipe.name, summary(recipe), recipe.source)
+    Display().console.print(table)
+
+
+def _differences_table(backend: str, differences: list[parity.Difference]) -> Table:
+    table = Table(title=f"{backend}: difference from torchvision on PIL images, in levels of 255", title_justify="left")
+    table.add_column("part")
+    for name in ("mean", "p99", "max", "mean, p99 at most"):
+        table.add_column(name, justify="right")
+    table.add_column("why")
+    for each in differences:
+        figures = (f"{each.mean:.2f}", f"{each.p99:.1f}", f"{each.max:.0f}", f"{each.bound.mean:.3g}, {each.bound.p99:.3g}")
+        why = each.bound.reason if each.within else f"BEYOND THE BOUND, which is for this: {each.bound.reason}"
+        table.add_row(each.part, *figures, why, style=None if each.within else "red")
+    return table

@@ -1,0 +1,203 @@
+"""Any map-style data set (of torch, torchvision, Hugging Face, or a plain sequence) that yields PIL images, bytes or arrays.
+
+Its items are read when they are needed. What is encoded stays so and is decoded by the backend: a Hugging Face data set is
+therefore asked for its files, not for images. What comes decoded is turned into RGB as pixels.py says.
+"""
+
+import hashlib
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from hjepa.pipeline.header import MAX_PIXELS, explain, read_header, too_large
+from hjepa.pipeline.pixels import array_to_rgb, to_rgb
+from hjepa.pipeline.source import BadImage, Samples, as_ppm
+
+# N images of the source, B images of a batch
+IMAGE_NAMES = ("image", "img", "jpg", "png", "webp", "pixel_values")
+"""Where the image stands in an item that is a dictionary; the first that is there counts."""
+LABEL_NAMES = ("label", "labels", "fine_label", "cls", "class", "target")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetSource:
+    """N items of a data set; a Source. An item that raises, or holds no usable image, is a failure of that sample alone."""
+
+    dataset: Any
+    labels: npt.NDArray[np.int64] | None
+    """[N] where they are known before an item is read; None: as the items say."""
+    classes: tuple[str, ...]
+    max_pixels: int
+
+    @property
+    def name(self) -> str:
+        """The data set's class."""
+        return f"{type(self.dataset).__module__}.{type(self.dataset).__qualname__}".removeprefix("builtins.")
+
+    @property
+    def bad(self) -> Sequence[BadImage]:
+        """None: items are looked at when they are needed."""
+        return ()
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def fetch(self, indices: npt.NDArray[np.int64]) -> Samples:
+        """See Source.fetch; gives contents. Items are read one after the other: a data set need not bear threads."""
+        contents = [np.empty(0, dtype=np.uint8)] * len(indices)
+        sizes, orientation = np.ones((len(indices), 2), dtype=np.int32), np.ones(len(indices), dtype=np.uint8)
+        labels, failures = np.full(len(indices), -1, dtype=np.int64), {}
+        for place, index in enumerate(indices.tolist()):
+            try:
+                image, label = unpack(self.dataset[index])
+                contents[place], *size, orientation[place] = encode(image, self.max_pixels)
+                sizes[place] = size
+                labels[place] = number_of(label, self.classes) if self.labels is None else self.labels[index]
+            except Exception as error:  # the data set's own code, which may raise anything: the sample is replaced
+                failures[place] = explain(error)
+        return Samples(
+            encoded=contents,
+            sizes=sizes,
+            orientation=orientation,
+            labels=labels,
+            keys=tuple(str(index) for index in indices.tolist()),
+            failures=failures,
+        )
+
+    def fingerprint(self) -> str:
+        """Identifies the data set by its class, its length and, for Hugging Face, its own fingerprint."""
+        own = getattr(self.dataset, "_fingerprint", "")
+        return hashlib.sha256(f"{self.name} {len(self)} {own}".encode()).hexdigest()[:16]
+
+
+def open_dataset(
+    dataset: Any,
+    *,
+    labels: npt.NDArray[np.int64] | None = None,
+    classes: Sequence[str] | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> DatasetSource:
+    """A data set with a length whose items are an image, (image, label) or {"image": ..., "label": ...}.
+
+    An image is a PIL image, encoded bytes, {"bytes": ...}, or an array [H, W], [H, W, 3] or [H, W, 4] of 8 or 16 bits. Its
+    transforms must not make tensors of them: cropping and colours are the recipe's. Raises ValueError for an empty data set,
+    or one whose first item is of another kind.
+    """
+    if isinstance(dataset, Mapping):
+        names = ", ".join(map(str, dataset)) or "nothing"
+        raise ValueError(f"{type(dataset).__name__} is a dictionary (of {names}), not one data set; give one of its values")
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise ValueError(f"{type(dataset).__name__} is not a map-style data set; it needs a length and items by number")
+    if not len(dataset):
+        raise ValueError(f"the data set {type(dataset).__name__} is empty")
+    if labels is not None and len(labels) != len(dataset):
+        raise ValueError(f"there are {len(labels)} labels for {len(dataset)} images; give one for each")
+    if classes is None:
+        classes = _classes(dataset)
+    source = DatasetSource(
+        dataset=_undecoded(dataset), labels=labels, classes=tuple(str(name) for name in classes), max_pixels=max_pixels
+    )
+    _check_kind(source.dataset)
+    return source
+
+
+def unpack(item: Any) -> tuple[Any, Any]:
+    """The image and the label of an item; None for no label."""
+    if isinstance(item, dict) and "bytes" not in item:
+        image = next((item[name] for name in IMAGE_NAMES if name in item), None)
+        if image is None:
+            raise ValueError(f"an item with {', '.join(map(str, item))} has no image; call it {' or '.join(IMAGE_NAMES[:2])}")
+        return image, next((item[name] for name in LABEL_NAMES if name in item), None)
+    if isinstance(item, tuple | list) and len(item) > 0:
+        return item[0], item[1] if len(item) > 1 else None
+    return item, None
+
+
+def encode(image: Any, max_pixels: int) -> tuple[npt.NDArray[np.uint8], int, int, int]:
+    """Content (uint8 [length]), height, width and orientation of an image of any kind. Raises ValueError for a bad one."""
+    if isinstance(image, dict):  # Hugging Face: the file's content, or its path where the content is elsewhere
+        image = image.get("bytes") if image.get("bytes") is not None else image.get("path")
+    if isinstance(image, str | os.PathLike):
+        with open(image, "rb") as file:
+            image = file.read()
+    if isinstance(image, bytes | bytearray | memoryview):
+        header = read_header(io.BytesIO(image))
+        if reason := header.reason or too_large(header.height, header.width, max_pixels):
+            raise ValueError(reason)
+        return np.frombuffer(image, dtype=np.uint8), header.height, header.width, header.orientation
+    if isinstance(image, Image.Image):
+        if reason := too_large(image.height, image.width, max_pixels):
+            raise ValueError(reason)
+        pixels = np.asarray(to_rgb(image))
+    elif isinstance(image, np.ndarray):
+        pixels = array_to_rgb(image)
+    else:
+        raise ValueError(f"a {type(image).__name__} is no image; give a PIL image, encoded bytes or an array of bytes")
+    height, width, _ = pixels.shape
+    if reason := too_large(height, width, max_pixels):
+        raise ValueError(reason)
+    return as_ppm(pixels), height, width, 1
+
+
+def number_of(label: Any, classes: tuple[str, ...]) -> int:
+    """The number of a label: itself, or its place among the classes; -1 for none."""
+    if isinstance(label, str):
+        return classes.index(label) if label in classes else -1
+    if label is None or np.ndim(label) != 0:
+        return -1
+    return int(label)
+
+
+def _check_kind(dataset: Any) -> None:
+    """Raises ValueError where the first item is of a kind that no item can be; one that cannot be read is not judged."""
+    try:
+        image, _ = unpack(dataset[0])
+    except ValueError:
+        raise
+    except NotImplementedError as error:  # torch's iterable data sets
+        raise ValueError(f"{type(dataset).__name__} has no items by number; give a map-style data set") from error
+    except Exception:  # of the data set's own code; fetch reports it as a failure of that sample
+        return
+    if not isinstance(image, Image.Image | bytes | bytearray | memoryview | str | os.PathLike | np.ndarray | dict):
+        raise ValueError(
+            f"the data set {type(dataset).__name__} yields a {type(image).__name__}; hjepa crops and colours the images "
+            "itself: let it yield PIL images, encoded bytes or uint8 arrays [height, width, 3] (transform=None)"
+        )
+    if isinstance(image, np.ndarray):
+        array_to_rgb(image)
+
+
+def _undecoded(dataset: Any) -> Any:
+    """A Hugging Face data set that yields the files of its images; any other as it is."""
+    features = getattr(dataset, "features", None)
+    cast: Callable[[str, Any], Any] | None = getattr(dataset, "cast_column", None)
+    if not isinstance(features, dict) or cast is None:
+        return dataset
+    for name in IMAGE_NAMES:
+        kind: Any = features.get(name)
+        if type(kind).__name__ == "Image" and getattr(kind, "decode", False) and _is_plain(dataset):
+            return cast(name, kind.__class__(decode=False))
+    return dataset
+
+
+def _is_plain(dataset: Any) -> bool:
+    """Whether no function of the user's own changes the items of a Hugging Face data set."""
+    return getattr(dataset, "format", {}).get("type") is None
+
+
+def _classes(dataset: Any) -> Sequence[str]:
+    """Names of the classes, as torchvision's data sets or Hugging Face's features carry them."""
+    if isinstance(getattr(dataset, "classes", None), list | tuple):
+        return list(dataset.classes)
+    features = getattr(dataset, "features", None)
+    if isinstance(features, dict):
+        for name in LABEL_NAMES:
+            if hasattr(features.get(name), "names"):
+                return list(features[name].names)
+    return ()

@@ -1,0 +1,123 @@
+"""What an encoded image says of itself before it is decoded: size and EXIF orientation, or why it is refused.
+
+An image is refused where the decoders of the backends would read it differently, or not at all.
+"""
+
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF")
+"""Formats that every backend decodes; MPO is the JPEG with a preview that some cameras write."""
+MAX_PIXELS = 100_000_000
+"""Most pixels of an image, unless told otherwise: decoded it takes three bytes each, and a small file can claim any number."""
+LONGEST_REASON = 120
+"""Letters."""
+ORIENTATION_TAG = 0x0112
+TIFF_MODES = ("L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I;16B")
+"""Of what a TIFF may hold, that which PIL and DALI read alike."""
+OPENERS: dict[bytes, Callable[[BinaryIO], Image.Image]] = {
+    b"\xff\xd8\xff": JpegImagePlugin.jpeg_factory,
+    b"\x89PNG": PngImagePlugin.PngImageFile,
+    b"RIFF": WebPImagePlugin.WebPImageFile,
+    b"BM": BmpImagePlugin.BmpImageFile,
+    b"II*\0": TiffImagePlugin.TiffImageFile,
+    b"MM\0*": TiffImagePlugin.TiffImageFile,
+    b"P6": PpmImagePlugin.PpmImageFile,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Header:
+    """What the header says. A height of 0 marks an image that is refused."""
+
+    height: int = 0
+    """Rows as stored."""
+    width: int = 0
+    """Columns as stored."""
+    orientation: int = 1
+    """EXIF orientation, 1 to 8; 1 where there is none."""
+    reason: str = ""
+    """Why it is refused; empty for a good image."""
+
+
+def read_header(file: BinaryIO) -> Header:
+    """The header of an encoded image; whatever is wrong with it becomes the reason."""
+    try:
+        with open_encoded(file) as image:
+            orientation = _orientation(image)
+            if reason := _refusal(image, orientation):
+                return Header(reason=reason)
+            return Header(height=image.height, width=image.width, orientation=orientation)
+    except Exception as error:  # PIL raises OSError, SyntaxError, struct.error and more for bad headers: all are reasons
+        return Header(reason=explain(error))
+
+
+def read_file_header(path: bytes) -> Header:
+    """The header of an image file."""
+    try:
+        with open(path, "rb") as file:
+            return read_header(file)
+    except OSError as error:
+        return Header(reason=explain(error))
+
+
+def explain(error: Exception) -> str:
+    """PIL's exception, or the system's, as a reason in words."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    reason = "not an image that can be identified" if "cannot identify" in str(error) else str(error)
+    return reason[:LONGEST_REASON] or type(error).__name__
+
+
+def open_encoded(file: BinaryIO) -> Image.Image:
+    """What PIL's open gives, without its own limit on pixels, which a source judges before anything is decoded."""
+    start = file.read(16)
+    file.seek(0)
+    for magic, opener in OPENERS.items():
+        if start.startswith(magic) and (magic != b"RIFF" or start[8:12] == b"WEBP"):
+            return opener(file)
+    return Image.open(file)
+
+
+def open_content(content: bytes | memoryview) -> Image.Image:
+    """The image in the content of a file, opened with PIL and not decoded yet."""
+    return open_encoded(io.BytesIO(content))
+
+
+def too_large(height: int, width: int, max_pixels: int) -> str:
+    """The reason for refusing an image of more than max_pixels; empty for one that is small enough."""
+    if height * width <= max_pixels:
+        return ""
+    return f"its {height} x {width} pixels are more than max_pixels={max_pixels}"
+
+
+def _refusal(image: Image.Image, orientation: int) -> str:
+    if image.format not in FORMATS:
+        return f"its content is {image.format}, which not every backend decodes"
+    if image.format == "TIFF" and orientation != 1:
+        return "a TIFF with an orientation, which libraries read differently; save it upright"
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        return "its pixels are 32 bits deep, a range without a defined white; save it with 8 or 16 bits"
+    if image.format == "TIFF" and image.mode not in TIFF_MODES:
+        return f"a TIFF of mode {image.mode}, which libraries read differently; save it as gray or RGB"
+    if isinstance(image, PngImagePlugin.PngImageFile) and image.default_image:
+        return "an animated PNG whose still picture is no frame of it, which libraries read differently; save one frame"
+    return ""
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 where there is none. Of a PNG only a tag before the pixels counts: others cost a decode."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        orientation = image.tag_v2.get(ORIENTATION_TAG, 1)
+    elif image.format == "PNG":
+        exif = Image.Exif()
+        exif.load(image.info.get("exif", b""))
+        orientation = exif.get(ORIENTATION_TAG, 1)
+    else:
+        orientation = image.getexif().get(ORIENTATION_TAG, 1)
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1

@@ -1,0 +1,35 @@
+"""From labels as people write them (numbers, names, nothing) to numbers of classes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+# N images
+MAX_NUMBER = 100_000
+"""Numbers up to this one are numbers of classes; larger ones are names that happen to be written in digits."""
+
+
+def number_labels(values: Sequence[int | str | None]) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """int64 [N] numbers of classes, -1 for None, and the names of the classes.
+
+    Numbers from -1 on (also written in digits) stay what they are, and -1 is no label; the classes are then named "0", "1", ...
+    Once one label is a name, all are names, sorted.
+    """
+    numbers = [_number(value) for value in values]
+    if all(number is not None for number in numbers):
+        labels = np.array(numbers, dtype=np.int64)
+        return labels, tuple(str(number) for number in range(int(labels.max(initial=-1)) + 1))
+    names = sorted({str(value) for value in values if value is not None})
+    order = {name: number for number, name in enumerate(names)}
+    return np.array([-1 if value is None else order[str(value)] for value in values], dtype=np.int64), tuple(names)
+
+
+def _number(value: int | str | None) -> int | None:
+    """The number of a class that the label is, -1 for no label; None where it is a name."""
+    if value is None:
+        return -1
+    text = str(value).strip()
+    if text == "-1":
+        return -1
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 and int(text) <= MAX_NUMBER else None

@@ -1,0 +1,272 @@
+"""Image files by name: a Python list of paths, or a CSV or text file with a path and perhaps a label on each line.
+
+Their headers are scanned once and cached, as a folder's are. Lists of anything but paths (encoded contents, PIL images,
+arrays) are data sets like any other: see dataset.py.
+"""
+
+import csv
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hjepa.pipeline import columns, index
+from hjepa.pipeline.columns import Columns
+from hjepa.pipeline.dataset import DatasetSource, open_dataset
+from hjepa.pipeline.header import MAX_PIXELS, Header, read_file_header
+from hjepa.pipeline.index import Index, Progress
+from hjepa.pipeline.labels import number_labels
+from hjepa.pipeline.source import BadImage, Samples
+
+# N images of the source, B images of a batch
+CHECKED_FILES = 100_000
+"""Up to this many files each one's length and time of change are compared when a list is opened again."""
+PATH_NAMES = ("path", "file", "filename", "file_name", "filepath", "image", "image_path")
+"""What the first line of a CSV file may call its column of paths."""
+LABEL_NAMES = ("label", "labels", "class", "cls", "target", "category", "class_name")
+LABELLED = re.compile(r"(?P<path>.*\S)(\t\s*(?P<name>[^\t]+)| +(?P<number>\d+))")
+"""A line of a text file with a label: anything after a tab, or a number after a space, as in DALI's lists."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListSource:
+    """N image files in the order in which they were named; a Source."""
+
+    name: str
+    root: bytes
+    """Where relative paths start."""
+    index: Index
+    """Keys are paths as they were given."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; empty without labels."""
+        return self.index.classes
+
+    @property
+    def bad(self) -> Sequence[BadImage]:
+        """Files that were left out."""
+        return self.index.bad
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def fetch(self, indices: npt.NDArray[np.int64]) -> Samples:
+        """See Source.fetch; gives paths."""
+        rows = self.index.rows[indices]
+        paths = [os.path.join(self.root, key) for key in self.index.keys(rows)]
+        return self.index.samples(rows, np.array(paths, dtype=np.bytes_))
+
+    def fingerprint(self) -> str:
+        """Identifies the sequence of files (path as given, and length of each), wherever the root lies."""
+        return self.index.fingerprint()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """What a list names."""
+
+    root: bytes
+    keys: list[bytes]
+    """Paths as given, absolute or relative to root."""
+    labels: npt.NDArray[np.int64]
+    classes: tuple[str, ...]
+
+
+def open_list(
+    items: Iterable[Any],
+    *,
+    classes: Sequence[str] = (),
+    max_pixels: int = MAX_PIXELS,
+    verify: bool = False,
+    num_workers: int = 8,
+    progress: Progress | None = None,
+) -> ListSource | DatasetSource:
+    """A list of paths, encoded contents (bytes), PIL images or arrays [H, W, 3], or of pairs of one and its label.
+
+    A label is a number, a name, or None. classes: names of the numbers; without them those are names themselves. Paths are
+    relative to the current folder, and their headers are scanned once; verify: look at every file again even where there are
+    more than 100 000. Raises ValueError for an empty list, or one without a usable image.
+    """
+    images, labels = _unzip(list(items))
+    if not images:
+        raise ValueError("the list of images is empty; give paths, encoded contents, PIL images or arrays")
+    numbers, found = number_labels(labels)
+    if classes and not all(name.isdigit() for name in found):
+        raise ValueError(f"the labels are names ({', '.join(found[:3])}, ...), and so are classes; give numbers as labels")
+    if classes and len(found) > len(classes):
+        raise ValueError(f"the labels go up to {len(found) - 1}, and there are only {len(classes)} classes; name all")
+    names = tuple(classes) or found
+    if all(isinstance(image, str | os.PathLike) for image in images):
+        keys = [os.fsencode(os.path.expanduser(image)) for image in images]
+        listing = Listing(root=os.fsencode(os.getcwd()), keys=keys, labels=numbers, classes=names)
+        made_from = _digest(listing)
+        file = index.cache_file("list", made_from.encode())
+        stored = index.load(file)
+        if stored is None or verify or len(keys) <= CHECKED_FILES:
+            stored = _update(listing, file, made_from, num_workers, progress)
+        return _use(f"a list of {len(keys)} paths", listing.root, stored, max_pixels)
+    return open_dataset(images, labels=numbers, classes=names, max_pixels=max_pixels)
+
+
+def open_csv(
+    file: str | Path,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    verify: bool = False,
+    num_workers: int = 8,
+    progress: Progress | None = None,
+) -> ListSource:
+    """A CSV file (path, label) or a text file with a path per line; relative paths start at the file's own folder.
+
+    The first line of a CSV file may name the columns (path, label); without names the first column is the path and the
+    second, if any, the label. In a text file a label follows a tab, or is a number after a space. Labels are numbers of
+    classes or names. Raises ValueError with the number of the line that is wrong.
+    """
+    path = Path(file).expanduser().absolute()
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}; give a CSV or text file with a path, and perhaps a label, on each line")
+    status, root = path.stat(), os.fsencode(path.parent)
+    cache, made_from = index.cache_file("csv", os.fsencode(path)), [status.st_size, status.st_mtime_ns]
+    stored = index.load(cache, made_from)
+    if stored is None or verify or len(stored.arrays["length"]) <= CHECKED_FILES:
+        keys, texts = _read_lines(path)
+        labels, classes = number_labels(texts)
+        listing = Listing(root=root, keys=keys, labels=labels, classes=classes)
+        stored = _update(listing, cache, made_from, num_workers, progress)
+    return _use(str(path), root, stored, max_pixels)
+
+
+def _unzip(items: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Images and labels; None for no label."""
+    pairs = [item if isinstance(item, tuple | list) and len(item) == 2 else (item, None) for item in items]
+    for number, (_, label) in enumerate(pairs):
+        if not (label is None or isinstance(label, int | str | np.integer)):
+            raise ValueError(f"item {number} of the list has the label {label!r}; give a number, a name or None")
+    return [image for image, _ in pairs], [int(label) if isinstance(label, np.integer) else label for _, label in pairs]
+
+
+def _read_lines(path: Path) -> tuple[list[bytes], list[str | None]]:
+    """Paths and labels as they are written; None for no label."""
+    keys: list[bytes] = []
+    labels: list[str | None] = []
+    places: tuple[int, int | None] | None = None
+    for number, fields in _rows(path):
+        if places is None:
+            names = [name.strip().lower() for name in fields]
+            places = _places(names)
+            if names[places[0]] in PATH_NAMES:  # the names of the columns
+                continue
+        keys.append(os.fsencode(_field(fields, places[0], path, number)))
+        labels.append(None if places[1] is None else _field(fields, places[1], path, number) or None)
+    if not keys:
+        raise ValueError(f"{path} names no images; write a path, and perhaps a label, on each line")
+    return keys, labels
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Number and fields of each line that is not empty."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            if path.suffix.lower() != ".csv":
+                lines = ((number, line.strip()) for number, line in enumerate(file, start=1))
+                yield from ((number, _split(line)) for number, line in lines if line)
+                return
+            reader = csv.reader(file, strict=True)
+            try:
+                yield from ((reader.line_num, fields) for fields in reader if any(field.strip() for field in fields))
+            except csv.Error as error:
+                raise ValueError(
+                    f"{path}, line {reader.line_num}: {error}; put names with commas or quotes in double quotes"
+                ) from error
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}; give a CSV file with a path and a label per line") from error
+
+
+def _split(line: str) -> list[str]:
+    """Path and label of a line of a text file."""
+    match = LABELLED.fullmatch(line)
+    return [match["path"], match["name"] or match["number"]] if match else [line, ""]
+
+
+def _places(names: list[str]) -> tuple[int, int | None]:
+    """Columns of the path and of the label."""
+    path = next((place for place, name in enumerate(names) if name in PATH_NAMES), None)
+    if path is None:
+        return 0, 1 if len(names) > 1 else None
+    return path, next((place for place, name in enumerate(names) if name in LABEL_NAMES and place != path), None)
+
+
+def _field(fields: list[str], place: int, path: Path, number: int) -> str:
+    if place >= len(fields) or (place == 0 and not fields[0].strip()):
+        raise ValueError(f"{path}, line {number}: {fields} has no column {place + 1}; write path,label on each line")
+    return fields[place].strip()
+
+
+def _digest(listing: Listing) -> str:
+    digest = hashlib.sha256(b"\0".join([listing.root, *listing.keys]))
+    digest.update(listing.labels.tobytes() + "\0".join(listing.classes).encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _update(listing: Listing, file: Path, made_from: Any, num_workers: int, progress: Progress | None) -> Columns:
+    """The index of the listing, with the headers of new and changed files read again; cached."""
+    paths = [os.path.join(listing.root, key) for key in listing.keys]
+    length, changed_ns = _status(paths)
+
+    def is_same(stored: Columns) -> bool:
+        arrays = stored.arrays
+        unchanged = np.array_equal(arrays["length"], length) and np.array_equal(arrays["changed_ns"], changed_ns)
+        return unchanged and stored.about["made_from"] == made_from
+
+    def read(row: int) -> Header:
+        return read_file_header(paths[row])
+
+    stored = index.load(file)
+    if stored is not None and is_same(stored):
+        return stored
+    with index.one_builder(file):
+        stored = index.load(file)
+        if stored is not None and is_same(stored):
+            return stored
+        scan = index.empty_scan(len(paths))
+        stale = np.arange(len(paths))
+        if stored is not None:
+            stale = index.reuse(scan, listing.keys, length, changed_ns, stored)
+        index.scan_headers(scan, stale, read, num_workers=num_workers, progress=progress)
+        built = index.build(
+            keys=listing.keys,
+            length=length,
+            labels=listing.labels,
+            classes=listing.classes,
+            scan=scan,
+            more={"changed_ns": changed_ns},
+            made_from=made_from,
+        )
+        return columns.save(file, built)
+
+
+def _use(name: str, root: bytes, stored: Columns, max_pixels: int) -> ListSource:
+    used = index.in_use(stored, max_pixels)
+    if not len(used):
+        first = used.bad[0]
+        raise ValueError(f"none of the {len(used.bad)} images of {name} can be used; the first: {first.path}: {first.reason}")
+    return ListSource(name=name, root=root, index=used)
+
+
+def _status(paths: list[bytes]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Length and time of change of each file; -1 for one that is not there."""
+    numbers = np.full((len(paths), 2), -1, dtype=np.int64)
+    for row, path in enumerate(paths):
+        try:
+            status = os.stat(path)
+        except OSError:  # the header scan names it
+            continue
+        numbers[row] = status.st_size, status.st_mtime_ns
+    return numbers[:, 0], numbers[:, 1]

@@ -1,0 +1,96 @@
+"""One door for all data: whatever the user has, as a Source."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from hjepa.pipeline.cifar import holds_cifar, open_cifar
+from hjepa.pipeline.dataset import open_dataset
+from hjepa.pipeline.folder import open_folder
+from hjepa.pipeline.header import MAX_PIXELS
+from hjepa.pipeline.index import Progress
+from hjepa.pipeline.lists import open_csv, open_list
+from hjepa.pipeline.parquet import open_parquet
+from hjepa.pipeline.source import Source
+from hjepa.pipeline.stl10 import holds_stl10, open_stl10
+from hjepa.pipeline.walk import ENDINGS
+from hjepa.pipeline.webdataset import open_webdataset
+
+ACCEPTED = (
+    "a folder (of images, tar shards, parquet files, CIFAR or STL-10), a .tar, .parquet, .csv or .txt file, CIFAR's .tar.gz, "
+    "a pattern such as shard-{0000..0009}.tar, a list of paths, images or pairs with labels, a map-style data set, or a Source"
+)
+
+
+def open_source(data: Any, *, max_pixels: int = MAX_PIXELS, num_workers: int = 8, progress: Progress | None = None) -> Source:
+    """The source for what came: see ACCEPTED. A Source is given back as it is; splits are the training ones.
+
+    Images of more than max_pixels are left out. progress: told (headers read, headers to read). Raises ValueError for anything
+    else, and where the data cannot be used.
+    """
+    if is_source(data):
+        return data
+    if isinstance(data, str | os.PathLike):
+        return _open_path(os.fspath(data), max_pixels, num_workers, progress)
+    if isinstance(data, list | tuple):
+        return open_list(data, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
+    if _is_plain_folder(data):
+        items, classes = data.samples, data.classes
+        return open_list(items, classes=classes, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
+    if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
+        return open_dataset(data, max_pixels=max_pixels)
+    if isinstance(data, Iterable):
+        raise ValueError(f"{type(data).__name__} gives its items in its own order alone, without numbers; give {ACCEPTED}")
+    raise ValueError(f"{type(data).__name__} is no data that hjepa reads; give {ACCEPTED}")
+
+
+def is_source(data: Any) -> TypeGuard[Source]:
+    """Whether it does what a Source does."""
+    return all(callable(getattr(data, name, None)) for name in ("fetch", "fingerprint", "__len__"))
+
+
+def _is_plain_folder(data: Any) -> bool:
+    """Whether it is torchvision's ImageFolder with nothing of the user's own: its files are better decoded by the backend."""
+    kind = type(data)
+    return (
+        (kind.__module__, kind.__name__) == ("torchvision.datasets.folder", "ImageFolder")
+        and data.transforms is None
+        and getattr(data.loader, "__name__", "") == "default_loader"
+    )
+
+
+def _open_path(text: str, max_pixels: int, num_workers: int, progress: Progress | None) -> Source:
+    path = Path(text).expanduser()
+    name = path.name.lower()
+    if path.is_dir():
+        return _open_folder(path, max_pixels, num_workers, progress)
+    if name.endswith((".tar.gz", ".tgz")) and name.startswith("cifar-"):
+        return open_cifar(path, 100 if name.startswith("cifar-100") else 10)
+    if name.endswith(".tar"):
+        return open_webdataset(text, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
+    if name.endswith(".parquet"):
+        return open_parquet(text, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
+    if name.endswith((".csv", ".txt", ".lst")):
+        return open_csv(path, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
+    if not path.exists():
+        raise ValueError(f"data folder {path.absolute()} does not exist; give {ACCEPTED}")
+    raise ValueError(f"{path.absolute()} is a file of a kind that hjepa does not read; give {ACCEPTED}")
+
+
+def _open_folder(folder: Path, max_pixels: int, num_workers: int, progress: Progress | None) -> Source:
+    """What lies in the folder itself decides; images lie deeper as a rule, so a folder of anything else is one of images."""
+    try:
+        endings = {entry.suffix.lower() for entry in folder.iterdir()}
+    except OSError as error:
+        raise ValueError(f"cannot read folder {folder}: {error.strerror}; check its permissions") from error
+    if not endings & set(ENDINGS):
+        if classes := holds_cifar(folder):
+            return open_cifar(folder, classes)
+        if holds_stl10(folder):
+            return open_stl10(folder)
+        if ".tar" in endings:
+            return open_webdataset(folder, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
+        if ".parquet" in endings:
+            return open_parquet(folder, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
+    return open_folder(folder, max_pixels=max_pixels, num_workers=num_workers, progress=progress)

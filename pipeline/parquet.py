@@ -1,0 +1,264 @@
+"""Parquet files with a column of encoded images, such as Hugging Face publishes (needs pyarrow).
+
+A parquet file is read by groups of rows, and no less: the groups last used are kept, and an order that stays within groups
+for a while (shuffle="blocks") reads each of them once.
+"""
+
+import glob
+import importlib
+import io
+import json
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from hjepa.pipeline import columns, index
+from hjepa.pipeline.dataset import IMAGE_NAMES, LABEL_NAMES
+from hjepa.pipeline.header import MAX_PIXELS, Header, read_header
+from hjepa.pipeline.index import Index, Progress
+from hjepa.pipeline.labels import number_labels
+from hjepa.pipeline.source import BadImage, Samples
+
+# N images of the source, B images of a batch
+KEPT_BYTES = 1 << 29
+"""Size of the groups of rows that are kept."""
+
+
+class ParquetSource:
+    """N images in parquet files, in the order of files and rows; a Source. close() drops what is kept of them."""
+
+    def __init__(self, name: str, files: tuple[Path, ...], used: Index) -> None:
+        self.name = name
+        self.files = files
+        self.index = used
+        self._opened: dict[int, Any] = {}
+        self._groups: OrderedDict[int, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; empty without labels."""
+        return self.index.classes
+
+    @property
+    def bad(self) -> Sequence[BadImage]:
+        """Rows that were left out."""
+        return self.index.bad
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def fetch(self, indices: npt.NDArray[np.int64]) -> Samples:
+        """See Source.fetch; gives contents, which share the memory of their group of rows."""
+        rows = self.index.rows[indices]
+        groups, places = self.index.column("group")[rows], self.index.column("place")[rows]
+        contents = [np.empty(0, dtype=np.uint8)] * len(rows)
+        failures: dict[int, str] = {}
+        for group in np.unique(groups).tolist():
+            members = np.nonzero(groups == group)[0].tolist()
+            try:
+                with self._lock:
+                    images = self._group(group)
+                for member in members:
+                    contents[member] = np.frombuffer(images[int(places[member])].as_buffer(), dtype=np.uint8)
+            except (OSError, ValueError, IndexError) as error:  # pyarrow's errors are of these kinds
+                failures.update((member, str(error)) for member in members)
+        return self.index.samples(rows, contents, failures)
+
+    def fingerprint(self) -> str:
+        """Identifies the sequence of images (file's name, row and length of each), wherever the files lie."""
+        return self.index.fingerprint()
+
+    def close(self) -> None:
+        """Drops the open files and the groups of rows; a later fetch reads them again."""
+        with self._lock:
+            self._opened.clear()
+            self._groups.clear()
+
+    def __enter__(self) -> "ParquetSource":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ParquetSource, (self.name, self.files, self.index)  # open files do not travel
+
+    def _group(self, group: int) -> Any:
+        """The images of a group of rows, as an arrow array of bytes."""
+        if group not in self._groups:
+            about = self.index.stored.about
+            file, own = about["groups"][group]
+            if file not in self._opened:
+                self._opened[file] = _import_parquet().ParquetFile(self.files[file], memory_map=True)
+            self._groups[group] = _read_bytes(self._opened[file], own, about["image"])
+        self._groups.move_to_end(group)
+        while len(self._groups) > 1 and sum(kept.nbytes for kept in self._groups.values()) > KEPT_BYTES:
+            self._groups.popitem(last=False)
+        return self._groups[group]
+
+
+def open_parquet(
+    files: str | Path | Sequence[str | Path],
+    *,
+    image: str | Literal["auto"] = "auto",
+    label: str | Literal["auto"] = "auto",
+    max_pixels: int = MAX_PIXELS,
+    num_workers: int = 8,
+    progress: Progress | None = None,
+) -> ParquetSource:
+    """Finds and indexes the images of parquet files: one, a folder of them, a pattern such as train-*.parquet, or a list.
+
+    image, label: names of the columns; "auto" takes those with the usual names. The images are bytes, or Hugging Face's pair
+    of bytes and path. Raises ValueError where pyarrow or a column is missing, or no image can be used.
+    """
+    names = [files] if isinstance(files, str | Path) else list(files)
+    paths = tuple(path for name in names for path in find_parquet(name))
+    if not paths:
+        raise ValueError("the list of parquet files is empty; give their paths")
+    parquet = _import_parquet()
+    made_from = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths] + [[image, label]]
+    cache = index.cache_file("parquet", repr([made_from[-1], *map(str, paths)]).encode(errors="surrogateescape"))
+    stored = index.load(cache, made_from)
+    if stored is None:
+        with index.one_builder(cache):
+            stored = index.load(cache, made_from)
+            stored = stored or columns.save(cache, _build(parquet, paths, image, label, made_from, num_workers, progress))
+    used = index.in_use(stored, max_pixels)
+    name = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} parquet files)"
+    if not len(used):
+        first = used.bad[0] if used.bad else BadImage(path=name, reason="there are no rows")
+        raise ValueError(f"no usable image in {name}; the first: {first.path}: {first.reason}")
+    return ParquetSource(name, paths, used)
+
+
+def find_parquet(name: str | Path) -> list[Path]:
+    """The parquet files that a path or pattern names. Raises ValueError where there is none."""
+    text = os.path.expanduser(os.fspath(name))
+    path = Path(text).absolute()
+    if path.is_file():
+        return [path]
+    found = sorted(path.rglob("*.parquet")) if path.is_dir() else sorted(Path(match).absolute() for match in glob.glob(text))
+    if not found:
+        raise ValueError(f"there are no parquet files at {text}; give files, a folder of them, or a pattern")
+    return found
+
+
+def _import_parquet() -> Any:
+    try:
+        return importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise ValueError(f"parquet files need pyarrow, which does not import here ({error}); pip install pyarrow") from error
+
+
+def _build(
+    parquet: Any,
+    paths: tuple[Path, ...],
+    image: str,
+    label: str,
+    made_from: Any,
+    num_workers: int,
+    progress: Progress | None,
+) -> columns.Columns:
+    opened = [_open(parquet, path) for path in paths]
+    image_name = _column(opened[0], image, IMAGE_NAMES, paths[0])
+    label_name = (
+        "" if label == "auto" and not _has(opened[0], LABEL_NAMES) else _column(opened[0], label, LABEL_NAMES, paths[0])
+    )
+    groups = [(number, own) for number, file in enumerate(opened) for own in range(file.num_row_groups)]
+    counts = [opened[number].metadata.row_group(own).num_rows for number, own in groups]
+    scan, length = index.empty_scan(sum(counts)), np.zeros(sum(counts), dtype=np.int64)
+    keys: list[bytes] = []
+    labels: list[int | str | None] = []
+    start = 0
+    for (number, own), count in zip(groups, counts, strict=True):
+        images = _read_group(opened[number], own, image_name, paths[number])
+        rows = np.arange(start, start + count)
+        length[rows] = [len(one.as_buffer() or b"") for one in images]
+        reader = _Reader(images, start)
+        index.scan_headers(scan, rows, reader.read, num_workers=num_workers, progress=None)
+        keys += [os.fsencode(f"{paths[number].name}/{own}/{row}") for row in range(count)]
+        if label_name:
+            labels += opened[number].read_row_group(own, columns=[label_name]).column(0).to_pylist()
+        start += count
+        if progress:
+            progress(start, len(length))
+    numbers, classes = number_labels(labels or [None] * len(keys))
+    stored = index.build(
+        keys=keys,
+        length=length,
+        labels=numbers,
+        classes=_names(opened[0], label_name) or classes,
+        scan=scan,
+        more={
+            "group": np.repeat(np.arange(len(groups), dtype=np.int32), counts),
+            "place": np.concatenate([np.arange(count, dtype=np.int32) for count in counts] or [np.empty(0, dtype=np.int32)]),
+        },
+        made_from=made_from,
+    )
+    return columns.Columns(arrays=stored.arrays, about={**stored.about, "groups": groups, "image": image_name})
+
+
+class _Reader:
+    """Headers of a group's images by the row of the index."""
+
+    def __init__(self, images: Any, start: int) -> None:
+        self._images = images
+        self._start = start
+
+    def read(self, row: int) -> Header:
+        """The header at a row of the index."""
+        content = self._images[row - self._start].as_buffer()
+        return Header(reason="the row has no image's content") if content is None else read_header(io.BytesIO(content))
+
+
+def _open(parquet: Any, path: Path) -> Any:
+    try:
+        return parquet.ParquetFile(path, memory_map=True)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is no whole parquet file ({error}); download it again") from error
+
+
+def _has(file: Any, names: Sequence[str]) -> bool:
+    return any(name in file.schema_arrow.names for name in names)
+
+
+def _column(file: Any, asked: str, names: Sequence[str], path: Path) -> str:
+    """The column asked for, or the first of the usual names that is there."""
+    held = file.schema_arrow.names
+    found = next((name for name in (names if asked == "auto" else (asked,)) if name in held), None)
+    if found is None:
+        raise ValueError(
+            f"{path} has the columns {', '.join(held)}, none of them {' or '.join(names) if asked == 'auto' else asked}; "
+            "name the column of images with image=, that of labels with label="
+        )
+    return found
+
+
+def _read_bytes(file: Any, group: int, name: str) -> Any:
+    """The arrow array of bytes [rows of the group] in a column of bytes, or of Hugging Face's pairs of bytes and path."""
+    kind = str(file.schema_arrow.field(name).type)
+    is_pair = kind.startswith("struct")
+    if not is_pair and kind not in ("binary", "large_binary"):
+        raise ValueError(f"the column {name} holds {kind}, not encoded images (bytes); name another with image=")
+    column = file.read_row_group(group, columns=[f"{name}.bytes" if is_pair else name]).column(0).combine_chunks()
+    return column.field("bytes") if is_pair else column
+
+
+def _read_group(file: Any, group: int, name: str, path: Path) -> Any:
+    try:
+        return _read_bytes(file, group, name)
+    except OSError as error:  # of pyarrow: a page that does not unpack
+        raise ValueError(f"{path} is damaged in its group of rows {group} ({error}); download it again") from error
+
+
+def _names(file: Any, label: str) -> tuple[str, ...]:
+    """Names of the classes that Hugging Face writes into the file; empty without."""
+    described = json.loads((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}"))
+    return tuple(described.get("info", {}).get("features", {}).get(label, {}).get("names", ()))

@@ -1,0 +1,214 @@
+"""WebDataset shards (https://github.com/webdataset/webdataset): tar files whose members belong together by their names.
+
+Members are read at their places, in any order, through an index that is built once; so shards are shuffled like any other
+images. A sample is what shares a name up to the first dot: 0001.jpg and 0001.cls. Its image is the member that ends in one
+of the known endings, its label what .cls, .json or .txt says, in this order; other members are not read.
+"""
+
+import glob
+import io
+import os
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hjepa.pipeline import columns, index
+from hjepa.pipeline.header import MAX_PIXELS, Header, read_header
+from hjepa.pipeline.index import Index, Progress
+from hjepa.pipeline.source import BadImage, Samples
+from hjepa.pipeline.tars import Member, group, label_of, number_texts, read_members
+
+# N images, B images of a batch
+HEAD = 1 << 16
+"""Bytes of a member that almost always hold its header."""
+
+
+class WebDatasetSource:
+    """N images in tar files, in the order of the files and of their members; a Source. close() closes the files."""
+
+    def __init__(self, name: str, files: tuple[Path, ...], used: Index) -> None:
+        self.name = name
+        self.files = files
+        self.index = used
+        self._handles: dict[int, int] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; empty without labels."""
+        return self.index.classes
+
+    @property
+    def bad(self) -> Sequence[BadImage]:
+        """Samples without a usable image, and what is wrong with a shard."""
+        return self.index.bad
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def fetch(self, indices: npt.NDArray[np.int64]) -> Samples:
+        """See Source.fetch; gives contents."""
+        rows = self.index.rows[indices]
+        places = zip(*(self.index.column(name)[rows].tolist() for name in ("shard", "offset", "length")), strict=True)
+        contents, failures = [], {}
+        for place, (shard, offset, length) in enumerate(places):
+            try:
+                content = os.pread(self._handle(shard), length, offset)
+            except OSError as error:
+                content, failures[place] = b"", f"{self.files[shard]}: {os.strerror(error.errno or 0)}"
+            if len(content) < length:
+                failures.setdefault(place, f"{self.files[shard]} ends in it")
+            contents.append(np.frombuffer(content, dtype=np.uint8))
+        return self.index.samples(rows, contents, failures)
+
+    def fingerprint(self) -> str:
+        """Identifies the sequence of images (shard's name, member and length of each), wherever the shards lie."""
+        return self.index.fingerprint()
+
+    def close(self) -> None:
+        """Closes the shards; a later fetch opens them again."""
+        with self._lock:
+            for handle in self._handles.values():
+                os.close(handle)
+            self._handles.clear()
+
+    def __enter__(self) -> "WebDatasetSource":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return WebDatasetSource, (self.name, self.files, self.index)  # file handles do not travel
+
+    def _handle(self, shard: int) -> int:
+        with self._lock:
+            if shard not in self._handles:
+                self._handles[shard] = os.open(self.files[shard], os.O_RDONLY)
+            return self._handles[shard]
+
+
+def open_webdataset(
+    shards: str | Path | Sequence[str | Path],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    num_workers: int = 8,
+    progress: Progress | None = None,
+) -> WebDatasetSource:
+    """Finds and indexes the images of local shards.
+
+    shards: a tar file, a folder of tar files, a pattern such as shard-{0000..0009}.tar or shard-*.tar, or a list of these.
+    Larger images than max_pixels are left out. progress: told (headers read, headers to read). Raises ValueError where a shard
+    is missing or compressed, or there is no readable image in any.
+    """
+    names = [shards] if isinstance(shards, str | Path) else list(shards)
+    files = tuple(file for name in names for file in find_shards(name))
+    if not files:
+        raise ValueError("the list of shards is empty; give the paths of tar files")
+    made_from = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    cache = index.cache_file("webdataset", "\0".join(str(file) for file in files).encode(errors="surrogateescape"))
+    stored = index.load(cache, made_from)
+    if stored is None:
+        with index.one_builder(cache):
+            stored = index.load(cache, made_from)
+            stored = stored or columns.save(cache, _build(files, made_from, num_workers, progress))
+    used = index.in_use(stored, max_pixels)
+    name = str(files[0]) if len(files) == 1 else f"{files[0].parent} ({len(files)} shards)"
+    if not len(used):
+        first = used.bad[0] if used.bad else BadImage(path=name, reason="no member has the ending of an image")
+        raise ValueError(f"no usable image in {name}; the first: {first.path}: {first.reason}")
+    return WebDatasetSource(name, files, used)
+
+
+def find_shards(name: str | Path) -> list[Path]:
+    """The tar files that a path or pattern names. Raises ValueError where there is none."""
+    text = os.path.expanduser(os.fspath(name))
+    found = []
+    for each in _expand(text):
+        path = Path(each).absolute()
+        if path.is_dir():
+            found += sorted(path.glob("*.tar"))
+        elif path.is_file():
+            found.append(path)
+        else:
+            matched = sorted(Path(match).absolute() for match in glob.glob(each))
+            if not matched:
+                raise ValueError(f"there is no shard {each}; give local tar files (hjepa does not download)")
+            found += matched
+    if not found:
+        raise ValueError(f"no .tar files in {text}; give tar files, or a folder of them")
+    return found
+
+
+def _expand(pattern: str) -> Iterator[str]:
+    """{0000..0009} -> 0000, 0001, ...; {a,b} -> a, b."""
+    match = re.search(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}", pattern)
+    if match is None:
+        yield pattern
+        return
+    if match[3] is not None:
+        middles = match[3].split(",")
+    else:
+        first, last = int(match[1]), int(match[2])
+        middles = [str(number).zfill(len(match[1])) for number in range(first, last + 1)]
+    for middle in middles:
+        yield from _expand(pattern[: match.start()] + middle + pattern[match.end() :])
+
+
+def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: Progress | None) -> columns.Columns:
+    images: list[tuple[int, Member]] = []
+    keys: list[bytes] = []
+    texts: list[int | str | None] = []
+    bad: list[BadImage] = []
+    for shard, file in enumerate(files):
+        members, damage = read_members(file)
+        bad += [BadImage(path=file.name, reason=reason) for reason in damage]
+        with open(file, "rb", buffering=0) as opened:
+            for sample in group(members):
+                if sample.image is None:
+                    bad.append(BadImage(path=f"{file.name}/{sample.key}", reason="the sample has no image"))
+                    continue
+                images.append((shard, sample.image))
+                keys.append(os.fsencode(f"{file.name}/{sample.image.name}"))
+                texts.append(label_of(sample, opened.fileno()))
+    scan = index.empty_scan(len(images))
+    handles = [os.open(file, os.O_RDONLY) for file in files]
+    try:
+
+        def read(row: int) -> Header:
+            shard, member = images[row]
+            return _read_header(handles[shard], member)
+
+        index.scan_headers(scan, np.arange(len(images)), read, num_workers=num_workers, progress=progress)
+    finally:
+        for handle in handles:
+            os.close(handle)
+    labels, classes = number_texts(texts)
+    return index.build(
+        keys=keys,
+        length=np.array([member.length for _, member in images], dtype=np.int64),
+        labels=labels,
+        classes=classes,
+        scan=scan,
+        more={
+            "shard": np.array([shard for shard, _ in images], dtype=np.int32),
+            "offset": np.array([member.offset for _, member in images], dtype=np.int64),
+        },
+        made_from=made_from,
+        bad=bad,
+    )
+
+
+def _read_header(handle: int, member: Member) -> Header:
+    header = read_header(io.BytesIO(os.pread(handle, min(member.length, HEAD), member.offset)))
+    if header.reason and member.length > HEAD:  # a TIFF may describe itself at its end
+        header = read_header(io.BytesIO(os.pread(handle, member.length, member.offset)))
+    return header

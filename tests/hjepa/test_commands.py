@@ -1,0 +1,134 @@
+"""The command line `hjepa` as a user meets it: recipes, parity, clear errors, exit codes."""
+
+import json
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hjepa import commands, parity
+from hjepa.configs.recipe_file import load_recipe, recipe_to_yaml
+from hjepa.pipeline.presets import PRESETS, preset
+from hjepa.recipe_table import markdown
+
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "recipes.md"
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> "Call":
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "250")
+    return Call(monkeypatch, capsys)
+
+
+class Call:
+    """Runs hjepa in this process: exit code, standard output, standard error."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def __call__(self, *arguments: object) -> tuple[int, str, str]:
+        self._monkeypatch.setattr(sys, "argv", ["hjepa", *map(str, arguments)])
+        code = 0
+        try:
+            commands.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *self._capsys.readouterr()
+
+
+def test_without_a_command_the_commands_are_shown(call: Call) -> None:
+    code, output, errors = call()
+    assert (code, errors) == (0, "")
+    for command in ("recipes", "parity", "hjepa-train"):
+        assert command in output
+
+
+def test_all_recipes_are_listed_with_their_sources(call: Call) -> None:
+    code, output, _ = call("recipes")
+    assert code == 0
+    for name in PRESETS:
+        assert f" {name} " in output
+    assert "2x256 global + 8x112 local + 2x512 gram" in output
+    assert "arXiv 2006.09882" in output
+
+
+def test_names_are_whole_on_a_narrow_terminal(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert " dinov3-highres-768-336-1152 " in call("recipes")[1]
+    assert "…" not in call("recipes", "dinov3-gram")[1]
+
+
+def test_recipe_is_shown_as_a_table_and_as_yaml(call: Call) -> None:
+    _, output, _ = call("recipes", "dinov2")
+    assert "0.9, 0.1-2, 9" in output
+    assert output.endswith(recipe_to_yaml(preset("dinov2")))
+
+
+def test_yaml_of_a_recipe_is_a_recipe_once_edited(call: Call, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(call("recipes", "dino", "--yaml")[1].replace("name: dino", "name: mine").replace("count: 8", "count: 3"))
+    large, second, small = preset("dino").views
+    assert load_recipe(mine) == replace(preset("dino"), name="mine", views=(large, second, replace(small, count=3)))
+    assert call("recipes", mine, "--yaml")[1] == mine.read_text()
+
+
+def test_documented_table_is_that_of_the_presets(call: Call) -> None:
+    _, output, _ = call("recipes", "--markdown")
+    assert output == markdown(preset(name) for name in PRESETS)
+    assert output in DOCUMENTED.read_text(encoding="utf-8"), "docs/recipes.md is old; see `hjepa recipes --markdown`"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["recipes", "dinov"], "did you mean dino"),
+        (["recipes", "missing.yaml"], "there is no file missing.yaml"),
+        (["recipes", "--yaml"], "name it, as in `hjepa recipes dino --yaml`"),
+        (["recipes", "dino", "--yaml", "--markdown"], "give one of them"),
+        (["recipes", "broken.yaml"], "did you mean views?"),
+        (["recpes"], "recipes"),
+        (["parity", "simclear"], "did you mean simclr"),
+        pytest.param(["parity", "--images", "missing"], "missing does not exist", marks=pytest.mark.dali),
+        pytest.param(["parity", "--images", "images", "--device", "gpu"], "device", marks=pytest.mark.dali),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_users_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, call: Call, labelled: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "images").symlink_to(labelled)
+    (tmp_path / "broken.yaml").write_text("name: a\nvews: []\n")
+    code, _, errors = call(*arguments)
+    assert code == 2
+    assert message in errors
+    assert errors.startswith("hjepa: ")
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.dali
+def test_parity_is_shown_and_written(call: Call, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "few").mkdir()
+    for path in sorted(photographs.iterdir())[:4]:
+        shutil.copy(path, tmp_path / "few")
+    operators = {name: view for name, view in parity.OPERATORS.items() if name in ("blur", "crop, bicubic")}
+    monkeypatch.setattr(parity, "OPERATORS", operators)
+    monkeypatch.setattr(parity, "EPOCHS", 1)
+    (tmp_path / "mine.yaml").write_text(recipe_to_yaml(replace(preset("cifar10"), name="mine")))
+    command = ["parity", "mine.yaml", "--images", "few", "--device", "cpu", "--json", "figures.json"]
+    code, output, errors = call(*command)
+    assert (code, errors) == (0, "")
+    rows = json.loads((tmp_path / "figures.json").read_text())
+    parts = ["crop, bicubic", "blur", "mine: global", "mine: local"]
+    assert [row["part"] for row in rows] == parts
+    assert all(row["within"] for row in rows)
+    for part in parts:
+        assert part in output
+    narrow = replace(parity.BOUNDS["dali"]["blur"], mean=0.001)
+    monkeypatch.setitem(parity.BOUNDS["dali"], "blur", narrow)
+    code, output, errors = call(*command)
+    assert code == 1
+    assert errors == "hjepa: beyond the bound: dali blur\n"
+    assert "BEYOND THE BOUND" in output

@@ -1,0 +1,154 @@
+"""Map-style data sets: every kind of item, every kind of image, and items that fail."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hjepa.pipeline.dataset import open_dataset
+from hjepa.pipeline.source import Samples, Source, open_image
+
+CHANCE = np.random.default_rng(0)
+PIXELS = CHANCE.integers(0, 255, (20, 30, 3), dtype=np.uint8)
+IMAGE = Image.fromarray(PIXELS)
+
+
+def png(image: Image.Image) -> bytes:
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue()
+
+
+def everything(source: Source) -> Samples:
+    return source.fetch(np.arange(len(source)))
+
+
+def decoded(samples: Samples, place: int) -> np.ndarray:
+    return np.asarray(open_image(samples.encoded, place))
+
+
+class Items(torch.utils.data.Dataset):
+    """Items as given; exceptions are raised."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        if isinstance(self.items[index], Exception):
+            raise self.items[index]
+        return self.items[index]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [IMAGE, png(IMAGE), bytearray(png(IMAGE)), PIXELS, {"bytes": png(IMAGE), "path": None}],
+    ids=["PIL", "bytes", "bytearray", "array", "pair"],
+)
+@pytest.mark.parametrize(
+    ("wrap", "label"),
+    [
+        (lambda image: image, -1),
+        (lambda image: (image, 5), 5),
+        (lambda image: (image, torch.tensor(5)), 5),
+        (lambda image: [image, "b"], 1),
+        (lambda image: {"image": image, "label": 5, "caption": "x"}, 5),
+        (lambda image: {"img": image}, -1),
+    ],
+    ids=["image", "pair", "tensor", "name", "dictionary", "no label"],
+)
+def test_every_kind_of_item_gives_its_pixels_and_label(image: Any, wrap: Any, label: int) -> None:
+    items = Items([wrap(image)] * 2)
+    items.classes = ["a", "b"]
+    source = open_dataset(items)
+    samples = everything(source)
+    np.testing.assert_array_equal(decoded(samples, 1), PIXELS)
+    assert samples.sizes.tolist() == [[20, 30]] * 2
+    assert samples.labels.tolist() == [label] * 2
+    assert (samples.failures, source.classes) == ({}, ("a", "b"))
+
+
+def test_odd_pixels_become_rgb_by_one_definition() -> None:
+    gray = PIXELS[..., 0]
+    deep = gray.astype(np.uint16) * 257 + 100  # rounds down again
+    alpha = np.concatenate([PIXELS, gray[..., None]], axis=-1)
+    thrice = np.repeat(gray[..., None], 3, axis=-1)
+    expected = {
+        "gray": (gray, thrice),
+        "gray, PIL": (Image.fromarray(gray), thrice),
+        "one channel": (gray[..., None], thrice),
+        "gray and alpha": (alpha[..., 2:], np.repeat(alpha[..., 2:3], 3, axis=-1)),
+        "alpha": (alpha, PIXELS),
+        "alpha, PIL": (Image.fromarray(alpha), PIXELS),
+        "16 bits": (deep, thrice),
+        "16 bits, PIL": (Image.fromarray(deep), thrice),
+        "32 bits, PIL": (Image.fromarray(deep.astype(np.int32)), thrice),
+        "CMYK": (IMAGE.convert("CMYK"), np.asarray(IMAGE.convert("CMYK").convert("RGB"))),
+        "palette": (IMAGE.convert("P"), np.asarray(IMAGE.convert("P").convert("RGB"))),
+        "one bit": (Image.fromarray(gray > 100), np.repeat(255 * (gray > 100)[..., None].astype(np.uint8), 3, axis=-1)),
+        "strided": (PIXELS[::-1, ::2], PIXELS[::-1, ::2]),
+    }
+    samples = everything(open_dataset(Items([image for image, _ in expected.values()])))
+    assert samples.failures == {}
+    for place, (name, (_, pixels)) in enumerate(expected.items()):
+        np.testing.assert_array_equal(decoded(samples, place), pixels, err_msg=name)
+
+
+def test_item_that_fails_is_the_failure_of_that_sample_alone() -> None:
+    broken = png(IMAGE)[:10]
+    items = [IMAGE, RuntimeError("no network"), broken, np.ones((4, 4)), {"label": 3}, 7, Image.new("F", (4, 4)), IMAGE]
+    samples = everything(open_dataset(Items(items)))
+    assert samples.failures.keys() == set(range(1, 7))
+    assert samples.failures[1] == "no network"
+    assert "float64" in samples.failures[3]
+    assert "no image" in samples.failures[4]
+    np.testing.assert_array_equal(decoded(samples, 7), PIXELS)
+    assert len(open_dataset(Items([OSError("not yet"), IMAGE]))) == 2
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        (Items([]), "is empty"),
+        (iter([1]), "not a map-style data set"),
+        (Items([torch.zeros(3, 8, 8)]), r"yields a Tensor; .*transform=None"),
+        (Items([np.zeros((8, 8))]), "float64"),
+        (Items([np.zeros((3, 8, 8), dtype=np.uint8)]), "channels last"),
+        (Items([{"text": "x"}]), "has no image"),
+    ],
+    ids=["empty", "iterator", "tensors", "floats", "channels first", "no image"],
+)
+def test_data_set_of_another_kind_is_refused(items: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        open_dataset(items)
+
+
+def test_fingerprint_follows_class_and_length() -> None:
+    sources = [open_dataset(items) for items in (Items([IMAGE]), Items([PIXELS]), Items([IMAGE] * 2), [IMAGE])]
+    assert sources[0].fingerprint() == sources[1].fingerprint()
+    assert len({source.fingerprint() for source in sources}) == 3
+
+
+def test_hugging_face_data_set_gives_its_files_undecoded() -> None:
+    datasets = pytest.importorskip("datasets")
+    content = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    IMAGE.save(content, "JPEG", exif=exif)
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
+    rows = {"image": [{"bytes": content.getvalue(), "path": None}] * 3, "label": [1, 0, 1]}
+    dataset = datasets.Dataset.from_dict(rows, features=features)
+    source = open_dataset(dataset)
+    samples = everything(source)
+    assert samples.encoded[0].tobytes() == content.getvalue()
+    assert (samples.labels.tolist(), source.classes) == ([1, 0, 1], ("cat", "dog"))
+    assert samples.orientation.tolist() == [6] * 3
+    assert samples.sizes.tolist() == [[20, 30]] * 3
+    assert source.fingerprint() != open_dataset(dataset.select([0, 1, 1])).fingerprint()
+    upright = open_dataset(dataset.with_transform(lambda rows: rows))  # the user's own function sees what it expects
+    assert everything(upright).failures == {}

@@ -1,0 +1,93 @@
+"""Headers: what is refused before decoding, and that what is not refused has the same pixels in PIL and in DALI."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hjepa.pipeline.header import open_content, read_header
+from hjepa.pipeline.pixels import to_rgb
+
+CHANCE = np.random.default_rng(0)
+PICTURE = Image.fromarray(CHANCE.integers(0, 255, (50, 60, 3), dtype=np.uint8))
+OTHER = Image.fromarray(CHANCE.integers(0, 255, (50, 60, 3), dtype=np.uint8))
+ALPHA = Image.fromarray(CHANCE.integers(0, 255, (50, 60, 4), dtype=np.uint8))
+DEEP = Image.fromarray(CHANCE.integers(0, 65535, (50, 60), dtype=np.uint16))
+MORE = {"save_all": True, "append_images": [OTHER]}
+
+
+def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
+    content = io.BytesIO()
+    image.save(content, kind, **options)
+    return content.getvalue()
+
+
+def turned() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return encode(PICTURE, "JPEG", exif=exif)
+
+
+READ = {
+    "gray.jpg": encode(PICTURE.convert("L"), "JPEG"),
+    "CMYK.jpg": encode(PICTURE.convert("CMYK"), "JPEG"),
+    "progressive.jpg": encode(PICTURE, "JPEG", progressive=True),
+    "turned.jpg": turned(),
+    "CMYK.tif": encode(PICTURE.convert("CMYK"), "TIFF"),
+    "alpha.png": encode(ALPHA, "PNG"),
+    "alpha.webp": encode(ALPHA, "WEBP", lossless=True),
+    "alpha.tif": encode(ALPHA, "TIFF"),
+    "gray and alpha.png": encode(ALPHA.convert("LA"), "PNG"),
+    "palette.png": encode(PICTURE.convert("P"), "PNG"),
+    "palette with alpha.png": encode(PICTURE.convert("P"), "PNG", transparency=3),
+    "palette.bmp": encode(PICTURE.convert("P"), "BMP"),
+    "gray with a transparent level.png": encode(PICTURE.convert("L"), "PNG", transparency=3),
+    "one bit.png": encode(PICTURE.convert("1"), "PNG"),
+    "one bit.bmp": encode(PICTURE.convert("1"), "BMP"),
+    "16 bits.png": encode(DEEP, "PNG"),
+    "16 bits.tif": encode(DEEP, "TIFF"),
+    "animated.png": encode(PICTURE, "PNG", **MORE),
+    "animated.webp": encode(PICTURE, "WEBP", lossless=True, **MORE),
+    "pages.tif": encode(PICTURE, "TIFF", **MORE),
+    "packed.tif": encode(PICTURE, "TIFF", compression="tiff_lzw"),
+}
+REFUSED = {
+    "animation.gif": (encode(PICTURE, "GIF", **MORE), "GIF, which not every backend decodes"),
+    "gray and alpha.tif": (encode(ALPHA.convert("LA"), "TIFF"), "mode LA"),
+    "one bit.tif": (encode(PICTURE.convert("1"), "TIFF"), "mode 1"),
+    "32 bits.tif": (encode(DEEP.convert("F"), "TIFF"), "32 bits deep"),
+    "still picture.png": (encode(PICTURE, "PNG", default_image=True, **MORE), "no frame of it"),
+    "text": (b"<html>", "not an image that can be identified"),
+    "nothing": (b"", "not an image that can be identified"),
+    "half a header.jpg": (READ["gray.jpg"][:50], ""),
+}
+
+
+@pytest.mark.dali
+@pytest.mark.parametrize("name", READ)
+def test_pixels_are_one_definition_for_pil_and_dali(name: str) -> None:
+    from nvidia.dali import fn, pipeline, types
+
+    header = read_header(io.BytesIO(READ[name]))
+    assert (header.height, header.width, header.reason) == (50, 60, "")
+    expected = np.asarray(to_rgb(open_content(READ[name])))
+    pipe = pipeline.Pipeline(batch_size=1, num_threads=1, device_id=None, exec_dynamic=True)
+    with pipe:
+        encoded = fn.external_source(source=[[np.frombuffer(READ[name], dtype=np.uint8)]], batch=True)
+        pipe.set_outputs(fn.decoders.image(encoded, output_type=types.RGB, adjust_orientation=False))
+    np.testing.assert_array_equal(pipe.run()[0].at(0), expected)
+    if name.startswith(("animated", "pages")):
+        np.testing.assert_array_equal(expected, np.asarray(PICTURE))  # the first frame
+    if name == "turned.jpg":
+        assert header.orientation == 6
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_decoders_read_differently_or_not_at_all_is_refused(name: str) -> None:
+    content, reason = REFUSED[name]
+    header = read_header(io.BytesIO(content))
+    assert header.height == 0
+    assert header.reason
+    assert reason in header.reason

@@ -1,0 +1,142 @@
+"""The one door: what the user has is recognised, and what it is not is said; and every source feeds every backend alike."""
+
+import io
+import pickle
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.datasets import ImageFolder
+
+from hjepa.pipeline.arrays import ArraySource
+from hjepa.pipeline.dataset import DatasetSource
+from hjepa.pipeline.folder import FolderSource
+from hjepa.pipeline.lists import ListSource
+from hjepa.pipeline.loader import Loader
+from hjepa.pipeline.open_source import open_source
+from hjepa.pipeline.recipe import Recipe, View
+from hjepa.pipeline.source import Source, Subset, open_image
+from hjepa.pipeline.webdataset import WebDatasetSource
+
+CHANCE = np.random.default_rng(0)
+PIXELS = CHANCE.integers(0, 255, (2, 32, 32, 3), dtype=np.uint8)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
+
+
+@pytest.fixture
+def everything(tmp_path: Path) -> dict[str, tuple[Any, type]]:
+    """Name -> data with the two images in it, and the source that reads them."""
+    for number in range(2):
+        (tmp_path / "folder" / "a").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "folder" / "a" / f"{number}.png").write_bytes(png(PIXELS[number]))
+    paths = sorted((tmp_path / "folder" / "a").iterdir())
+    (tmp_path / "list.csv").write_text("".join(f"folder/a/{path.name},x\n" for path in paths))
+    (tmp_path / "list.txt").write_text("".join(f"folder/a/{path.name}\n" for path in paths))
+    (tmp_path / "shards").mkdir()
+    for number, path in enumerate(paths):
+        with tarfile.open(tmp_path / "shards" / f"{number}.tar", "w") as archive:
+            archive.add(path, path.name)
+    planes = PIXELS.transpose(0, 3, 1, 2).reshape(2, -1)
+    cifar = tmp_path / "data" / "cifar-10-batches-bin"
+    cifar.mkdir(parents=True)
+    for number in range(6):
+        record = b"" if number == 1 else b"\1" + planes[min(number, 1) if number < 2 else 0].tobytes()
+        (cifar / ("test_batch.bin" if number == 0 else f"data_batch_{number}.bin")).write_bytes(record or b"\1" + bytes(3072))
+    (cifar / "batches.meta.txt").write_text("\n".join(f"c{number}" for number in range(10)))
+    source = open_source(tmp_path / "folder")
+    return {
+        "folder": (tmp_path / "folder", FolderSource),
+        "text": (str(tmp_path / "folder"), FolderSource),
+        "csv": (tmp_path / "list.csv", ListSource),
+        "txt": (tmp_path / "list.txt", ListSource),
+        "shards": (tmp_path / "shards", WebDatasetSource),
+        "pattern": (str(tmp_path / "shards" / "{0..1}.tar"), WebDatasetSource),
+        "paths": (paths, ListSource),
+        "pairs": ([(path, 1) for path in paths], ListSource),
+        "contents": ([path.read_bytes() for path in paths], DatasetSource),
+        "arrays": (list(PIXELS), DatasetSource),
+        "data set": (torch.utils.data.Subset([Image.fromarray(one) for one in PIXELS], [0, 1]), DatasetSource),
+        "source": (source, FolderSource),
+        "subset": (Subset(source=source, chosen=np.arange(2)), Subset),
+        "cifar": (tmp_path / "data", ArraySource),
+        "cifar itself": (cifar, ArraySource),
+    }
+
+
+def test_every_kind_of_data_finds_its_source(everything: dict[str, tuple[Any, type]]) -> None:
+    for name, (data, kind) in everything.items():
+        source = open_source(data)
+        assert isinstance(source, kind), name
+        assert len(source) == (2 if "cifar" not in name else 5), name
+        assert source.name, name
+
+
+@pytest.mark.parametrize("backend", [pytest.param("dali", marks=pytest.mark.dali), "torchvision"])
+def test_same_images_give_the_same_crops_whatever_they_lie_in(backend: str, everything: dict[str, tuple[Any, type]]) -> None:
+    recipe = Recipe(name="test", source="", views=(View(name="global", count=2, size=16, area=(0.3, 1.0)),))
+    options = {"batch_size": 2, "shuffle": False, "device": "cpu", "backend": backend, "num_workers": int(backend == "dali")}
+    crops = {}
+    for name, (data, _) in everything.items():
+        if "cifar" not in name:
+            with Loader(open_source(data), recipe, **options) as loader:
+                crops[name] = next(iter(loader)).globals
+    for name, own in crops.items():
+        assert torch.equal(own, crops["folder"]), name
+
+
+def test_sources_survive_the_way_to_another_process(everything: dict[str, tuple[Any, type]]) -> None:
+    for name, (data, _) in everything.items():
+        source: Source = open_source(data)
+        again = pickle.loads(pickle.dumps(source))
+        assert again.fingerprint() == source.fingerprint(), name
+        assert again.fetch(np.array([1])).keys == source.fetch(np.array([1])).keys, name
+
+
+def test_images_beside_shards_make_a_folder_of_images(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(png(PIXELS[0]))
+    (tmp_path / "x.tar").touch()
+    assert isinstance(open_source(tmp_path), FolderSource)
+
+
+def test_image_folder_of_torchvision_gives_its_files_unless_it_changes_them(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").write_bytes(png(PIXELS[0]))
+    source = open_source(ImageFolder(tmp_path))
+    assert isinstance(source, ListSource)
+    assert (source.classes, source.fetch(np.arange(2)).labels.tolist()) == (("a", "b"), [0, 1])
+    turned = open_source(ImageFolder(tmp_path, transform=lambda image: image.rotate(180)))
+    assert isinstance(turned, DatasetSource)
+    samples = turned.fetch(np.array([1]))
+    np.testing.assert_array_equal(np.asarray(open_image(samples.encoded, 0)), PIXELS[0][::-1, ::-1])
+    assert (turned.classes, samples.labels.tolist()) == (("a", "b"), [1])
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("missing", "missing does not exist; give a folder"),
+        ("x.zip", r"x\.zip is a file of a kind"),
+        (5, "int is no data that hjepa reads; give a folder"),
+        (iter([1]), "without numbers"),
+        ([], "list of images is empty"),
+        ({"train": [1]}, r"dict is a dictionary \(of train\)"),
+    ],
+    ids=["missing", "zip", "number", "iterator", "empty list", "dictionary"],
+)
+def test_anything_else_is_refused_with_what_is_accepted(
+    data: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.zip").touch()
+    with pytest.raises(ValueError, match=message):
+        open_source(data)

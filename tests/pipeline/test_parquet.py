@@ -1,0 +1,119 @@
+"""Parquet files: columns of bytes and of pairs, labels, random access by groups of rows, and what is refused."""
+
+import io
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hjepa.pipeline import parquet
+from hjepa.pipeline.parquet import open_parquet
+from hjepa.pipeline.source import Samples, Source
+
+arrow = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
+CHANCE = np.random.default_rng(0)
+
+
+def image(height: int = 30) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(CHANCE.integers(0, 255, (height, 40, 3), dtype=np.uint8)).save(content, "PNG")
+    return content.getvalue()
+
+
+def write(path: Path, table: dict[str, list[Any]], group: int = 3) -> Path:
+    pq.write_table(arrow.table(table), path, row_group_size=group)
+    return path
+
+
+def everything(source: Source) -> Samples:
+    return source.fetch(np.arange(len(source)))
+
+
+@pytest.mark.parametrize("pairs", [False, True], ids=["bytes", "pairs"])
+def test_rows_are_read_at_random(pairs: bool, tmp_path: Path) -> None:
+    images = [image(10 + number) for number in range(8)]
+    held = [{"bytes": one, "path": "x"} for one in images] if pairs else images
+    names = ["b", "a", None, "b", "a", "a", "b", "a"]
+    write(tmp_path / "1.parquet", {"text": names[:5], "image": held[:5], "label": names[:5]})
+    write(tmp_path / "2.parquet", {"text": names[5:], "image": held[5:], "label": names[5:]})
+    with open_parquet(tmp_path) as source:
+        order = np.array([7, 0, 4, 3, 7, 1])
+        samples = source.fetch(order)
+        assert [content.tobytes() for content in samples.encoded] == [images[number] for number in order]
+        assert samples.sizes[:, 0].tolist() == (order + 10).tolist()
+        assert samples.keys[:3] == ("2.parquet/0/2", "1.parquet/0/0", "1.parquet/1/1")
+        assert everything(source).labels.tolist() == [1, 0, -1, 1, 0, 0, 1, 0]
+        assert source.classes == ("a", "b")
+        travelled = pickle.loads(pickle.dumps(source))
+        source.close()
+        assert travelled.fetch(order).encoded[0].tobytes() == images[7] == source.fetch(order).encoded[0].tobytes()
+
+
+def test_index_is_built_once_and_again_for_a_changed_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path / "x.parquet", {"image": [image()] * 4})
+    built: list[object] = []
+    real = parquet._build
+    monkeypatch.setattr(parquet, "_build", lambda *args: (built.append(1), real(*args))[1])
+    first, again = open_parquet(file), open_parquet(file)
+    assert built == [1]
+    assert first.fingerprint() == again.fingerprint()
+    write(file, {"image": [image(99)] * 2})
+    assert everything(open_parquet(file)).sizes[:, 0].tolist() == [99, 99]
+
+
+def test_groups_that_are_kept_stay_within_their_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = open_parquet(write(tmp_path / "x.parquet", {"image": [image() for _ in range(12)]}))
+    read: list[int] = []
+    real = parquet._read_bytes
+    monkeypatch.setattr(parquet, "_read_bytes", lambda file, group, name: (read.append(group), real(file, group, name))[1])
+    everything(source)
+    everything(source)
+    assert read == [0, 1, 2, 3]
+    monkeypatch.setattr(parquet, "KEPT_BYTES", 1)
+    everything(source)
+    assert len(source._groups) == 1
+    assert [content.nbytes > 1000 for content in everything(source).encoded] == [True] * 12
+
+
+def test_hugging_face_names_of_classes_and_numbers_are_kept(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog", "owl"])})
+    rows = {"img": [{"bytes": image(), "path": None}] * 2, "label": [1, 0]}
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "x.parquet")
+    source = open_parquet(tmp_path / "*.parquet")
+    assert (everything(source).labels.tolist(), source.classes) == ([1, 0], ("cat", "dog", "owl"))
+
+
+def test_bad_rows_are_listed_and_left_out(tmp_path: Path) -> None:
+    source = open_parquet(write(tmp_path / "x.parquet", {"image": [image(), b"<html>", None, image()]}))
+    assert everything(source).keys == ("x.parquet/0/0", "x.parquet/1/0")
+    assert [bad.path for bad in source.bad] == ["x.parquet/0/1", "x.parquet/0/2"]
+
+
+def test_what_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path / "x.parquet", {"photo": [image()], "score": [1]})
+    with pytest.raises(ValueError, match=r"has the columns photo, score, none of them image or"):
+        open_parquet(file)
+    assert len(open_parquet(file, image="photo")) == 1
+    with pytest.raises(ValueError, match="holds int64, not encoded images"):
+        open_parquet(file, image="score")
+    with pytest.raises(ValueError, match="none of them kind"):
+        open_parquet(file, image="photo", label="kind")
+    with pytest.raises(ValueError, match="no parquet files at"):
+        open_parquet(tmp_path / "y-*.parquet")
+    (tmp_path / "cut.parquet").write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(ValueError, match="no whole parquet file"):
+        open_parquet(tmp_path / "cut.parquet")
+    content = bytearray(file.read_bytes())
+    content[20:1000] = bytes(980)
+    (tmp_path / "damaged.parquet").write_bytes(content)
+    with pytest.raises(ValueError, match=r"damaged\.parquet"):
+        open_parquet(tmp_path / "damaged.parquet", image="photo")
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(ValueError, match="pip install pyarrow"):
+        open_parquet(file)

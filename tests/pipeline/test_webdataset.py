@@ -1,0 +1,221 @@
+"""WebDataset shards: which members make a sample, what is read of them, and what a damaged shard still gives."""
+
+import io
+import json
+import pickle
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hjepa.pipeline import webdataset
+from hjepa.pipeline.source import Samples, open_image
+from hjepa.pipeline.webdataset import WebDatasetSource, find_shards, open_webdataset
+
+CHANCE = np.random.default_rng(0)
+
+
+def image(height: int = 30, width: int = 40, kind: str = "PNG") -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(CHANCE.integers(0, 255, (height, width, 3), dtype=np.uint8)).save(content, kind)
+    return content.getvalue()
+
+
+def write(file: Path, members: Mapping[str, bytes | str], kind: int = tarfile.PAX_FORMAT) -> Path:
+    with tarfile.open(file, "w", format=kind) as archive:
+        for name, content in members.items():
+            content = content.encode() if isinstance(content, str) else content
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return file
+
+
+def everything(source: WebDatasetSource) -> Samples:
+    return source.fetch(np.arange(len(source)))
+
+
+def test_members_become_samples_with_labels_and_extra_members_are_ignored(tmp_path: Path) -> None:
+    members = {
+        "a/001.jpg": image(10, 20, "JPEG"),
+        "a/001.cls": "3\n",
+        "a/001.json": '{"label": 7}',
+        "a/001.seg.png": image(99, 99),
+        "a/002.PNG": image(11, 21),
+        "a/002.json": json.dumps({"caption": "x", "label": 2}),
+        "b.c/002.webp": image(12, 22, "WEBP"),
+        "b.c/002.txt": " 0 ",
+        "003.left.png": image(13, 23),
+        "._004.png": b"",
+        "__info__": "{}",
+        "README": "none",
+    }
+    with open_webdataset(write(tmp_path / "x.tar", members)) as source:
+        samples = everything(source)
+        assert samples.keys == tuple(f"x.tar/{name}" for name in ("a/001.jpg", "a/002.PNG", "b.c/002.webp", "003.left.png"))
+        assert samples.sizes.tolist() == [[10, 20], [11, 21], [12, 22], [13, 23]]
+        assert samples.labels.tolist() == [3, 2, 0, -1]
+        assert source.classes == ("0", "1", "2", "3")
+        assert [content.tobytes() for content in samples.encoded] == [members[key[6:]] for key in samples.keys]
+        assert samples.failures == {}
+        assert [(bad.path, bad.reason) for bad in source.bad] == [("x.tar/README", "the sample has no image")]
+
+
+def test_names_of_classes_are_sorted_and_captions_are_no_classes(tmp_path: Path) -> None:
+    few = {
+        f"{number}.{kind}": image() if kind == "png" else name for number, name in enumerate("ba") for kind in ("png", "txt")
+    }
+    source = open_webdataset(write(tmp_path / "few.tar", few | {"9.png": image(), "9.json": '{"cls": "a"}'}))
+    assert (source.classes, everything(source).labels.tolist()) == (("a", "b"), [1, 0, 0])
+    one = image()
+    many = {
+        f"{number}.{kind}": one if kind == "png" else f"a photograph of {number}"
+        for number in range(150)
+        for kind in ("png", "txt")
+    }
+    source = open_webdataset(write(tmp_path / "many.tar", many))
+    assert (source.classes, set(everything(source).labels.tolist())) == ((), {-1})
+    numbers = {f"{number}.{kind}": one if kind == "png" else str(number) for number in range(150) for kind in ("png", "cls")}
+    source = open_webdataset(write(tmp_path / "numbers.tar", numbers))
+    assert everything(source).labels.tolist() == list(range(150))
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"label": [1]}', "{", "[" * 100_000, "\xff"])
+def test_label_that_cannot_be_read_is_none(content: str, tmp_path: Path) -> None:
+    source = open_webdataset(write(tmp_path / "x.tar", {"1.png": image(), "1.json": content.encode("latin1")}))
+    assert everything(source).labels.tolist() == [-1]
+
+
+def test_shards_are_found_by_folder_pattern_and_list(tmp_path: Path) -> None:
+    for number in range(3):
+        write(tmp_path / f"s-{number:03d}.tar", {f"{number}.png": image(10 + number)})
+    (tmp_path / "notes.txt").touch()
+    whole = [tmp_path / f"s-{number:03d}.tar" for number in range(3)]
+    assert find_shards(tmp_path) == find_shards(tmp_path / "s-{000..002}.tar") == find_shards(f"{tmp_path}/s-*.tar") == whole
+    assert find_shards(tmp_path / "s-00{0,2}.tar") == [whole[0], whole[2]]
+    source = open_webdataset([whole[2], whole[0]])
+    assert everything(source).sizes[:, 0].tolist() == [12, 10]
+    with pytest.raises(ValueError, match=r"there is no shard .*s-003\.tar"):
+        open_webdataset(tmp_path / "s-{001..003}.tar")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"no \.tar files"):
+        open_webdataset(tmp_path / "empty")
+    with pytest.raises(ValueError, match="list of shards is empty"):
+        open_webdataset([])
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT], ids=["GNU", "pax"])
+def test_long_names_are_read(kind: int, tmp_path: Path) -> None:
+    name = "folder/" * 40 + "ü" * 150 + ".png"
+    source = open_webdataset(write(tmp_path / "x.tar", {name: image(), "b.png": image()}, kind))
+    assert everything(source).keys == (f"x.tar/{name}", "x.tar/b.png")
+
+
+def test_links_folders_and_sparse_files_are_no_images(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for name, kind in (("a.png", tarfile.SYMTYPE), ("b.png", tarfile.DIRTYPE), ("c.png", tarfile.LNKTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "d.png"
+            archive.addfile(member)
+        member, content = tarfile.TarInfo("d.png"), image()
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    assert everything(open_webdataset(tmp_path / "x.tar")).keys == ("x.tar/d.png",)
+
+
+def test_truncated_shard_gives_what_is_whole_and_says_what_is_not(tmp_path: Path) -> None:
+    members = {f"{number}.png": image() for number in range(4)}
+    whole = write(tmp_path / "whole.tar", members).read_bytes()
+    last = whole.rindex(members["3.png"])
+    for cut, count, reason in (
+        (last + 100, 3, "cut off in 3.png"),
+        (last - 512 + 100, 3, "damaged"),
+        (last, 3, "cut off in 3.png"),
+        (last + len(members["3.png"]), 4, "damaged: unexpected end"),
+        (len(whole), 4, ""),
+    ):
+        (tmp_path / "cut.tar").write_bytes(whole[:cut])
+        source = open_webdataset(tmp_path / "cut.tar")
+        assert len(source) == count
+        assert [bad.path for bad in source.bad] == ["cut.tar"] * bool(reason)
+        assert all(reason in bad.reason for bad in source.bad)
+        assert [content.tobytes() for content in everything(source).encoded] == list(members.values())[:count]
+
+
+def test_damage_in_the_middle_is_said(tmp_path: Path) -> None:
+    members = {f"{number}.png": image() for number in range(4)}
+    content = bytearray(write(tmp_path / "x.tar", members).read_bytes())
+    header = content.index(members["2.png"]) - 512
+    content[header : header + 512] = b"?" * 512
+    (tmp_path / "x.tar").write_bytes(content)
+    source = open_webdataset(tmp_path / "x.tar")
+    assert len(source) == 2
+    assert source.bad[0].reason.startswith(f"damaged at byte {header}")
+
+
+def test_bad_members_are_listed_with_the_reason(tmp_path: Path) -> None:
+    members = {"a.png": image(), "b.png": b"<html>", "c.gif": image(kind="GIF"), "d.jpg": image(kind="GIF"), "e.png": b""}
+    source = open_webdataset(write(tmp_path / "x.tar", members))
+    assert everything(source).keys == ("x.tar/a.png",)
+    reasons = {bad.path: bad.reason for bad in source.bad}
+    assert reasons.keys() == {f"x.tar/{name}" for name in ("b.png", "c", "d.jpg", "e.png")}
+    assert "GIF" in reasons["x.tar/d.jpg"]
+    with pytest.raises(ValueError, match="no usable image"):
+        open_webdataset(tmp_path / "x.tar", max_pixels=10)
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "text"])
+def test_compressed_shard_is_refused(mode: str, tmp_path: Path) -> None:
+    if mode == "text":
+        (tmp_path / "x.tar").write_text("no tar" * 1000)
+    else:
+        tarfile.open(tmp_path / "x.tar", mode).close()
+    with pytest.raises(ValueError, match=r"plain \.tar, not compressed"):
+        open_webdataset(tmp_path / "x.tar")
+
+
+def test_header_at_the_end_of_a_large_member_is_found(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    Image.fromarray(CHANCE.integers(0, 255, (300, 300, 3), dtype=np.uint8)).save(content, "TIFF")
+    tiff = bytearray(content.getvalue())
+    directory = int.from_bytes(tiff[4:8], "little")
+    moved = len(tiff)  # the directory of tags goes behind the pixels
+    tiff += tiff[directory : directory + 4000]
+    tiff[4:8] = moved.to_bytes(4, "little")
+    tiff[directory : directory + 2] = b"\0\0"
+    source = open_webdataset(write(tmp_path / "x.tar", {"a.tif": bytes(tiff)}))
+    assert len(tiff) > webdataset.HEAD
+    assert everything(source).sizes.tolist() == [[300, 300]]
+
+
+def test_index_is_built_once_and_again_for_a_changed_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path / "x.tar", {"a.png": image(), "b.png": image()})
+    built: list[object] = []
+    real = webdataset.read_members
+    monkeypatch.setattr(webdataset, "read_members", lambda path: (built.append(path), real(path))[1])
+    first, again = open_webdataset(file), open_webdataset(file)
+    assert built == [file]
+    assert everything(first).keys == everything(again).keys
+    write(file, {"a.png": image(50, 60)})
+    changed = open_webdataset(file)
+    assert everything(changed).sizes.tolist() == [[50, 60]]
+    assert changed.fingerprint() != first.fingerprint() == again.fingerprint()
+
+
+def test_source_travels_closes_and_survives_a_vanished_shard(tmp_path: Path) -> None:
+    file = write(tmp_path / "x.tar", {"a.png": image()})
+    source = open_webdataset(file)
+    expected = everything(source).encoded[0]
+    source.close()
+    np.testing.assert_array_equal(everything(source).encoded[0], expected)  # opened again
+    np.testing.assert_array_equal(everything(pickle.loads(pickle.dumps(source))).encoded[0], expected)
+    assert np.asarray(open_image(everything(source).encoded, 0)).shape == (30, 40, 3)
+    source.close()
+    file.write_bytes(file.read_bytes()[:600])
+    assert "ends in it" in everything(source).failures[0]
+    source.close()
+    file.unlink()
+    assert "No such file" in everything(source).failures[0]
