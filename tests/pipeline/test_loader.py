@@ -351,5 +351,5 @@ def test_loader_hands_out_the_batch_of_another_trainer(photographs: Path) -> Non
     assert len(targets) == 4
     with pytest.raises(ValueError, match="I-JEPA"):
         open_loader(photographs, recipe=preset("dinov2"), adapter="ijepa")
-    with pytest.raises(ValueError, match="adapter='dinov22' is unknown.*dinov2"):
+    with pytest.raises(ValueError, match=r"adapter='dinov22' is unknown.*dinov2"):
         open_loader(photographs, adapter="dinov22")
