@@ -82,7 +82,9 @@ class DinoV2:
             keys, side**2, probability=self.mask_probability, ratio=self.mask_ratio, at_most=self.at_most
         )
         on_device = torch.from_numpy(counts).to(device, non_blocking=True)
-        masks = blockwise_masks(chance.key_tensor(keys, device), on_device, (side, side))
+        rows = torch.from_numpy(np.flatnonzero(counts)).to(device, non_blocking=True)
+        masks = torch.zeros(len(keys), side**2, dtype=torch.bool, device=device)
+        masks[rows] = blockwise_masks(chance.key_tensor(keys, device)[rows], on_device[rows], (side, side))
         num_masked = int(counts.sum())  # known on the CPU: nonzero() would wait for the device to count
         indices = torch.searchsorted(masks.flatten().cumsum(0), torch.arange(1, num_masked + 1, device=device))
         return {

@@ -1,9 +1,7 @@
 """Every line of hjepa's side in docs/drop-in/ runs, and gives batches."""
 
-import inspect
 import itertools
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,17 +21,6 @@ SNIPPETS = [
 ]
 
 
-class AdaptedLoader(hjepa.Loader):
-    """A Loader that takes an adapter, for as long as the Loader does not."""
-
-    def __init__(self, *arguments: Any, adapter: Any = None, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.adapter = (lambda batch: batch) if adapter is None else adapters.open_adapter(adapter, self.recipe)
-
-    def __iter__(self) -> Iterator[Any]:
-        return map(self.adapter, super().__iter__())
-
-
 def test_every_trainer_has_its_page() -> None:
     pages = {"dinov2", "dinov3", "ijepa", "vjepa2", "lightly", "solo-learn", "timm", "pytorch", "README"}
     assert {page.stem for page in PAGES} == pages
@@ -43,13 +30,12 @@ def test_every_trainer_has_its_page() -> None:
 
 @pytest.mark.parametrize("code", SNIPPETS)
 def test_snippets_run(code: str, labelled: Path) -> None:
-    takes_adapter = "adapter" in inspect.signature(hjepa.Loader.__init__).parameters
     options = {"backend": "torchvision", "num_workers": 0, "device": "cpu"}
 
     opened: list[hjepa.Loader] = []
 
     def loader(*arguments: Any, **given: Any) -> hjepa.Loader:
-        opened.append((hjepa.Loader if takes_adapter else AdaptedLoader)(*arguments, **given | options))
+        opened.append(hjepa.Loader(*arguments, **given | options))
         return opened[-1]
 
     names: dict[str, Any] = {"torch": torch, "itertools": itertools}

@@ -25,6 +25,7 @@ from hjepa.pipeline.adapters import (
     open_adapter,
 )
 from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.draws import draw
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.masks import HierarchicalMaskGenerator
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
@@ -365,6 +366,40 @@ def test_masks_replay_and_differ_between_batches_and_epochs(adapter: Any, crops:
     with Loader(plain, crops, batch_size=B, backend="torchvision", device="cpu", num_workers=0, seed=5) as loader:
         epochs = [tuple(tuple(t.flatten().tolist()) for t in tensors(adapter(batch))) for _ in range(2) for batch in loader]
     assert len(set(epochs)) == len(epochs)
+
+
+@pytest.mark.parametrize("name", ["dinov2", "ijepa", "vjepa2"])
+def test_masks_belong_to_the_samples_wherever_they_stand_in_the_batch(name: str, plain: Path) -> None:
+    adapter: Any = {"dinov2": DinoV2(patch_size=7), "ijepa": IJepa(patch_size=4), "vjepa2": VJepa2(patch_size=4)}[name]
+    batch = batches(plain, MULTICROP if name == "dinov2" else SINGLE)[0]
+    order = np.array([4, 0, 5, 2, 1, 3])
+    moved = replace(batch, draws=replace(batch.draws, keys=batch.draws.keys[order]))
+    first, second = adapter(batch), adapter(moved)
+    if name == "dinov2":
+        masks, of_moved = (made["collated_masks"].view(2, B, -1) for made in (first, second))
+        assert torch.equal(masks[:, order], of_moved)
+        return
+    indices = (list(tensors((made if name == "ijepa" else made[0])[1:])) for made in (first, second))
+    assert all(torch.equal(one[order], two) for one, two in zip(*indices, strict=True))
+
+
+@pytest.mark.parametrize("name", ["dinov2", "dinov3", "ijepa", "vjepa2", "dino", "lightly-train", "solo-learn", "hjepa-single"])
+def test_no_adapter_waits_for_the_device(name: str) -> None:
+    # Tensors on the meta device have shapes and no values: reading one, which on a GPU is a wait, raises.
+    crops = preset({"ijepa": "ijepa", "vjepa2": "vjepa-image", "hjepa-single": "ijepa"}.get(name, "dinov2"))
+    indices = np.arange(B)
+    drawn = draw(crops, 0, 0, indices, np.full((B, 2), 300, dtype=np.int32))
+    shapes = {
+        group[0].name: (sum(view.count for view in group), B, 3, group[0].size, group[0].size) for group in crops.groups()
+    }
+    batch = Batch(
+        crops={view_name: torch.empty(shape, device="meta") for view_name, shape in shapes.items()},
+        labels=torch.empty(B, dtype=torch.int64, device="meta"),
+        indices=torch.from_numpy(indices),
+        keys=tuple(str(index) for index in indices),
+        draws=drawn,
+    )
+    assert open_adapter(name, crops)(batch) is not None
 
 
 def test_batch_splits_its_crops_and_has_boxes_and_flips_in_view_major_order(multicrop: Batch) -> None:
