@@ -41,6 +41,13 @@ def test_hue_is_as_different_as_the_documentation_says(few: Path) -> None:
 
 
 @DALI
+def test_whole_recipe_but_for_hue_is_within_two_levels(few: Path) -> None:
+    views = tuple(replace(view, jitter=replace(view.jitter, hue=0.0)) for view in preset("dino").views)
+    for difference in parity.end_to_end(replace(preset("dino"), views=views), few, "dali", "cpu"):
+        assert difference.mean < 2, difference
+
+
+@DALI
 def test_contrast_around_another_level_would_be_found(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hjepa.pipeline.backends.dali.LUMA", (0.0, 0.0, 0.0))
     assert not parity.operator("contrast", few, "dali", "cpu").within
