@@ -89,7 +89,6 @@ def _places(keys: Tensor, block: tuple[int, int], grid: tuple[int, int], count: 
     sets = torch.cat([sets, sets[:, :1, :1].expand_as(sets[:, :1])], dim=1)
     unions = _scatter(sets.flatten(2), grid)  # [B, A + 1, N]
     enough = (~unions).sum(-1) >= min_outside
-    enough[:, -1] = True
     first = enough.to(torch.int8).argmax(-1)  # argmax of equals is the first
     rows = torch.arange(len(keys), device=keys.device)
     return sets[rows, first], unions[rows, first]
