@@ -5,6 +5,7 @@ cumulative share, so shares are exact in the long run; which ones, a keyed permu
 its images before one comes again, whatever the weights. So the order is still a function of the position: O(1) memory.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -158,7 +159,8 @@ class Mixture:
 
     def fingerprint(self) -> str:
         """Those of all sources, in order."""
-        return "+".join(source.fingerprint() for source in self.sources)
+        parts = "+".join(source.fingerprint() for source in self.sources)
+        return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 
 def shares(weights: Sequence[float], count: int) -> tuple[float, ...]:

@@ -7,7 +7,6 @@ backend and after a resume, whether i was known to be bad already or is found to
 
 import json
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -106,12 +105,12 @@ class Quarantine:
         if not entries:
             return
         lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(descriptor, lines.encode())  # one write: lines of several ranks do not mix
-        finally:
-            os.close(descriptor)
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.file, "ab", buffering=0) as file:
+                file.write(lines.encode())  # one write: lines of several ranks do not mix
+        except OSError as error:  # a run that survives bad images does not die of the list of them
+            log.warning("cannot write the list of bad images %s: %s", self.file, error.strerror or error)
 
     def _read(self) -> None:
         try:

@@ -56,3 +56,12 @@ def test_damaged_list_and_impossible_limit_are_refused(tmp_path: Path) -> None:
         Quarantine(10, tmp_path / "bad.jsonl", max_bad=0.5)
     with pytest.raises(ValueError, match="max_bad=3"):
         Quarantine(10, tmp_path / "other", max_bad=3)
+
+
+def test_list_that_cannot_be_written_is_said_and_survived(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    quarantine = Quarantine(10, tmp_path / "file" / "bad.jsonl", max_bad=1.0)
+    quarantine.add(3, "a.jpg", "reason")
+    assert 3 in quarantine
+    assert "cannot write the list" in caplog.text
+    assert "a.jpg" in caplog.text
