@@ -115,7 +115,7 @@ class Quarantine:
     def _read(self) -> None:
         try:
             lines = self.file.read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         for number, line in enumerate(lines, start=1):
             try:
