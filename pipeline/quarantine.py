@@ -104,7 +104,7 @@ class Quarantine:
     def _write(self, entries: Sequence[dict[str, object]]) -> None:
         if not entries:
             return
-        lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
+        lines = "".join(json.dumps(entry) + "\n" for entry in entries)
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with open(self.file, "ab", buffering=0) as file:
