@@ -15,52 +15,24 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import nvidia.dali.fn as fn
 from nvidia.dali.pipeline import Pipeline
 from rich.console import Console
 from rich.table import Table
+from synthetic import SyntheticSource
 
+from hjepa import sample_data
 from hjepa.pipeline.backend import Request
 from hjepa.pipeline.backends.dali_inputs import Inputs, inputs_of
 from hjepa.pipeline.draws import draw
 from hjepa.pipeline.presets import PRESETS, preset
 from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.sampler import Sampler
-from hjepa.pipeline.source import BadImage, Samples, upright_sizes
+from hjepa.pipeline.source import upright_sizes
 
 BATCH_SIZES = (32, 64, 128, 256)
 BATCHES = 40
 STAGES = ("draws", "inputs", "feed")
-
-
-class PathsOnly:
-    """A source of made-up paths and sizes, from memory."""
-
-    name, classes = "made up", ()
-    bad: tuple[BadImage, ...] = ()
-
-    def __init__(self, num_images: int) -> None:
-        chance = np.random.default_rng(0)
-        self._sizes = chance.integers(200, 800, (num_images, 2), dtype=np.int32)
-
-    def __len__(self) -> int:
-        return len(self._sizes)
-
-    def fetch(self, indices: np.ndarray) -> Samples:
-        paths = [
-            b"/data/imagenet/train/n%08d/n%08d_%d.JPEG" % (index % 1000, index % 1000, index) for index in indices.tolist()
-        ]
-        return Samples(
-            encoded=np.array(paths),
-            sizes=self._sizes[indices],
-            orientation=np.ones(len(indices), dtype=np.uint8),
-            labels=indices % 1000,
-            keys=tuple(path.decode() for path in paths),
-        )
-
-    def fingerprint(self) -> str:
-        return "made up"
 
 
 def main() -> None:
@@ -71,7 +43,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file for every figure")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    recipe, source = preset(arguments.recipe), PathsOnly(arguments.images)
+    files = sorted(sample_data.make(sample_data.default_folder()).rglob("*.jpg"))
+    recipe, source = preset(arguments.recipe), SyntheticSource(arguments.images, files)
     figures = [{size: measure(source, recipe, size) for size in BATCH_SIZES} for _ in range(arguments.rounds)]
     medians = {
         size: {stage: statistics.median(figure[size][stage] for figure in figures) for stage in STAGES} for size in BATCH_SIZES
@@ -91,7 +64,7 @@ def main() -> None:
         arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def measure(source: PathsOnly, recipe: Recipe, batch_size: int) -> dict[str, float]:
+def measure(source: SyntheticSource, recipe: Recipe, batch_size: int) -> dict[str, float]:
     """Microseconds per sample of each stage."""
     sampler = Sampler(num_samples=len(source), batch_size=batch_size)
 
