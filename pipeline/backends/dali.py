@@ -13,14 +13,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import chain
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import nvidia.dali.fn as fn
 import torch
 from nvidia.dali import types
-from nvidia.dali.pipeline import Pipeline, do_not_convert, pipeline_def
+from nvidia.dali.pipeline import Pipeline
 from torch.utils.dlpack import from_dlpack
 
 from hjepa.pipeline.ahead import Ahead
@@ -42,10 +42,6 @@ from hjepa.pipeline.source import why_not
 # B images, V crops of one name, S pixels
 Node: TypeAlias = Any
 """A DALI graph node; DALI's own stubs type operators' results too loosely to be of use."""
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-as_written: Callable[[Function], Function] = do_not_convert
-"""Marks what runs while the graph is built; DALI rewrites the rest, in which `if` decides sample by sample."""
 
 FILTERS = {"bicubic": types.INTERP_CUBIC, "bilinear": types.INTERP_LINEAR}
 DTYPES = {torch.float32: types.FLOAT, torch.float16: types.FLOAT16, torch.bfloat16: types.FLOAT}  # DALI has no bfloat16
@@ -106,59 +102,33 @@ def _check_sizes(shapes: npt.NDArray[np.int64], request: Request) -> None:
 
 
 def _build(settings: BackendSettings, feed: Callable[[], Inputs], *, from_files: bool) -> Pipeline:
-    on_gpu = settings.device.type == "cuda"
-    pipe: Pipeline = _graph(
-        settings,
-        feed,
-        from_files,
+    recipe, on_gpu = settings.recipe, settings.device.type == "cuda"
+    pipe = Pipeline(
         batch_size=settings.batch_size,
         num_threads=settings.num_workers,
         device_id=settings.device.index if on_gpu else None,
         prefetch_queue_depth=settings.prefetch,
         exec_dynamic=True,
     )
+    num_inputs = 2 + sum(len(names_of(group)) for group in recipe.groups())
+    with pipe:
+        inputs = iter(fn.external_source(source=feed, num_outputs=num_inputs, batch=True))
+        decoded = _decode(_read(next(inputs), from_files), recipe, on_gpu)
+        # Where a box lies outside the image, because the file was overwritten, fn.resize would read memory that is not there.
+        images = fn.pad(decoded, axes=[0, 1], shape=next(inputs))
+        outputs = []
+        for group in recipe.groups():
+            parameters = {name: next(inputs) for name in names_of(group)}
+            outputs.append(_render_view(images, group, recipe, parameters, settings))
+        pipe.set_outputs(*outputs, decoded.shape())
     pipe.build()
     return pipe
 
 
-@pipeline_def(enable_conditionals=True)  # type: ignore[untyped-decorator]  # DALI's stub
-def _graph(settings: BackendSettings, feed: Callable[[], Inputs], from_files: bool) -> tuple[Node, ...]:
-    """The crops of each group of views, then the shapes of the decoded images."""
-    encoded, sizes, parameters = _inputs(settings.recipe, feed)
-    decoded = _decode(_read(encoded, from_files), settings.recipe, settings.device.type == "cuda")
-    # Where a box lies outside the image, because the file was overwritten, fn.resize would read memory that is not there.
-    if _has_size(decoded, sizes):  # noqa: SIM108 - DALI decides `if` statements sample by sample, but no expressions
-        images = decoded
-    else:
-        images = fn.resize(decoded, size=sizes)
-    return (*_render_views(images, parameters, settings), decoded.shape())
-
-
-@as_written
-def _inputs(recipe: Recipe, feed: Callable[[], Inputs]) -> tuple[Node, Node, list[dict[str, Node]]]:
-    names = [names_of(group) for group in recipe.groups()]
-    inputs = iter(fn.external_source(source=feed, num_outputs=2 + sum(map(len, names)), batch=True))
-    return next(inputs), next(inputs), [{name: next(inputs) for name in of_group} for of_group in names]
-
-
-@as_written
-def _has_size(images: Node, sizes: Node) -> Node:
-    same = fn.slice(images.shape(), start=0, shape=2, axes=[0]) == sizes
-    return fn.cast(fn.reductions.min(fn.cast(same, dtype=types.UINT8)), dtype=types.BOOL)
-
-
-@as_written
-def _render_views(images: Node, parameters: list[dict[str, Node]], settings: BackendSettings) -> list[Node]:
-    groups = zip(settings.recipe.groups(), parameters, strict=True)
-    return [_render_view(images, group, settings.recipe, of_group, settings) for group, of_group in groups]
-
-
-@as_written
 def _read(contents: Node, from_files: bool) -> Node:
     return fn.io.file.read(contents, dont_use_mmap=True) if from_files else contents
 
 
-@as_written
 def _decode(encoded: Node, recipe: Recipe, on_gpu: bool) -> Node:
     upright = recipe.orientation == "exif"
     if not on_gpu:

@@ -12,12 +12,12 @@ from hjepa.pipeline.source import Encoded
 
 # B images, V crops of one name
 Inputs: TypeAlias = list[npt.NDArray[Any] | list[npt.NDArray[np.uint8]]]
-"""One batch: encoded images, sizes float32 [B, 2], then one array for each of `names_of` of each group of views."""
+"""One batch: encoded images, sizes int32 [B, 2], then one array for each of `names_of` of each group of views."""
 
 
 def inputs_of(request: Request, recipe: Recipe) -> Inputs:
     """The batch as the graph's inputs, contiguous: DALI refuses strides."""
-    inputs: Inputs = [contents_of(request.encoded), request.sizes.astype(np.float32)]  # fn.resize wants sizes in float32
+    inputs: Inputs = [contents_of(request.encoded), request.sizes]
     for group in recipe.groups():
         values = _values(group[0], request.draws.views[group[0].name])
         inputs += [np.ascontiguousarray(values[name]) for name in names_of(group)]
