@@ -1,6 +1,7 @@
 """hjepa feeds self-supervised vision training: multi-crop loading with DALI, block masks, and a thin trainer."""
 
 from hjepa.configs.recipe_file import load_recipe
+from hjepa.loader_speed import LoaderSpeed, benchmark_augmentation_speed, benchmark_multicrop_dataloader
 from hjepa.multicrop_dataset import (
     MultiCropDataset,
     MultiCropDatasetRaw,
@@ -42,6 +43,7 @@ __all__ = [
     "HierarchicalMaskGenerator",
     "Jitter",
     "Loader",
+    "LoaderSpeed",
     "Mixture",
     "MultiBlockMaskGenerator",
     "MultiCropDataset",
@@ -55,6 +57,8 @@ __all__ = [
     "Source",
     "TooManyBadImagesError",
     "View",
+    "benchmark_augmentation_speed",
+    "benchmark_multicrop_dataloader",
     "build_multicrop_dataloader",
     "build_multicrop_dataset",
     "build_multicrop_transform",

@@ -1,0 +1,44 @@
+"""The benchmarks of documents C and D count what any loader hands out."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import hjepa
+from hjepa.pipeline.presets.jepa import multicrop
+
+RECIPE = multicrop(num_global_crops=2, num_local_crops=3, global_crop_size=32, local_crop_size=16)
+
+
+@pytest.mark.parametrize("adapter", [None, "dino", "document-c"], ids=str)
+def test_images_and_crops_are_counted_in_every_form_of_a_batch(adapter: str | None, photographs: Path) -> None:
+    with hjepa.Loader(
+        photographs, RECIPE, batch_size=8, backend="torchvision", num_workers=0, device="cpu", adapter=adapter
+    ) as loader:
+        speed = hjepa.benchmark_augmentation_speed(loader, num_batches=6, warmup_batches=1)  # more than an epoch has
+    assert (speed.num_batches, speed.images, speed.crops) == (6, 48, 240)
+    assert speed.batch_mib == pytest.approx(8 * 3 * 4 * (2 * 32**2 + 3 * 16**2) / 2**20)
+    assert speed.images_per_second == pytest.approx(48 / speed.seconds)
+    assert 0 < speed.median_batch_seconds <= speed.seconds
+    assert speed.peak_mib > speed.batch_mib
+    assert speed.cpu_seconds > 0
+
+
+def test_table_shows_time_and_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    data = torch.utils.data.TensorDataset(torch.zeros(8, 3, 4, 4), torch.zeros(8, dtype=torch.int64))
+    speed = hjepa.benchmark_multicrop_dataloader(torch.utils.data.DataLoader(data, batch_size=4), num_batches=3)
+    assert (speed.images, speed.crops) == (12, 12)
+    output = capsys.readouterr().out
+    assert "images per second" in output
+    assert "peak memory of this process" in output
+
+
+@pytest.mark.parametrize(
+    ("loader", "options", "message"),
+    [([], {}, "no batch"), ([torch.zeros(3)], {}, "no crops"), ([torch.zeros(1, 3, 2, 2)], {"num_batches": 0}, "at least 1")],
+    ids=["empty", "no crops", "no batches"],
+)
+def test_what_cannot_be_timed_is_refused(loader: list[torch.Tensor], options: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        hjepa.benchmark_augmentation_speed(loader, **options)
