@@ -111,7 +111,7 @@ def _write_image(partial: Path, folder: Path, number: int, seed: int) -> None:
     encoded = io.BytesIO()
     render(number, seed).save(encoded, "JPEG", quality=80 + number // len(TEXTURES) % 16)
     with _explained(folder):
-        (partial / list(TEXTURES)[number % len(TEXTURES)] / f"{number:05d}.jpg").write_bytes(encoded.getbuffer())
+        (partial / list(TEXTURES)[number % len(TEXTURES)] / f"{number:05d}.jpg").write_bytes(encoded.getvalue())
 
 
 def _move(partial: Path, folder: Path, count: int, seed: int) -> None:
