@@ -22,14 +22,14 @@ _CROPS = {
     "global_crops_size": "global_crop_size",
     "local_crops_size": "local_crop_size",
 }
-_CROPS_IN_PLACE = {
+_CROPS_IN_PLACE = (
     "num_global_crops",
     "num_local_crops",
     "global_crop_size",
     "local_crop_size",
     "global_crop_scale",
     "local_crop_scale",
-}
+)
 _MASKS = {
     "masking_strategy": "strategy",
     "num_target_masks": "num_masks",

@@ -4,6 +4,8 @@ import importlib.util
 import os
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: on small tensors threads cost more than they do
+
 import numpy as np
 import pytest
 import torch
