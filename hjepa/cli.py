@@ -2,7 +2,7 @@
 
 import errno
 import glob
-import re
+import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -271,4 +271,11 @@ def _name(device: torch.device) -> str:
 
 def _command_line() -> str:
     """The command that was given, without its own --resume."""
-    return re.sub(r" --resume[ =]\S+", "", " ".join(["hjepa-train", *sys.argv[1:]]))
+    arguments = iter(sys.argv[1:])
+    kept = []
+    for argument in arguments:
+        if argument == "--resume":
+            next(arguments, None)
+        elif not argument.startswith("--resume="):
+            kept.append(argument)
+    return shlex.join(["hjepa-train", *kept])

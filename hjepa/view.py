@@ -88,7 +88,8 @@ def _show_source(axis: Axes, batch: Batch, image: int, recipe: Recipe, source: S
         for top, left, height, width in draws.box[image].tolist():
             edge = EDGES.get(name, "white")
             axis.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=edge, linewidth=1))
-    axis.set_title(os.path.join(*Path(batch.keys[image]).parts[-2:]), fontsize=7)
+    name = os.path.join(*Path(batch.keys[image]).parts[-2:]).encode(errors="replace").decode()
+    axis.set_title(name, fontsize=7, parse_math=False)  # a name with two dollar signs is no formula
 
 
 def _show_globals(axes: npt.NDArray[np.object_], batch: Batch, masks: StepMasks, image: int, recipe: Recipe) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
+from hjepa.pipeline.presets import preset
 from hjepa.pipeline.recipe import Jitter, Recipe, View
 from hjepa.pipeline.spelling import suggest
 
@@ -112,6 +113,15 @@ class Curriculum:
 def recipe_at(plan: Recipe | Curriculum, epoch: int) -> Recipe:
     """The recipe of an epoch, of what may be a Curriculum or one recipe for all."""
     return plan.at(epoch) if isinstance(plan, Curriculum) else plan
+
+
+def as_plan(recipe: str | Recipe | Curriculum) -> Recipe | Curriculum:
+    """What a Loader's `recipe` means: a recipe, a curriculum, or the preset of that name. Raises ValueError for others."""
+    if isinstance(recipe, Recipe | Curriculum):
+        return recipe
+    if not isinstance(recipe, str):
+        raise ValueError(f"recipe is of type {type(recipe).__name__}; give a name such as 'dino', a Recipe or a Curriculum")
+    return preset(recipe)
 
 
 def _set(view: View, place: str, value: Value) -> View:

@@ -3,6 +3,7 @@
 import os
 from typing import Literal
 
+import numpy as np
 import torch
 
 
@@ -28,9 +29,14 @@ def resolve_workers(num_workers: int | Literal["auto"], backend: str) -> int:
     """Threads of DALI, processes of torchvision (0: a thread of this process); "auto" is one per core of this process."""
     if num_workers == "auto":
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if num_workers < 1 and (num_workers < 0 or backend != "torchvision"):
-        raise ValueError(f"num_workers={num_workers} is not a number of threads or processes; use 1 or more")
-    return num_workers
+    return whole("num_workers", num_workers, 0 if backend == "torchvision" else 1)
+
+
+def whole(name: str, value: object, least: int) -> int:
+    """The value as the whole number that it is. Raises ValueError where it is none, or less than `least`."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}={value!r} is no whole number from {least} on; give one")
+    return int(value)
 
 
 def resolve_rank(rank: int | Literal["auto"], world_size: int | Literal["auto"]) -> tuple[int, int]:

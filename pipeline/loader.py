@@ -3,6 +3,7 @@
 Its whole state is (seed, epoch, position), because every decision is a function of those; so it resumes anywhere, bitwise.
 """
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,21 +11,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
 from hjepa.pipeline import state
 from hjepa.pipeline.adapters import Adapter, open_adapter
 from hjepa.pipeline.backend import BackendSettings, open_backend
-from hjepa.pipeline.curriculum import Curriculum, recipe_at
-from hjepa.pipeline.device import resolve_device, resolve_rank, resolve_workers
-from hjepa.pipeline.index import cache_folder
-from hjepa.pipeline.mixture import Mixture
+from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.curriculum import Curriculum, as_plan, recipe_at
+from hjepa.pipeline.device import resolve_device, resolve_rank, resolve_workers, whole
+from hjepa.pipeline.mixture import mixture_of
 from hjepa.pipeline.open_source import open_source
-from hjepa.pipeline.presets import preset
-from hjepa.pipeline.quarantine import Quarantine
+from hjepa.pipeline.quarantine import open_quarantine
 from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.sampler import Sampler
-from hjepa.pipeline.source import Source
 from hjepa.pipeline.stream import Stages, Stream
 
 
@@ -37,9 +36,10 @@ class Loader(IterableDataset[Any]):
     batch_size: images per rank. device: "auto" is the GPU where there is one. shuffle: True, False, or "blocks", in which
     reads go forward. tail: what becomes of images that fill no batch: "drop", "wrap" or "keep". num_workers: threads of DALI
     or processes of torchvision (which, as with any DataLoader, want the script to have a main guard); "auto" is one per core.
-    prefetch: batches in flight. pin_memory: page-locked memory for what torchvision makes for a GPU. dtype: float32, float16
-    or bfloat16. epochs: reading ahead ends after this many; None reads ahead for ever. rank, world_size: "auto" asks
-    torch.distributed. Neither batch_size, num_workers, prefetch nor ranks change a sample's pixels.
+    prefetch: batches that are ready ahead of the consumer, and as many again in the making. pin_memory: page-locked memory for
+    what torchvision makes for a GPU. dtype: float32, float16 or bfloat16. epochs: reading ahead ends after this many; None
+    reads ahead for ever. rank, world_size: "auto" asks torch.distributed. Neither batch_size, num_workers, prefetch nor ranks
+    change a sample's pixels.
 
     on_error: an image that cannot be read or decoded is replaced by another of the source ("replace"), always the same one,
     or ends the iteration ("raise"). bad_images: file of JSON lines that replaced images are written to, and read from at the
@@ -76,15 +76,15 @@ class Loader(IterableDataset[Any]):
         rank: int | Literal["auto"] = "auto",
         world_size: int | Literal["auto"] = "auto",
     ) -> None:
-        self._plan = preset(recipe) if isinstance(recipe, str) else recipe
+        self._plan = as_plan(recipe)
         self.source = open_source(data)
         self.device = resolve_device(device)
-        self.epochs = epochs
+        self.epochs = None if epochs is None else whole("epochs", epochs, 0)
         own_rank, num_ranks = resolve_rank(rank, world_size)
-        mixture = self.source if isinstance(self.source, Mixture) else None
+        mixture = mixture_of(self.source, shuffle)
         self.sampler = Sampler(
             num_samples=len(self.source) if mixture is None else mixture.epoch_length,
-            batch_size=batch_size,
+            batch_size=whole("batch_size", batch_size, 1),
             seed=seed,
             shuffle=shuffle,
             mixture=None if mixture is None else mixture.order(seed),
@@ -92,8 +92,6 @@ class Loader(IterableDataset[Any]):
             rank=own_rank,
             world_size=num_ranks,
         )
-        if prefetch < 1:
-            raise ValueError(f"prefetch={prefetch} is not a number of batches in flight; use 1 or more")
         if dtype not in (torch.float32, torch.float16, torch.bfloat16):
             raise ValueError(f"dtype={dtype} is not supported; use torch.float32, torch.float16 or torch.bfloat16")
         self._backend_name = backend
@@ -102,17 +100,19 @@ class Loader(IterableDataset[Any]):
             batch_size=batch_size,
             device=self.device,
             num_workers=resolve_workers(num_workers, backend),
-            prefetch=prefetch,
+            prefetch=whole("prefetch", prefetch, 1),
             pin_memory=pin_memory,
             dtype=dtype,
         )
         open_backend(backend, self._settings)  # what is missing is said now, not in the first batch
-        self.quarantine = _open_quarantine(self.source, on_error, max_bad, bad_images)
+        self.quarantine = open_quarantine(self.source, on_error, max_bad, bad_images)
         self._adapter = self._open_adapter(adapter)
         self._stream: Stream | None = None
         self._epoch = 0
         self._position = 0  # batches of the epoch that were handed out
         self._resumed = False
+        self._iteration: object = None  # the one that moves the place on; set_epoch and load_state_dict take that from it
+        self._iterated: int | None = None  # its epoch, while its body runs
         self._closed = False
         self.wait_seconds = 0.0
         """How long the consumer waited for the latest batch."""
@@ -124,17 +124,22 @@ class Loader(IterableDataset[Any]):
     @property
     def recipe(self) -> Recipe:
         """The recipe of the epoch that is being iterated, or that comes next."""
-        return recipe_at(self._plan, self._epoch)
+        return recipe_at(self._plan, self.epoch)
 
     @property
     def epoch(self) -> int:
         """The epoch that is being iterated, or that comes next."""
-        return self._epoch
+        return self._epoch if self._iterated is None else self._iterated
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch of the next iteration. Without it epochs follow each other. A resumed position is kept."""
-        if epoch != self._epoch:
+        """Chooses the epoch of the next iteration, which takes it from its start; a place that was loaded in it is kept.
+
+        Without it every iteration takes the next epoch, whether the one before was finished or broken off.
+        """
+        whole("epoch", epoch, 0)
+        if epoch != self._epoch or not self._resumed:
             self._epoch, self._position, self._resumed = epoch, 0, False
+            self._iteration = None
 
     def set_weights(self, weights: Sequence[float]) -> None:
         """Other weights for the sources of a Mixture, from the next period of its order on (mixture.PERIOD images or more)."""
@@ -146,34 +151,31 @@ class Loader(IterableDataset[Any]):
             self._stream.restart(self._stages(self._stream.next[0]))  # what is in flight was chosen by the old weights
 
     def __iter__(self) -> Iterator[Any]:
-        """The batches of the current epoch, from its start, or once from where a loaded state stands.
+        """The batches of the next epoch, or once the rest of the one in which a loaded state stands.
 
         They are of type Batch, or what the adapter makes of one.
         """
-        if self._closed:
-            raise ValueError("this Loader is closed; make a new one")
-        if not self._resumed:
-            self._position = 0
+        self._check_process()
+        if self._position and not self._resumed:  # the epoch before was broken off
+            self._epoch, self._position = self._epoch + 1, 0
         self._resumed = False
         epoch, first = self._epoch, self._position
         if self._stream is None or self._stream.ended or self._stream.next != (epoch, first):
             if self._stream is not None:
                 self._stream.close()
             self._stream = Stream(self._stages(epoch), epoch, first, self._end_of_reading(epoch))
-        stream = self._stream
+        stream, iteration = self._stream, object()
+        self._iteration = iteration
         for number in range(first, len(self)):
-            start = time.perf_counter()
+            batch = self._take(stream)
+            if self._iteration is iteration:
+                last = number + 1 == len(self)
+                self._epoch, self._position = (epoch + 1, 0) if last else (epoch, number + 1)
+            self._iterated = epoch
             try:
-                batch = stream.take()
-            except BaseException:
-                if self._stream is stream:  # its backend ended with the error; the next iteration starts another
-                    self._stream = None
-                stream.close()
-                raise
-            self.wait_seconds = time.perf_counter() - start
-            last = number + 1 == len(self)
-            self._epoch, self._position = (epoch + 1, 0) if last else (epoch, number + 1)
-            yield batch if self._adapter is None else self._adapter(batch)
+                yield batch if self._adapter is None else self._adapter(batch)
+            finally:
+                self._iterated = None
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands: small, JSON-able, and valid for any number of ranks, workers and any backend."""
@@ -183,7 +185,7 @@ class Loader(IterableDataset[Any]):
         """Continues from a state. Raises ValueError where it belongs to other images, another recipe, seed or order."""
         place = state.load(saved, self.sampler, self.source, self._plan)
         self.sampler, self._epoch, self._position = place.sampler, place.epoch, place.number
-        self._resumed = True
+        self._resumed, self._iteration = True, None
         if self._stream is not None:  # it may stand at the same place, and come from another order
             self._stream.close()
             self._stream = None
@@ -200,6 +202,38 @@ class Loader(IterableDataset[Any]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_stream", None) is not None:  # its threads would keep it, and batches, for ever
+            self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: the place, but no work in flight."""
+        return {**self.__dict__, "_stream": None, "_iteration": None, "_iterated": None, "_resumed": self._position > 0}
+
+    def _check_process(self) -> None:
+        if self._closed:
+            raise ValueError("this Loader is closed; make a new one")
+        if self._stream is not None and self._stream.process != os.getpid():
+            raise ValueError("this Loader was iterated before this process was forked; make it in the process that iterates it")
+        worker = get_worker_info()
+        if worker is not None and worker.num_workers > 1:
+            raise ValueError(
+                f"each of the DataLoader's {worker.num_workers} workers would yield every batch; a Loader has its own threads: "
+                "use num_workers=0 there, and num_workers=... here"
+            )
+
+    def _take(self, stream: Stream) -> Batch:
+        start = time.perf_counter()
+        try:
+            batch = stream.take()
+        except BaseException:
+            if self._stream is stream:  # its backend ended with the error; the next iteration starts another
+                self._stream = None
+            stream.close()
+            raise
+        self.wait_seconds = time.perf_counter() - start
+        return batch
 
     def _open_adapter(self, adapter: str | Adapter | None) -> Adapter | None:
         if adapter is None:
@@ -227,16 +261,3 @@ class Loader(IterableDataset[Any]):
         changes = (later for later in range(epoch + 1, self._plan.last + 1) if self._plan.at(later) != self._plan.at(epoch))
         change = next(changes, None)
         return min((limit for limit in (change, end) if limit is not None), default=None)
-
-
-def _open_quarantine(
-    source: Source, on_error: Literal["replace", "raise"], max_bad: float, file: str | Path | None
-) -> Quarantine | None:
-    if on_error not in ("replace", "raise"):
-        raise ValueError(f"on_error={on_error!r} is unknown; use 'replace' or 'raise'")
-    if on_error == "raise":
-        return None
-    default = cache_folder() / "bad_images" / f"{source.fingerprint().replace('/', '-')}.jsonl"
-    quarantine = Quarantine(len(source), default if file is None else Path(file), max_bad)
-    quarantine.note(source.bad)
-    return quarantine

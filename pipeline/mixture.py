@@ -2,20 +2,23 @@
 
 Positions of the whole run are cut into periods. How many of a period's positions a source gets is the rounded growth of its
 cumulative share, so shares are exact in the long run; which ones, a keyed permutation says. Each source goes through all of
-its images before one comes again, whatever the weights. So the order is still a function of the position: O(1) memory.
+its images before one comes again, whatever the weights. So the order is still a function of the position, and of when weights
+changed.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hjepa.kernels import chance
+from hjepa.pipeline.open_source import open_source
 from hjepa.pipeline.order import permute
-from hjepa.pipeline.source import BadImage, Samples, Source, read_files
+from hjepa.pipeline.source import BadImage, Samples, Source, Subset, read_files
 
 # P positions, J sources, B images of a batch
 SHARES = 1 << 20
@@ -60,7 +63,7 @@ class MixtureOrder:
     """[J] images of each source."""
     seed: int
     stretches: tuple[Stretch, ...]
-    """The latest, and the one before it while that is not over."""
+    """One for the start, and one more for every change of weights."""
 
     def choose(self, positions: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.int64]]:
         """indices [P] over all sources, and passes [P], how often each image came before."""
@@ -83,12 +86,13 @@ class MixtureOrder:
 
     def reweighted(self, position: int, weights: Sequence[float]) -> "MixtureOrder":
         """Other weights from the next period on that starts at `position` of the run or later."""
-        current = [stretch for stretch in self.stretches if stretch.start <= position][-1]
+        kept = [stretch for stretch in self.stretches if stretch.start <= position]
+        current = kept[-1]
         number = -(-(position - current.start) // current.period())
         start = current.start + number * current.period()
         counts = tuple(current.counts_before(number).tolist())
         following = Stretch(start=start, counts=counts, weights=shares(weights, len(self.lengths)))
-        return replace(self, stretches=(following,) if start == position else (current, following))
+        return replace(self, stretches=(*(stretch for stretch in kept if stretch.start < start), following))
 
     def _place(self, stretch: Stretch, positions: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Source [P] of each position, and how many images of it came before."""
@@ -97,37 +101,47 @@ class MixtureOrder:
         sources, counts = np.empty_like(positions), np.empty_like(positions)
         for number in np.unique(numbers).tolist():
             same = numbers == number
-            before = stretch.counts_before(number)
-            ends = np.cumsum(stretch.counts_before(number + 1) - before)
-            place = permute(places[same], period, chance.key(self.seed, stretch.start, number))
-            chosen = np.searchsorted(ends, place, side="right")
-            sources[same] = chosen
-            counts[same] = before[chosen] + place - np.concatenate([[0], ends])[chosen]
+            of_period, counts_of_period = _period(stretch, self.seed, number)
+            sources[same], counts[same] = of_period[places[same]], counts_of_period[places[same]]
         return sources, counts
+
+
+@lru_cache(maxsize=4)  # a batch lies in one or two
+def _period(stretch: Stretch, seed: int, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Source of each position of a period, and how many images of that source came before it in the run."""
+    period, before = stretch.period(), stretch.counts_before(number)
+    own = stretch.counts_before(number + 1) - before
+    shuffled = permute(np.arange(period), period, chance.key(seed, stretch.start, number))
+    sources = np.repeat(np.arange(len(own)), own)[shuffled]
+    counts = np.empty(period, dtype=np.int64)
+    # Position by position, so that a source begins its next pass only when the one before is over.
+    counts[np.argsort(sources, kind="stable")] = np.arange(period) - np.repeat(np.cumsum(own) - own, own)
+    return sources, counts + before[sources]
 
 
 class Mixture:
     """Sources with weights; a Source whose images are numbered through. Its Loader chooses by `weights`, not by a shuffle.
 
-    An epoch has `epoch_length` images, by default as many as all sources together. Classes are those of all sources: the same
-    name is the same class.
+    sources: each what open_source takes. An epoch has `epoch_length` images, by default as many as all sources together.
+    Classes are those of all sources: the same name is the same class. Labels without names stay as they are where no source
+    has names; beside named ones they mean nothing and become -1.
     """
 
-    def __init__(
-        self, sources: Sequence[Source], weights: Sequence[float] | None = None, epoch_length: int | None = None
-    ) -> None:
+    def __init__(self, sources: Sequence[Any], weights: Sequence[float] | None = None, epoch_length: int | None = None) -> None:
         if not sources:
             raise ValueError("a mixture needs at least one source, none came")
-        self.sources = tuple(sources)
-        self.lengths = tuple(len(source) for source in sources)
+        self.sources = tuple(open_source(source) for source in sources)
+        if any(isinstance(source, Mixture) for source in self.sources):
+            raise ValueError("a mixture inside a mixture has no weights of its own; give all sources to one")
+        self.lengths = tuple(len(source) for source in self.sources)
         self.weights = shares(self.lengths if weights is None else weights, len(sources))
         self.epoch_length = sum(self.lengths) if epoch_length is None else epoch_length
         if self.epoch_length < 1:
             raise ValueError(f"epoch_length={epoch_length} is not a number of images; use 1 or more")
         self._offsets = np.cumsum([0, *self.lengths])
-        self.classes = tuple(sorted({name for source in sources for name in source.classes}))
+        self.classes = tuple(sorted({name for source in self.sources for name in source.classes}))
         number = {name: place for place, name in enumerate(self.classes)}
-        self._labels = [np.array([*(number[name] for name in source.classes), -1]) for source in sources]
+        self._labels = [np.array([*(number[name] for name in source.classes), -1]) for source in self.sources]
 
     @property
     def name(self) -> str:
@@ -154,13 +168,31 @@ class Mixture:
         for owner in np.unique(owners).tolist():
             places = np.nonzero(owners == owner)[0]
             samples = read_files(self.sources[owner].fetch(indices[places] - self._offsets[owner]))
-            parts.append((places, replace(samples, labels=self._labels[owner][samples.labels])))
+            parts.append((places, replace(samples, labels=self._renumber(owner, samples.labels))))
         return _join(parts, len(indices))
+
+    def _renumber(self, owner: int, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        if not self.classes:
+            return labels
+        numbers = self._labels[owner]
+        named: npt.NDArray[np.int64] = numbers[np.where(labels < len(numbers) - 1, labels, -1)]
+        return named
 
     def fingerprint(self) -> str:
         """Those of all sources, in order."""
         parts = "+".join(source.fingerprint() for source in self.sources)
         return hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+
+def mixture_of(source: Source, shuffle: object) -> Mixture | None:
+    """The source if it is a mixture, whose weights then choose the images. Raises ValueError where they could not."""
+    if isinstance(source, Subset) and isinstance(source.source, Mixture):
+        raise ValueError("a Subset of a Mixture has no weights; make the Mixture of Subsets")
+    if not isinstance(source, Mixture):
+        return None
+    if shuffle is not True:
+        raise ValueError(f"shuffle={shuffle!r} has no effect with a Mixture, whose weights choose the images; leave it out")
+    return source
 
 
 def shares(weights: Sequence[float], count: int) -> tuple[float, ...]:

@@ -5,16 +5,19 @@ What stands in for image i is the first good one of a keyed walk over the source
 backend and after a resume, whether i was known to be bad already or is found to be only now.
 """
 
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from hjepa.kernels import chance
-from hjepa.pipeline.source import BadImage
+from hjepa.pipeline.index import cache_folder
+from hjepa.pipeline.source import BadImage, Source
 
 WALK = 0x62616421  # "bad!": keeps the walk's chance apart from the draws'
 log = logging.getLogger("hjepa")
@@ -46,20 +49,25 @@ class TooManyBadImagesError(DataError):
 class Quarantine:
     """The bad images of a source of `num_images`, kept in a file of JSON lines that other ranks and later runs share.
 
-    file: where each is written to (id, path, reason), and read from at the start. max_bad: share of the images beyond which
-    the run is not what it was meant to be (one bad image is always allowed).
+    file: where each is written to (id, path, reason, source), and read from at the start, as far as its lines are of the
+    source with this fingerprint and will not pass: what could not be fetched is tried again by a later run. max_bad: share of
+    the images beyond which the run is not what it was meant to be (one bad image is always allowed).
+
+    Raises TooManyBadImagesError where the file has too many already.
     """
 
-    def __init__(self, num_images: int, file: Path, max_bad: float) -> None:
+    def __init__(self, num_images: int, fingerprint: str, file: Path, max_bad: float) -> None:
         if not 0 <= max_bad <= 1:
             raise ValueError(f"max_bad={max_bad} is no share of the images; use 0 to 1, such as 0.01")
         self.file = file
         self._num_images = num_images
+        self._fingerprint = fingerprint
         self._limit = max(1, int(max_bad * num_images)) if max_bad else 0
         self._max_bad = max_bad
         self._reasons: dict[int, str] = {}
         self._noted: set[str] = set()
         self._read()
+        self._check("as an earlier run found")
 
     def __len__(self) -> int:
         return len(self._reasons)
@@ -67,18 +75,14 @@ class Quarantine:
     def __contains__(self, index: int) -> bool:
         return index in self._reasons
 
-    def add(self, index: int, path: str, reason: str) -> None:
+    def add(self, index: int, path: str, reason: str, *, lasting: bool = True) -> None:
         """Takes image `index` out, and writes it down. Raises TooManyBadImagesError."""
         if index in self._reasons:
             return
         self._reasons[index] = reason
-        self._write([{"id": index, "path": path, "reason": reason}])
+        self._write([{"id": index, "path": path, "reason": reason, "lasting": lasting}])
         log.warning("bad image %s: %s; replaced by another (list: %s)", path, reason, self.file)
-        if len(self) > self._limit:
-            raise TooManyBadImagesError(
-                f"{len(self)} of {self._num_images} images are bad, more than max_bad={self._max_bad:g} allows, the last: "
-                f"{path}: {reason}; see {self.file}, repair or delete them, or raise max_bad"
-            )
+        self._check(f"the last: {path}: {reason}")
 
     def note(self, left_out: Sequence[BadImage]) -> None:
         """Writes down, with no id, what was left out when the source was opened; it needs no replacement."""
@@ -101,10 +105,17 @@ class Quarantine:
             step += 1
         return walked
 
+    def _check(self, why: str) -> None:
+        if len(self) > self._limit:
+            raise TooManyBadImagesError(
+                f"{len(self)} of {self._num_images} images are bad, more than max_bad={self._max_bad:g} allows, {why}; "
+                f"see {self.file}, repair or delete them, or raise max_bad"
+            )
+
     def _write(self, entries: Sequence[dict[str, object]]) -> None:
         if not entries:
             return
-        lines = "".join(json.dumps(entry) + "\n" for entry in entries)
+        lines = "".join(json.dumps({**entry, "source": self._fingerprint}) + "\n" for entry in entries)
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with open(self.file, "ab", buffering=0) as file:
@@ -114,18 +125,35 @@ class Quarantine:
 
     def _read(self) -> None:
         try:
-            lines = self.file.read_text(encoding="utf-8").splitlines()
+            lines = self.file.read_text(encoding="utf-8").split("\n")[:-1]
         except (FileNotFoundError, NotADirectoryError):
             return
         for number, line in enumerate(lines, start=1):
             try:
                 entry = json.loads(line)
-                index, path, reason = entry["id"], str(entry["path"]), str(entry["reason"])
+                index, path, reason, owner = entry["id"], str(entry["path"]), str(entry["reason"]), entry["source"]
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
                     f"{self.file}, line {number}: not an entry of bad images ({error}); delete the line, or the file"
                 ) from error
+            if owner != self._fingerprint:
+                continue
             if index is None:
                 self._noted.add(path)
-            elif 0 <= index < self._num_images:
+            elif entry["lasting"]:
                 self._reasons[index] = reason
+
+
+def open_quarantine(
+    source: Source, on_error: Literal["replace", "raise"], max_bad: float, file: str | Path | None
+) -> Quarantine | None:
+    """The quarantine that a Loader's options ask for, None where bad images are to end the run. Raises ValueError."""
+    if on_error not in ("replace", "raise"):
+        raise ValueError(f"on_error={on_error!r} is unknown; use 'replace' or 'raise'")
+    if on_error == "raise":
+        return None
+    fingerprint = source.fingerprint()
+    default = cache_folder() / "bad_images" / f"{hashlib.sha256(fingerprint.encode()).hexdigest()[:24]}.jsonl"
+    quarantine = Quarantine(len(source), fingerprint, default if file is None else Path(file), max_bad)
+    quarantine.note(source.bad)
+    return quarantine

@@ -32,6 +32,7 @@ def save(sampler: Sampler, source: Source, recipe: Recipe | Curriculum, epoch: i
             "version": VERSION,
             "seed": sampler.seed,
             "shuffle": sampler.shuffle,
+            "tail": sampler.tail,
             "epoch": epoch,
             "position": number * sampler.global_batch_size,
             "epoch_length": sampler.num_samples,
@@ -50,20 +51,30 @@ def load(saved: Mapping[str, Any], sampler: Sampler, source: Source, recipe: Rec
             f"the state has version {saved.get('version')!r}, this hjepa reads {VERSION}; use the hjepa that saved it"
         )
     own = save(sampler, source, recipe, 0, 0)
-    for name in ("seed", "shuffle", "source", "epoch_length", "recipe"):
+    if missing := own.keys() - saved.keys():
+        raise ValueError(f"the state lacks {', '.join(sorted(missing))}; give what state_dict() returned")
+    for name in ("seed", "shuffle", "tail", "source", "epoch_length", "recipe"):
         if saved[name] != own[name]:
             changes = ", ".join(_differences(name, saved[name], own[name]))
             raise ValueError(f"the state belongs to another run: {changes}. Use what it was saved with, or start anew")
     if (saved["mixture"] is None) != (sampler.mixture is None):
         raise ValueError("the state belongs to another run: only one of the two reads a Mixture. Use what it was saved with")
     if sampler.mixture is not None:
-        sampler = replace(sampler, mixture=replace(sampler.mixture, stretches=stretches_from_state(saved["mixture"])))
+        stretches = stretches_from_state(saved["mixture"])
+        if stretches[0] != sampler.mixture.stretches[0]:
+            raise ValueError(
+                f"the state belongs to another run: weights were {list(stretches[0].weights)}, now "
+                f"{list(sampler.mixture.stretches[0].weights)}. Use what it was saved with, then set_weights for others"
+            )
+        sampler = replace(sampler, mixture=replace(sampler.mixture, stretches=stretches))
     number, rest = divmod(saved["position"], sampler.global_batch_size)
     if rest:
         raise ValueError(
             f"the state stands at image {saved['position']}, which no batch of {sampler.global_batch_size} images "
             "(over all ranks) ends at; use the global batch size it was saved with"
         )
+    if number >= len(sampler):  # of larger batches than it was saved with there is none left in this epoch
+        return Place(sampler=sampler, epoch=saved["epoch"] + 1, number=0)
     return Place(sampler=sampler, epoch=saved["epoch"], number=number)
 
 

@@ -3,6 +3,7 @@
 Requests are made on the backend's background thread, ahead of the batches that are taken.
 """
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -48,6 +49,8 @@ class Stream:
 
     def __init__(self, stages: Stages, epoch: int, number: int, end: int | None) -> None:
         self.next = (epoch, number)
+        self.process = os.getpid()
+        self._closed = False
         self.end = end
         """The epoch that is not made any more; None: there is none."""
         self._stages = stages
@@ -75,14 +78,16 @@ class Stream:
 
     def restart(self, stages: Stages) -> None:
         """Goes on from the same place with other stages; what is in flight is dropped."""
-        self.close()
+        self._crops.close()  # type: ignore[attr-defined]  # render is a generator
         self._stages = stages
         self._flying.clear()
         self._crops = self._render()
 
     def close(self) -> None:
-        """Ends the backend's work."""
-        self._crops.close()  # type: ignore[attr-defined]  # render is a generator: closing it ends the backend's work
+        """Ends the backend's work; while another thread is in `take`, by giving it no further request."""
+        self._closed = True
+        with contextlib.suppress(ValueError):  # "generator already executing", in that other thread
+            self._crops.close()  # type: ignore[attr-defined]  # render is a generator: closing it ends the backend's work
 
     def _render(self) -> Iterator[Crops]:
         return self._stages.backend.render(self._requests(*self.next))
@@ -94,7 +99,7 @@ class Stream:
             except BadBatchError as error:
                 for (number, place), reason in error.reasons.items():
                     flight = self._flying[number]
-                    self._exclude(flight.indices[place], _place_of(flight.samples, place), reason)
+                    self._exclude(flight.indices[place], _place_of(flight.samples, place), reason, lasting=True)
                 self._flying.clear()
                 self._crops = self._render()  # from the batch that failed: all before it have been taken
                 continue
@@ -107,6 +112,8 @@ class Stream:
         sampler, recipe = stages.sampler, stages.recipe
         while self.end is None or epoch < self.end:
             for batch in range(number, len(sampler)):
+                if self._closed:
+                    return
                 chosen = sampler.batch(epoch, batch)
                 indices, samples = self._fetch(chosen.indices)
                 sizes = upright_sizes(samples, recipe.orientation)
@@ -125,12 +132,12 @@ class Stream:
             if not samples.failures:
                 return indices, samples
             for place, reason in samples.failures.items():
-                self._exclude(indices[place], _place_of(samples, place), reason)
+                self._exclude(indices[place], _place_of(samples, place), reason, lasting=False)
 
-    def _exclude(self, index: np.int64, path: str, reason: str) -> None:
+    def _exclude(self, index: np.int64, path: str, reason: str, *, lasting: bool) -> None:
         if self._stages.quarantine is None:
             raise BadImageError(path, reason)
-        self._stages.quarantine.add(int(index), path, reason)
+        self._stages.quarantine.add(int(index), path, reason, lasting=lasting)
 
 
 def _place_of(samples: Samples, place: int) -> str:

@@ -43,6 +43,7 @@ class TorchvisionBackend:
                 num_workers=settings.num_workers,
                 prefetch_factor=max(1, settings.prefetch // settings.num_workers),
                 pin_memory=settings.pin_memory and settings.device.type == "cuda",
+                generator=torch.Generator(),  # not torch's own, from which a user's dropout draws
             )
             for crops in batches:
                 yield self._to_device(crops)

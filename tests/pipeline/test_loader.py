@@ -151,6 +151,7 @@ def test_a_second_iteration_ends_the_first_with_a_clear_error(photographs: Path)
     with open_loader(photographs) as loader:
         first = iter(loader)
         next(first)
+        loader.set_epoch(0)
         second = iter(loader)
         expected = [next(second)]
         with pytest.raises(ValueError, match="one iteration at a time"):
@@ -160,10 +161,35 @@ def test_a_second_iteration_ends_the_first_with_a_clear_error(photographs: Path)
         assert_same(expected, list(loader))
 
 
-def test_breaking_off_and_iterating_again_starts_the_epoch_anew(photographs: Path) -> None:
+def test_an_epoch_that_is_broken_off_is_followed_by_the_next_or_started_anew_by_set_epoch(photographs: Path) -> None:
     with open_loader(photographs) as loader:
-        first = next(iter(loader))
-        assert_same([first], [next(iter(loader))])
+        whole = [list(loader), list(loader), list(loader)]
+    with open_loader(photographs) as loader:
+        for epoch in range(3):  # as Lightning's limit_train_batches does, or itertools.islice
+            for number, batch in enumerate(loader):
+                assert_same([batch], [whole[epoch][number]])
+                assert loader.epoch == epoch
+                if number == 1:
+                    break
+        loader.set_epoch(2)
+        assert_same(list(loader), whole[2])
+
+
+def test_epoch_and_recipe_are_those_of_the_batch_also_in_the_body_of_the_last(photographs: Path) -> None:
+    with open_loader(photographs) as loader:
+        assert [loader.epoch for _ in range(2) for _ in loader] == [0] * 4 + [1] * 4
+
+
+def test_epoch_set_inside_the_loop_is_the_next_one(photographs: Path) -> None:
+    with open_loader(photographs) as loader:
+        for _ in loader:
+            loader.set_epoch(7)
+        expected = loader.epoch
+        batch = next(iter(loader))
+    assert expected == 7
+    with open_loader(photographs) as loader:
+        loader.set_epoch(7)
+        assert_same([batch], [next(iter(loader))])
 
 
 @pytest.mark.dali

@@ -14,6 +14,7 @@ from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.mixture import Mixture, MixtureOrder, Stretch, shares
 from hjepa.pipeline.presets.jepa import multicrop
+from hjepa.pipeline.source import Subset
 
 RECIPE = multicrop(num_global_crops=1, num_local_crops=0, global_crop_size=8)
 
@@ -55,16 +56,15 @@ def test_weights_change_at_the_next_period_and_no_image_is_lost() -> None:
     changed = order.reweighted(1000, [0, 9, 1])
     start = changed.stretches[-1].start
     assert 1000 <= start < 1000 + order.stretches[0].period()
-    positions = np.arange(start + 20 * changed.stretches[-1].period())  # whole periods: inside one, passes are mixed
+    positions = np.arange(6000)
     chosen = changed.choose(positions)
     np.testing.assert_array_equal(chosen["indices"][:start], order.choose(positions[:start])["indices"])
     assert not (owners(order, chosen["indices"][start:]) == 0).any()
     assert_no_image_comes_early(changed, chosen)
     again = changed.reweighted(4000, [1, 0, 0])
-    assert len(again.stretches) == 2  # it does not grow with every change
-    later = again.choose(np.arange(start, again.stretches[-1].start + 4 * again.stretches[-1].period()))
-    before = changed.choose(np.arange(start))
-    assert_no_image_comes_early(again, {name: np.concatenate([before[name], later[name]]) for name in before})
+    assert_no_image_comes_early(again, again.choose(np.arange(again.stretches[-1].start + 1000)))
+    twice = again.reweighted(again.stretches[-1].start, [1, 1, 1]).reweighted(500, [1, 0, 0])
+    assert [stretch.start for stretch in twice.stretches] == [0, 512]  # going back forgets what came later
 
 
 def folder(root: Path, name: str, count: int, shade: int) -> Path:
@@ -132,3 +132,40 @@ def test_classes_of_the_same_name_are_one_class(tmp_path: Path) -> None:
 def test_impossible_weights_are_refused(weights: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         shares(weights, 2)
+
+
+def test_every_image_comes_once_in_a_pass_however_long_the_periods(tmp_path: Path) -> None:
+    source = open_folder(folder(tmp_path, "a", 24, 0))
+    with Loader(Mixture([source]), RECIPE, backend="torchvision", num_workers=0, device="cpu", batch_size=8) as loader:
+        for _ in range(3):
+            assert sorted(index for batch in loader for index in batch.indices.tolist()) == list(range(24))
+
+
+def test_weights_that_would_have_no_effect_are_refused(tmp_path: Path) -> None:
+    mixture = Mixture([folder(tmp_path, "a", 4, 0), folder(tmp_path, "b", 4, 0)], [1, 2])
+    with pytest.raises(ValueError, match="inside a mixture"):
+        Mixture([mixture])
+    with pytest.raises(ValueError, match="Mixture of Subsets"):
+        Loader(Subset(source=mixture, chosen=np.arange(3)), RECIPE, batch_size=2)
+    with pytest.raises(ValueError, match="shuffle=False has no effect"):
+        Loader(mixture, RECIPE, batch_size=2, shuffle=False)
+    with Loader(mixture, RECIPE, batch_size=2, device="cpu") as loader:
+        state = loader.state_dict()
+    other = Mixture(mixture.sources, [2, 1])
+    with Loader(other, RECIPE, batch_size=2, device="cpu") as loader, pytest.raises(ValueError, match="weights were"):
+        loader.load_state_dict(state)
+
+
+def test_going_back_before_weights_changed_and_wrapping_give_the_images_of_then(tmp_path: Path) -> None:
+    mixture = Mixture([folder(tmp_path, "a", 4, 0), folder(tmp_path, "b", 300, 0)], epoch_length=1000)
+    options = {"backend": "torchvision", "num_workers": 0, "device": "cpu", "batch_size": 300, "tail": "wrap"}
+    with Loader(mixture, RECIPE, **options) as loader:
+        first = next(iter(loader)).indices
+        loader.set_epoch(0)
+        for weights in ([1, 1], [0, 1], [1, 0]):
+            next(iter(loader))
+            loader.set_weights(weights)
+        loader.set_epoch(0)
+        again = list(loader)
+    assert torch.equal(again[0].indices, first)
+    assert torch.equal(again[3].indices[-200:], first[:200])  # wrapped

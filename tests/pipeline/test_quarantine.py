@@ -12,7 +12,7 @@ from hjepa.pipeline.source import BadImage
 
 def test_stand_ins_are_good_and_do_not_depend_on_when_an_image_was_found_to_be_bad(tmp_path: Path) -> None:
     bad = [3, 4, 17, 40, 41, 42]
-    one, other = (Quarantine(50, tmp_path / name, max_bad=1.0) for name in ("one", "other"))
+    one, other = (Quarantine(50, "source", tmp_path / name, max_bad=1.0) for name in ("one", "other"))
     for index in bad:
         one.add(index, "path", "reason")
     for index in reversed(bad):
@@ -29,38 +29,38 @@ def test_stand_ins_are_good_and_do_not_depend_on_when_an_image_was_found_to_be_b
 def test_list_is_read_again_and_nothing_is_written_twice(tmp_path: Path) -> None:
     file = tmp_path / "folder" / "bad.jsonl"
     for _ in range(2):
-        quarantine = Quarantine(10, file, max_bad=1.0)
+        quarantine = Quarantine(10, "source", file, max_bad=1.0)
         quarantine.note([BadImage(path="left/out.jpg", reason="a header")])
         quarantine.add(7, "ü.jpg", "broken\nin two lines")
         quarantine.add(7, "ü.jpg", "again")
     entries = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     assert entries == [
-        {"id": None, "path": "left/out.jpg", "reason": "a header"},
-        {"id": 7, "path": "ü.jpg", "reason": "broken\nin two lines"},
+        {"id": None, "path": "left/out.jpg", "reason": "a header", "source": "source"},
+        {"id": 7, "path": "ü.jpg", "reason": "broken\nin two lines", "lasting": True, "source": "source"},
     ]
-    assert 7 in Quarantine(10, file, max_bad=1.0)
+    assert 7 in Quarantine(10, "source", file, max_bad=1.0)
 
 
 def test_one_bad_image_is_always_allowed_but_not_with_zero(tmp_path: Path) -> None:
-    few = Quarantine(10, tmp_path / "few", max_bad=0.01)
+    few = Quarantine(10, "source", tmp_path / "few", max_bad=0.01)
     few.add(0, "a.jpg", "reason")
     with pytest.raises(TooManyBadImagesError, match=r"2 of 10 images.*b\.jpg"):
         few.add(1, "b.jpg", "reason")
     with pytest.raises(TooManyBadImagesError, match="1 of 10"):
-        Quarantine(10, tmp_path / "none", max_bad=0).add(0, "a.jpg", "reason")
+        Quarantine(10, "source", tmp_path / "none", max_bad=0).add(0, "a.jpg", "reason")
 
 
 def test_damaged_list_and_impossible_limit_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "bad.jsonl").write_text('{"id": 1, "path": "x", "reason": "y"}\nnonsense\n')
+    (tmp_path / "bad.jsonl").write_text('{"id": null, "path": "x", "reason": "y", "source": "z"}\nnonsense\n')
     with pytest.raises(ValueError, match="line 2"):
-        Quarantine(10, tmp_path / "bad.jsonl", max_bad=0.5)
+        Quarantine(10, "source", tmp_path / "bad.jsonl", max_bad=0.5)
     with pytest.raises(ValueError, match="max_bad=3"):
-        Quarantine(10, tmp_path / "other", max_bad=3)
+        Quarantine(10, "source", tmp_path / "other", max_bad=3)
 
 
 def test_list_that_cannot_be_written_is_said_and_survived(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
-    quarantine = Quarantine(10, tmp_path / "file" / "bad.jsonl", max_bad=1.0)
+    quarantine = Quarantine(10, "source", tmp_path / "file" / "bad.jsonl", max_bad=1.0)
     quarantine.add(3, "a.jpg", "reason")
     assert 3 in quarantine
     assert "cannot write the list" in caplog.text
