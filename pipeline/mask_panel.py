@@ -28,6 +28,8 @@ VEILS = (0.8, 0.3, 0.7, 0.75)
 """How much of an image the colours of NAMES hide."""
 TARGET_VEIL = 0.6
 INK = "#222222"
+LEGEND_COLUMN = 1.6
+"""Width of a column of the legend, in inches, with the longest of NAMES in some."""
 
 
 def roles(context: Tensor, targets: Tensor, grid: Grid) -> Roles:
@@ -60,9 +62,8 @@ def show_roles(axis: Axes, shown: Roles, image: npt.ArrayLike | None) -> None:
         veils = (*VEILS, *(TARGET_VEIL,) * num_targets)
     colours = ListedColormap([to_rgba(_colour(role), veil) for role, veil in enumerate(veils)])
     axis.imshow(shown, cmap=colours, vmin=-0.5, vmax=len(veils) - 0.5, interpolation="nearest")
-    axis.set_xticks(np.arange(0.5, width - 1), minor=True)
-    axis.set_yticks(np.arange(0.5, height - 1), minor=True)
-    axis.grid(which="minor", color="white", linewidth=0.6)
+    axis.vlines(np.arange(0.5, width - 1), -0.5, height - 0.5, colors="white", linewidths=0.6)
+    axis.hlines(np.arange(0.5, height - 1), -0.5, width - 0.5, colors="white", linewidths=0.6)
     strip(axis)
 
 
@@ -75,15 +76,17 @@ def write_cell(axis: Axes, text: str) -> None:
 
 def strip(axis: Axes) -> None:
     """No ticks, and a frame that does not compete with the squares."""
-    axis.tick_params(which="both", length=0, labelbottom=False, labelleft=False)
+    axis.set_xticks([])
+    axis.set_yticks([])
     axis.spines[:].set_color("#bbbbbb")
 
 
 def add_legend(figure: Figure, shown: Iterable[Roles]) -> None:
-    """Names the roles that occur in the figure."""
+    """Names the roles that occur in the figure, in as many rows as its width asks for."""
     present = np.unique(np.concatenate([panel.ravel() for panel in shown]))
     handles = [Patch(facecolor=_colour(role), edgecolor="#888888", label=_name(role)) for role in present]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, labelcolor=INK)
+    columns = max(1, min(len(handles), int(figure.get_figwidth() / LEGEND_COLUMN)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, labelcolor=INK)
 
 
 def _colour(role: int) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
 from hjepa.pipeline.mask_panel import INK, Grid, Roles, add_legend, roles, show_roles, strip, write_cell
@@ -36,7 +37,7 @@ def plot_masks(
 ) -> Figure:
     """Context, targets and both, side by side, for one sample of context bool [B, N] and targets bool [B, T, N]."""
     seen, asked = _pick(context, targets, sample_idx)
-    figure = Figure(figsize=figsize, layout="compressed")
+    figure = _figure(figsize)
     axes = figure.subplots(1, 3)
     panels = (
         (f"Context\n{_count(seen)}", roles(seen, torch.zeros_like(asked), grid)),
@@ -60,7 +61,7 @@ def plot_hierarchical_masks(
     image: npt.ArrayLike | None = None,
 ) -> Figure:
     """The contexts of all levels in the first row, their targets in the second."""
-    figure = Figure(figsize=figsize, layout="compressed")
+    figure = _figure(figsize)
     axes = figure.subplots(2, len(masks), squeeze=False)
     shown = []
     for column, (level, masks_of_level) in enumerate(masks.items()):
@@ -79,20 +80,20 @@ def plot_combined_view(
     grid: Grid,
     *,
     sample_idx: int = 0,
-    figsize: tuple[float, float] = (12, 4.8),
+    figsize: tuple[float, float] = (12, 5),
     save_path: str | Path | None = None,
     image: npt.ArrayLike | None = None,
 ) -> Figure:
     """Context and targets of each level in one panel, the levels side by side."""
-    figure = Figure(figsize=figsize, layout="compressed")
+    figure = _figure(figsize)
     axes = figure.subplots(1, len(masks), squeeze=False)[0]
     shown = []
     for axis, (level, masks_of_level) in zip(axes, masks.items(), strict=True):
         seen, asked = _pick(masks_of_level["context"], masks_of_level["targets"], sample_idx)
         shown.append(roles(seen, asked, grid))
         show_roles(axis, shown[-1], image)
-        shares = f"context {seen.float().mean().item():.0%}, targets {asked.any(0).float().mean().item():.0%}"
-        axis.set_title(f"{_words(level)}\n{shares}", color=INK)
+        shares = [mask.float().mean().item() for mask in (seen, asked.any(0))]
+        axis.set_title(f"{_words(level)}\ncontext {shares[0]:.0%}\ntargets {shares[1]:.0%}", color=INK)
     add_legend(figure, shown)
     return _save(figure, save_path)
 
@@ -116,7 +117,7 @@ def plot_multicrop_masks(
     if images is not None and len(images) != len(crops):
         raise ValueError(f"{len(images)} images came for the {len(crops)} crops that have masks; give one for each, in order")
     num_levels = len(masks["global_masks"]["crop_0"])
-    figure = Figure(figsize=figsize, layout="compressed")
+    figure = _figure(figsize)
     axes = figure.subplots(2 * num_levels, len(crops), squeeze=False)
     shown: list[Roles] = []
     for column, (name, grid, crop) in enumerate(crops):
@@ -128,7 +129,7 @@ def plot_multicrop_masks(
         axes[2 * level, 0].set_ylabel(f"level {level}\ncontext", color=INK)
         axes[2 * level + 1, 0].set_ylabel(f"level {level}\ntargets", color=INK)
     unmasked = masks["num_local_crops"] if masks["local_masks"] is None else 0
-    note = f" ({unmasked} local crops without masks)" if unmasked else ""
+    note = f"\n{unmasked} local crops have no masks" if unmasked else ""
     figure.suptitle(f"Masks of sample {sample_idx}, strategy {masks['strategy']}{note}", color=INK)
     add_legend(figure, shown)
     return _save(figure, save_path)
@@ -144,7 +145,7 @@ def plot_marginal_maps(
     save_path: str | Path | None = None,
 ) -> Figure:
     """Heat maps of maps float32 [L, N]: a row for each level, and columns for context, one target, and all of them."""
-    figure = Figure(figsize=figsize, layout="compressed")
+    figure = _figure(figsize)
     axes = figure.subplots(len(row_names), 3, squeeze=False)
     columns = (
         ("context", maps.context, 1.0),
@@ -158,7 +159,9 @@ def plot_marginal_maps(
             strip(axis)
         axes[0, column].set_title(f"P(patch in {name})\n{axes[0, column].get_title()}", fontsize=10, color=INK)
         ticks = (0, highest / 2, highest)
-        figure.colorbar(heat, ax=axes[:, column], location="bottom", shrink=0.8, aspect=20, ticks=ticks, format="%.2f")
+        figure.colorbar(
+            heat, ax=axes[:, column], location="bottom", shrink=0.8, aspect=20, pad=0.01, ticks=ticks, format="%.2f"
+        )
     for axis, row_name in zip(axes[:, 0], row_names, strict=True):
         axis.set_ylabel(row_name, color=INK)
     figure.suptitle(title, color=INK)
@@ -219,9 +222,15 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def _figure(figsize: tuple[float, float]) -> Figure:
+    """An empty figure whose panels stand close together, whatever its shape."""
+    return Figure(figsize=figsize, layout=ConstrainedLayoutEngine(compress=True, w_pad=0.07, h_pad=0.07))
+
+
 def _save(figure: Figure, save_path: str | Path | None) -> Figure:
     """Writes the figure where a path is given, and returns it."""
     if save_path is not None:
         Path(save_path).parent.mkdir(parents=True, exist_ok=True)
+        figure.draw_without_rendering()  # the layout settles at the second drawing; after one, titles may be cut off
         figure.savefig(save_path, dpi=DPI)
     return figure

@@ -182,7 +182,7 @@ class HierarchicalMaskGenerator:
         self,
         masks: dict[str, LevelMasks],
         sample_idx: int = 0,
-        figsize: tuple[float, float] = (12, 4.8),
+        figsize: tuple[float, float] = (12, 5),
         save_path: str | Path | None = None,
         *,
         image: npt.ArrayLike | None = None,

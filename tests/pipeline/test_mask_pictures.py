@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 from torch import Tensor
 
@@ -65,9 +67,9 @@ def test_every_patch_has_the_role_that_its_masks_give_it() -> None:
 
 def test_masks_shown_are_masks_given() -> None:
     generator = MultiBlockMaskGenerator(seed=5)
-    context, targets = generator(20)
+    context, targets = generator(4)
     assert (targets.sum(1) > 1).any()  # overlaps are among what is shown
-    for sample in range(20):
+    for sample in range(4):
         figure = generator.visualize_masks(context, targets, sample)
         assert len(figure.axes) == 3
         seen, asked, both = figure.axes
@@ -144,7 +146,7 @@ def test_local_crops_say_what_they_lack() -> None:
 
     figure, _ = draw("global_only")
     assert words(figure) == []
-    assert "6 local crops without masks" in figure.get_suptitle()
+    assert "6 local crops have no masks" in figure.get_suptitle()
     figure, _ = draw("global_with_local_context")
     assert words(figure) == ["No Targets"] * 18
     assert all((shown(axis) == CONTEXT).all() for axis in np.array(panels(figure)[:8])[2:])
@@ -206,6 +208,20 @@ def test_a_picture_is_a_png_of_the_size_asked_for(kind: str, tmp_path: Path) -> 
     with Image.open(path) as image:
         assert image.format == "PNG"
         assert image.size == (6 * DPI, 5 * DPI)
+
+
+@pytest.mark.parametrize("size", [(5.5, 11), (8, 3.6), (12, 4.8), (15, 5)], ids=str)
+@pytest.mark.parametrize("pixels", [224, (96, 384)], ids=str)
+def test_no_words_are_cut_off_and_none_overlap(pixels: Any, size: tuple[float, float], tmp_path: Path) -> None:
+    generator = HierarchicalMaskGenerator(pixels)
+    figure = generator.visualize_combined_view(generator(1), 0, size, tmp_path / "picture.png")
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+    assert len(boxes) >= 3 + 5  # titles and the legend
+    for number, box in enumerate(boxes):
+        assert min(box.x0, box.y0, figure.bbox.x1 - box.x1, figure.bbox.y1 - box.y1) >= 0
+        assert not any(box.overlaps(other) for other in boxes[:number])
 
 
 def test_maps_are_shown_level_by_level() -> None:
