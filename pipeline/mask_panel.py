@@ -28,7 +28,7 @@ VEILS = (0.8, 0.3, 0.7, 0.75)
 """How much of an image the colours of NAMES hide."""
 TARGET_VEIL = 0.6
 INK = "#222222"
-LEGEND_COLUMN = 1.6
+LEGEND_COLUMN = 1.5
 """Width of a column of the legend, in inches, with the longest of NAMES in some."""
 
 
