@@ -16,7 +16,7 @@ def test_example_runs_to_a_training_step(
     runpy.run_path(EXAMPLE, run_name="__main__")
     printed = capsys.readouterr().out
     assert "overlap_max: 0.0000" in printed
-    assert "refused: 4 target blocks of at least 30%" in printed
+    assert "refused: 4 target blocks of at least" in printed
     assert "teacher: 0 of 28 parameters have a gradient" in printed
     assert "student: 28 of 28" in printed
     assert {path.name for path in tmp_path.iterdir()} == {
