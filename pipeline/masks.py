@@ -9,13 +9,19 @@ Masks are bool, one byte for each patch, True = use; patch n lies in row n // W 
 
 # B samples, L levels, T targets, N patches
 
-from typing import Literal, TypedDict, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from hjepa.kernels.block_masks import BlockLaw
 from hjepa.pipeline.mask_sampler import BlockMasks, KeyStream, MaskSampler, check_range, patch_grid
+from hjepa.pipeline.mask_statistics import mask_statistics, named_statistics
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ScaleProgression = Literal["geometric", "linear"]
 
@@ -83,6 +89,23 @@ class MultiBlockMaskGenerator:
         """`mask_statistics`."""
         return mask_statistics(context, targets)
 
+    def visualize_masks(
+        self,
+        context: Tensor,
+        targets: Tensor,
+        sample_idx: int = 0,
+        figsize: tuple[float, float] = (12, 4.8),
+        save_path: str | Path | None = None,
+        *,
+        image: npt.ArrayLike | None = None,
+    ) -> "Figure":
+        """One sample's context, targets and both, over its image [H, W, 3] where there is one (`mask_pictures.plot_masks`)."""
+        from hjepa.pipeline.mask_pictures import plot_masks  # here, so that drawing masks does not load matplotlib
+
+        return plot_masks(
+            context, targets, self.sampler.grid, sample_idx=sample_idx, figsize=figsize, save_path=save_path, image=image
+        )
+
 
 class HierarchicalMaskGenerator:
     """Masks for several levels, drawn independently of each other (document E; law: masks.md, 2.2).
@@ -137,7 +160,39 @@ class HierarchicalMaskGenerator:
     @staticmethod
     def get_hierarchical_statistics(masks: dict[str, LevelMasks]) -> dict[str, dict[str, float]]:
         """`mask_statistics` of each level."""
-        return {level: mask_statistics(masks[level]["context"], masks[level]["targets"]) for level in masks}
+        return named_statistics({name: (level["context"], level["targets"]) for name, level in masks.items()})
+
+    def visualize_hierarchical_masks(
+        self,
+        masks: dict[str, LevelMasks],
+        sample_idx: int = 0,
+        figsize: tuple[float, float] = (11, 8),
+        save_path: str | Path | None = None,
+        *,
+        image: npt.ArrayLike | None = None,
+    ) -> "Figure":
+        """One sample's contexts above its targets, a column for each level (`mask_pictures.plot_hierarchical_masks`)."""
+        from hjepa.pipeline.mask_pictures import plot_hierarchical_masks
+
+        return plot_hierarchical_masks(
+            masks, self.sampler.grid, sample_idx=sample_idx, figsize=figsize, save_path=save_path, image=image
+        )
+
+    def visualize_combined_view(
+        self,
+        masks: dict[str, LevelMasks],
+        sample_idx: int = 0,
+        figsize: tuple[float, float] = (12, 5),
+        save_path: str | Path | None = None,
+        *,
+        image: npt.ArrayLike | None = None,
+    ) -> "Figure":
+        """One sample's context and targets in one panel for each level (`mask_pictures.plot_combined_view`)."""
+        from hjepa.pipeline.mask_pictures import plot_combined_view
+
+        return plot_combined_view(
+            masks, self.sampler.grid, sample_idx=sample_idx, figsize=figsize, save_path=save_path, image=image
+        )
 
 
 def hierarchy_laws(
@@ -176,25 +231,4 @@ def level_masks(masks: BlockMasks, crop: int) -> dict[str, LevelMasks]:
     return {
         f"level_{level}": {"context": masks.context[crop, level], "targets": masks.targets[crop, level]}
         for level in range(masks.context.shape[1])
-    }
-
-
-def mask_statistics(context: Tensor, targets: Tensor) -> dict[str, float]:
-    """Shares of the grid for context bool [B, N] and targets bool [B, T, N], as Python numbers: waits for the device.
-
-    Coverages are means and population deviations over samples (and targets); overlap is of the context with the union of the
-    targets, and is 0.
-    """
-    if context.shape[0] == 0:
-        raise ValueError("a batch of 0 samples has no statistics; use 1 sample or more")
-    context_coverage = context.double().mean(-1)
-    target_coverage = targets.double().mean(-1)
-    overlap = (context & targets.any(-2)).double().mean(-1)
-    return {
-        "context_coverage_mean": context_coverage.mean().item(),
-        "context_coverage_std": context_coverage.std(correction=0).item(),
-        "target_coverage_mean": target_coverage.mean().item(),
-        "target_coverage_std": target_coverage.std(correction=0).item(),
-        "overlap_mean": overlap.mean().item(),
-        "overlap_max": overlap.max().item(),
     }

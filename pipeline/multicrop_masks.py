@@ -6,13 +6,19 @@ and are views of two tensors, which `sample` and `sample_local` give out as they
 
 # B samples, T targets, N patches of a global crop, n patches of a local crop
 
-from typing import Literal, TypedDict, get_args
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from hjepa.pipeline.mask_sampler import BlockMasks, KeyStream, MaskSampler, patch_grid
 from hjepa.pipeline.masks import LevelMasks, ScaleProgression, hierarchy_laws, level_masks
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MaskingStrategy = Literal["global_only", "global_with_local_context", "cross_crop_prediction"]
 
@@ -128,6 +134,21 @@ class MultiCropMaskGenerator:
             "num_local_crops": self.num_local_crops,
             "total_crops": self.num_global_crops + self.num_local_crops,
         }
+
+    def visualize_multicrop_masks(
+        self,
+        masks: MultiCropMasks,
+        sample_idx: int = 0,
+        figsize: tuple[float, float] = (20, 10),
+        save_path: str | Path | None = None,
+        *,
+        images: Sequence[npt.ArrayLike] | None = None,
+    ) -> "Figure":
+        """One sample's contexts and targets: crops in columns, levels in rows (`mask_pictures.plot_multicrop_masks`)."""
+        from hjepa.pipeline.mask_pictures import plot_multicrop_masks  # here, so that drawing masks does not load matplotlib
+
+        grids = self.global_sampler.grid, self.local_sampler.grid
+        return plot_multicrop_masks(masks, *grids, sample_idx=sample_idx, figsize=figsize, save_path=save_path, images=images)
 
     def _local_masks(self, keys: Tensor) -> dict[str, dict[str, LevelMasks]] | dict[str, VisibleMasks] | None:
         if self.masking_strategy == "global_only":

@@ -9,12 +9,7 @@ import torch
 from torch import Tensor
 
 from hjepa.kernels import chance
-from hjepa.pipeline.masks import (
-    HierarchicalMaskGenerator,
-    MultiBlockMaskGenerator,
-    hierarchy_laws,
-    mask_statistics,
-)
+from hjepa.pipeline.masks import HierarchicalMaskGenerator, MultiBlockMaskGenerator, hierarchy_laws
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
 
 GENERATORS: dict[str, Callable[..., Any]] = {
@@ -198,21 +193,6 @@ def test_levels_grow_as_the_document_says() -> None:
     single = hierarchy_laws((14, 14), 1, "geometric", (0.05, 0.15), (0.75, 1.5))[0]
     assert single.context_scale == pytest.approx((0.6, 0.75))
     assert hierarchy_laws((6, 6), 5, "geometric", (0.5, 0.9), (0.75, 1.5))[4].target_scale == (0.95, 0.95)
-
-
-def test_statistics_are_those_of_known_masks() -> None:
-    context = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0]], dtype=torch.bool)
-    targets = torch.tensor([[[0, 0, 1, 1], [0, 0, 0, 1]], [[1, 1, 0, 0], [0, 0, 0, 0]]], dtype=torch.bool)
-    assert mask_statistics(context, targets) == {
-        "context_coverage_mean": 0.375,
-        "context_coverage_std": 0.125,
-        "target_coverage_mean": 0.3125,
-        "target_coverage_std": pytest.approx(0.2072890494),
-        "overlap_mean": 0.125,
-        "overlap_max": 0.25,
-    }
-    with pytest.raises(ValueError, match="0 samples"):
-        mask_statistics(context[:0], targets[:0])
 
 
 def test_generators_report_statistics_of_what_they_drew() -> None:
