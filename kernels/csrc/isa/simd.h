@@ -1,0 +1,97 @@
+// Vectors of one build. The files of this folder are compiled once per instruction set, each time into another namespace.
+//
+// They include nothing that has inline functions of its own (no <algorithm>, no <vector>): the linker would keep one copy of
+// such a function for all builds, and it might be one that this processor cannot run. Most loops are plain, for the compiler
+// to vectorise; vector types are spelt out only where sums have to stay in registers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__AVX512F__) || defined(__FMA__)
+#include <immintrin.h>
+#endif
+
+#ifndef HJEPA_ISA
+#define HJEPA_ISA plain
+#endif
+
+namespace hjepa {
+namespace HJEPA_ISA {
+
+constexpr int LANES = 16;
+typedef float Floats __attribute__((vector_size(4 * LANES)));
+typedef float LooseFloats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint8_t Bytes __attribute__((vector_size(LANES)));
+typedef uint8_t LooseBytes __attribute__((vector_size(LANES), aligned(1), may_alias));
+
+inline Floats load(const float* from) { return *reinterpret_cast<const LooseFloats*>(from); }
+inline void store(float* to, Floats values) { *reinterpret_cast<LooseFloats*>(to) = values; }
+inline Bytes load(const uint8_t* from) { return *reinterpret_cast<const LooseBytes*>(from); }
+inline void store(uint8_t* to, Bytes values) { *reinterpret_cast<LooseBytes*>(to) = values; }
+
+// a * b + c, in one instruction where there is one. Use it only where the product is exact, so that all builds agree.
+inline Floats multiply_add(Floats a, float b, Floats c) {
+#if defined(__AVX512F__)
+    return (Floats)_mm512_fmadd_ps((__m512)a, _mm512_set1_ps(b), (__m512)c);
+#elif defined(__FMA__)
+    union Halves {
+        Floats whole;
+        __m256 half[2];
+    } x = {a}, y = {c};
+    const __m256 factor = _mm256_set1_ps(b);
+    y.half[0] = _mm256_fmadd_ps(x.half[0], factor, y.half[0]);
+    y.half[1] = _mm256_fmadd_ps(x.half[1], factor, y.half[1]);
+    return y.whole;
+#else
+    return a * b + c;
+#endif
+}
+
+#if defined(__clang__)
+#define HJEPA_INTERLEAVE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define HJEPA_INTERLEAVE(a, b, ...) __builtin_shuffle(a, b, Bytes{__VA_ARGS__})
+#endif
+
+inline Bytes interleave_low(Bytes a, Bytes b) {
+    return HJEPA_INTERLEAVE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+inline Bytes interleave_high(Bytes a, Bytes b) {
+    return HJEPA_INTERLEAVE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+
+// Rows become columns, 16 x 16 bytes: interleaving the lower with the upper half, four times over.
+inline void transpose(Bytes (&rows)[LANES]) {
+    for (int round = 0; round < 4; ++round) {
+        Bytes mixed[LANES];
+        for (int pair = 0; pair < LANES / 2; ++pair) {
+            mixed[2 * pair] = interleave_low(rows[pair], rows[pair + LANES / 2]);
+            mixed[2 * pair + 1] = interleave_high(rows[pair], rows[pair + LANES / 2]);
+        }
+        for (int row = 0; row < LANES; ++row) rows[row] = mixed[row];
+    }
+}
+
+template <typename T> inline T least(T a, T b) { return b < a ? b : a; }
+template <typename T> inline T most(T a, T b) { return a < b ? b : a; }
+inline int64_t round_up(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
+
+// Hands out parts of a piece of memory; with a null start it only counts.
+class Arena {
+  public:
+    explicit Arena(char* start) : start_(start) {}
+    template <typename T> T* take(int64_t count) {
+        char* taken = start_ ? start_ + used_ : nullptr;
+        used_ += static_cast<size_t>(round_up(count * static_cast<int64_t>(sizeof(T)), 64));
+        return reinterpret_cast<T*>(taken);
+    }
+    size_t used() const { return used_; }
+
+  private:
+    char* start_;
+    size_t used_ = 0;
+};
+
+}  // namespace HJEPA_ISA
+}  // namespace hjepa
