@@ -12,8 +12,9 @@ from setuptools.command.build_ext import build_ext
 FOLDERS = ["configs", "kernels", "models", "pipeline"]
 
 SOURCES = Path("kernels/csrc")
-FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fvisibility=hidden", "-Wno-psabi"]
-"""No -ffast-math: every sum is rounded as it is written, so that all builds give the same bits."""
+FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffinite-math-only", "-fno-signed-zeros"]
+FLAGS += ["-ffp-contract=off", "-fvisibility=hidden", "-Wno-psabi"]
+"""Levels are finite; but no -ffast-math: every sum is rounded as it is written, so that all builds give the same bits."""
 AVX2 = ["-mavx2", "-mfma", "-mbmi2"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512"]
 X86 = platform.machine() in ("x86_64", "AMD64")

@@ -32,7 +32,7 @@ void enter_row(const Blur& blur, const uint8_t* __restrict rows, int size, int y
 void blur_columns(const Blur& blur, int radius, const float* center, float* to) {
     for (int64_t x = 0; x < 3 * blur.padded; x += LANES) {
         Floats sum = load(center + x) * blur.weights[0];
-        for (int k = 1; k <= radius; ++k) sum += (load(blur.above[k] + x) + load(blur.below[k] + x)) * blur.weights[k];
+        for (int k = 1; k <= radius; ++k) sum = sum + (load(blur.above[k] + x) + load(blur.below[k] + x)) * blur.weights[k];
         store(to + x, sum);
     }
 }
@@ -46,7 +46,7 @@ void blur_line(const Blur& blur, int radius, int size, float* row) {
     }
     for (int64_t x = 0; x < blur.padded; x += LANES) {
         Floats sum = load(line + x) * blur.weights[0];
-        for (int k = 1; k <= radius; ++k) sum += (load(line + x - k) + load(line + x + k)) * blur.weights[k];
+        for (int k = 1; k <= radius; ++k) sum = sum + (load(line + x - k) + load(line + x + k)) * blur.weights[k];
         store(row + x, sum);
     }
 }

@@ -20,33 +20,58 @@ namespace hjepa {
 namespace HJEPA_ISA {
 
 constexpr int LANES = 16;
-typedef float Floats __attribute__((vector_size(4 * LANES)));
-typedef float LooseFloats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+#if defined(__AVX512F__)
+constexpr int WIDTH = 16;  // floats in a register
+#elif defined(__AVX__)
+constexpr int WIDTH = 8;
+#else
+constexpr int WIDTH = 4;
+#endif
+constexpr int REGISTERS = LANES / WIDTH;
+
+typedef float Register __attribute__((vector_size(4 * WIDTH)));
+typedef float LooseRegister __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 typedef uint8_t Bytes __attribute__((vector_size(LANES)));
 typedef uint8_t LooseBytes __attribute__((vector_size(LANES), aligned(1), may_alias));
 
-inline Floats load(const float* from) { return *reinterpret_cast<const LooseFloats*>(from); }
-inline void store(float* to, Floats values) { *reinterpret_cast<LooseFloats*>(to) = values; }
-inline Bytes load(const uint8_t* from) { return *reinterpret_cast<const LooseBytes*>(from); }
-inline void store(uint8_t* to, Bytes values) { *reinterpret_cast<LooseBytes*>(to) = values; }
+// 16 floats.
+struct Floats {
+    Register parts[REGISTERS];
+};
+
+inline Floats load(const float* from) {
+    Floats values;
+    for (int i = 0; i < REGISTERS; ++i) values.parts[i] = *reinterpret_cast<const LooseRegister*>(from + i * WIDTH);
+    return values;
+}
+inline void store(float* to, const Floats& values) {
+    for (int i = 0; i < REGISTERS; ++i) *reinterpret_cast<LooseRegister*>(to + i * WIDTH) = values.parts[i];
+}
+inline Floats operator+(Floats a, const Floats& b) {
+    for (int i = 0; i < REGISTERS; ++i) a.parts[i] += b.parts[i];
+    return a;
+}
+inline Floats operator*(Floats a, float b) {
+    for (int i = 0; i < REGISTERS; ++i) a.parts[i] *= b;
+    return a;
+}
 
 // a * b + c, in one instruction where there is one. Use it only where the product is exact, so that all builds agree.
-inline Floats multiply_add(Floats a, float b, Floats c) {
+inline Floats multiply_add(const Floats& a, float b, Floats c) {
+    for (int i = 0; i < REGISTERS; ++i) {
 #if defined(__AVX512F__)
-    return (Floats)_mm512_fmadd_ps((__m512)a, _mm512_set1_ps(b), (__m512)c);
+        c.parts[i] = _mm512_fmadd_ps(a.parts[i], _mm512_set1_ps(b), c.parts[i]);
 #elif defined(__FMA__)
-    union Halves {
-        Floats whole;
-        __m256 half[2];
-    } x = {a}, y = {c};
-    const __m256 factor = _mm256_set1_ps(b);
-    y.half[0] = _mm256_fmadd_ps(x.half[0], factor, y.half[0]);
-    y.half[1] = _mm256_fmadd_ps(x.half[1], factor, y.half[1]);
-    return y.whole;
+        c.parts[i] = _mm256_fmadd_ps(a.parts[i], _mm256_set1_ps(b), c.parts[i]);
 #else
-    return a * b + c;
+        c.parts[i] += a.parts[i] * b;
 #endif
+    }
+    return c;
 }
+
+inline Bytes load(const uint8_t* from) { return *reinterpret_cast<const LooseBytes*>(from); }
+inline void store(uint8_t* to, Bytes values) { *reinterpret_cast<LooseBytes*>(to) = values; }
 
 #if defined(__clang__)
 #define HJEPA_INTERLEAVE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
