@@ -1,13 +1,16 @@
-"""Images per second of hjepa's DALI loader against torchvision's transforms in a DataLoader, on the same images and recipe.
+"""Images per second of hjepa's loaders against torchvision's transforms in a DataLoader, on the same images and recipe.
 
     python benchmarks/throughput.py [--data FOLDER] [--recipe hjepa] [--batch-size 32] [--rounds 5] [--quick]
 
-torchvision gets its best number of workers, searched first. Then the engines run in turn, A B A B ..., each opened anew and
-warmed up; the table shows medians over the rounds, and the JSON file every one of them.
+"fused" is DALI's decoder and hjepa's kernel, "dali" DALI's operators, and "decode" DALI reading and decoding alone: what no
+engine can pass. torchvision gets its best number of workers, searched first. Then the engines run in turn, A B A B ..., each
+opened anew and warmed up; the table shows medians over the rounds, and the JSON file every one of them. On a machine that has
+other work to do, compare the CPU time (of all threads and worker processes) rather than the rate.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import statistics
@@ -17,10 +20,13 @@ import warnings
 from collections.abc import Callable, Generator
 from contextlib import closing
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import nvidia.dali.fn as fn
 import torch
+from nvidia.dali.pipeline import Pipeline
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -29,13 +35,17 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from hjepa import sample_data
+from hjepa.pipeline.backends.dali_decode import decode, read
+from hjepa.pipeline.backends.dali_inputs import Contents, contents_of
 from hjepa.pipeline.backends.torchvision import FILTERS
 from hjepa.pipeline.device import resolve_device
 from hjepa.pipeline.folder import FolderSource, open_folder
 from hjepa.pipeline.loader import Loader
-from hjepa.pipeline.presets import preset
+from hjepa.pipeline.presets import PRESETS, preset
 from hjepa.pipeline.recipe import Recipe, View
+from hjepa.pipeline.sampler import Sampler
 
+ENGINES = ["fused", "dali", "torchvision", "decode"]
 RESULTS = Path(__file__).parent / "results"
 Batches = Callable[[int], Generator[Any, None, None]]
 """Number of workers -> an endless iterator of batches."""
@@ -56,12 +66,13 @@ def main() -> None:
     except ValueError as error:
         console.print(f"throughput.py: {error}", markup=False, style="red")
         sys.exit(2)
-    engines: dict[str, Batches] = {
-        "dali": lambda workers: dali_batches(source, recipe, arguments.batch_size, device, workers),
-        "torchvision": lambda workers: torchvision_batches(source, recipe, arguments.batch_size, device, workers),
-    }
+    engines = {name: engine(name, source, recipe, arguments.batch_size, device) for name in arguments.engines}
     cores = len(os.sched_getaffinity(0))
-    workers = {"dali": cores, "torchvision": best_workers(engines["torchvision"], cores, arguments)}
+    workers = dict.fromkeys(engines, cores)
+    if "torchvision" in engines and arguments.workers is None:
+        workers["torchvision"] = best_workers(engines["torchvision"], cores, arguments)
+    elif "torchvision" in engines:
+        workers["torchvision"] = arguments.workers
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in engines}
     for _ in track(range(arguments.rounds), "rounds", console=console, transient=True):
         for name, batches in engines.items():
@@ -90,7 +101,9 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of folders of images; the sample data set by default")
-    parser.add_argument("--recipe", default="hjepa", choices=["hjepa", "dino"])
+    parser.add_argument("--recipe", default="hjepa", choices=PRESETS)
+    parser.add_argument("--engines", nargs="+", default=ENGINES, choices=ENGINES)
+    parser.add_argument("--workers", type=int, help="processes of torchvision; the best number is searched by default")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=5)
@@ -103,13 +116,39 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
-def dali_batches(
-    source: FolderSource, recipe: Recipe, batch_size: int, device: torch.device, workers: int
+def engine(name: str, source: FolderSource, recipe: Recipe, batch_size: int, device: torch.device) -> Batches:
+    """The engine of that name."""
+    if name == "torchvision":
+        return lambda workers: torchvision_batches(source, recipe, batch_size, device, workers)
+    if name == "decode":
+        return lambda workers: decoded_batches(source, recipe, batch_size, workers)
+    return lambda workers: loader_batches(source, recipe, batch_size, device, workers, name)
+
+
+def loader_batches(
+    source: FolderSource, recipe: Recipe, batch_size: int, device: torch.device, workers: int, backend: str
 ) -> Generator[Any, None, None]:
     """hjepa's loader, for ever."""
-    with Loader(source, recipe, batch_size=batch_size, backend="dali", device=device, num_workers=workers) as loader:
+    options: dict[str, Any] = {"batch_size": batch_size, "backend": backend, "device": device, "num_workers": workers}
+    with Loader(source, recipe, **options) as loader:
         while True:
             yield from loader
+
+
+def decoded_batches(source: FolderSource, recipe: Recipe, batch_size: int, workers: int) -> Generator[Any, None, None]:
+    """DALI on the CPU that reads and decodes the same files in the loader's order, and does no more."""
+    sampler, batches = Sampler(num_samples=len(source), batch_size=batch_size), count()
+
+    def feed() -> Contents:
+        epoch, batch = divmod(next(batches), len(sampler))
+        return contents_of(source.fetch(sampler.batch(epoch, batch).indices).encoded)
+
+    pipe = Pipeline(batch_size=batch_size, num_threads=workers, device_id=None, prefetch_queue_depth=2, exec_dynamic=True)
+    with pipe:
+        pipe.set_outputs(decode(read(fn.external_source(source=feed, batch=True), True), recipe, False))
+    pipe.build()
+    while True:
+        yield pipe.run()
 
 
 def torchvision_batches(
@@ -179,14 +218,22 @@ def measure(batches: Batches, workers: int, batch_size: int, seconds: float) -> 
         for _ in range(2 * workers + 2):  # a DataLoader keeps two batches per worker ready
             next(iterator)
         _synchronize()
-        start = time.perf_counter()
-        count = 0
+        start, cpu_start, number = time.perf_counter(), cpu_seconds(), 0
         while time.perf_counter() - start < seconds:
             next(iterator)
-            count += 1
+            number += 1
         _synchronize()
-        rate = count * batch_size / (time.perf_counter() - start)
-    return {"images_per_second": rate, "first_batch_seconds": first_batch}
+        images = number * batch_size
+        rate, cpu_ms = images / (time.perf_counter() - start), 1000 * (cpu_seconds() - cpu_start) / images
+    return {"images_per_second": rate, "cpu_ms_per_image": cpu_ms, "first_batch_seconds": first_batch}
+
+
+def cpu_seconds() -> float:
+    """User and system time so far of this process and of the worker processes that live."""
+    workers = [child.pid for child in multiprocessing.active_children() if child.pid is not None]
+    stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in workers]
+    ticks = sum(int(stat[11]) + int(stat[12]) for stat in stats)
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -209,18 +256,21 @@ def show(console: Console, result: dict[str, Any]) -> None:
     crops = sum(view["count"] for view in result["recipe"]["views"])
     title = f"{machine_['cpu']}, {machine_['cores']} cores, {machine_['device']}; recipe {result['recipe']['name']}; medians"
     table = Table(title=title, title_justify="left")
-    for heading in ("engine", "workers", "images/s (min - max)", "crops/s", "ratio", "first batch"):
+    for heading in ("engine", "workers", "images/s (min - max)", "crops/s", "ratio", "CPU ms", "CPU ratio", "first batch"):
         table.add_column(heading, no_wrap=True)
-    reference = _median(result, "torchvision", "images_per_second")
+    reference = "torchvision" if "torchvision" in result["rounds"] else next(iter(result["rounds"]))
+    rate, cpu = (_median(result, reference, name) for name in ("images_per_second", "cpu_ms_per_image"))
     for name, samples in result["rounds"].items():
         rates = [sample["images_per_second"] for sample in samples]
-        median = statistics.median(rates)
+        median, own_cpu = statistics.median(rates), _median(result, name, "cpu_ms_per_image")
         table.add_row(
             name,
             str(result["workers"][name]),
             f"{median:.0f} ({min(rates):.0f} - {max(rates):.0f})",
-            f"{median * crops:.0f}",
-            f"{median / reference:.2f}",
+            f"{median * crops:.0f}" if name != "decode" else "-",
+            f"{median / rate:.2f}",
+            f"{own_cpu:.2f}",
+            f"{cpu / own_cpu:.2f}",
             f"{_median(result, name, 'first_batch_seconds'):.2f} s",
         )
     console.print(table)

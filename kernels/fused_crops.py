@@ -22,7 +22,7 @@ STORES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 MAX_SIDE = 1 << 19
 """Pixels along a side of a box; the weights of more would not fit into 64 MiB of scratch memory."""
 INSTALL = (
-    "it is built when hjepa is installed, which needs a C++17 compiler (GCC 9, Clang 12 or later) and the headers of Python: "
+    "that is built when hjepa is installed, which needs a C++17 compiler (GCC 9, Clang 12 or later) and the headers of Python: "
     "apt install g++ python3-dev, then pip install hjepa again (pip install -e . in a checkout)"
 )
 
@@ -64,6 +64,10 @@ class CropGroup:
     """float32, float16 or bfloat16 [V, B, 3, S, S] on the CPU, contiguous."""
 
 
+class MissingKernelError(ImportError):
+    """The native kernel was not built; says how to get it."""
+
+
 class Threads:
     """Native threads that render, and the scratch memory that each of them keeps (see scratch_bytes)."""
 
@@ -101,7 +105,7 @@ class Threads:
 
 
 def builds() -> list[str]:
-    """The instruction sets that the kernel was compiled for and that run here, the fastest first. Raises ImportError."""
+    """The instruction sets that the kernel was compiled for and that run here, the fastest first. Raises MissingKernelError."""
     names: list[str] = _native().builds()
     return names
 
@@ -110,7 +114,7 @@ def _native() -> Any:
     try:
         from hjepa.kernels import _fused_crops  # type: ignore[attr-defined]  # compiled
     except ImportError as error:
-        raise ImportError(f"hjepa's native kernel is not here ({error}); {INSTALL}") from error
+        raise MissingKernelError(f"hjepa's native kernel, {INSTALL}") from error
     return _fused_crops
 
 

@@ -45,7 +45,8 @@ def render(
         levels = np.repeat(gray_levels(levels), 3, axis=-1)
     if sigma > 0:
         levels = blur(levels, sigma, blur_window)
-    return np.where(levels >= solarize_threshold, 255 - levels, levels)
+    solarized: Levels = np.where(levels >= solarize_threshold, 255 - levels, levels)
+    return solarized
 
 
 def resize(pixels: npt.NDArray[np.uint8], size: int, interpolation: Literal["bicubic", "bilinear"]) -> Levels:
@@ -136,8 +137,9 @@ def blur(levels: Levels, sigma: float, window: int) -> Levels:
         places = np.pad(np.arange(len(levels)), window // 2, mode="reflect" if len(levels) > 1 else "edge")
         spread = np.take(blurred, places, axis=axis)
         parts = [np.take(spread, np.arange(len(levels)) + k, axis=axis) for k in range(window)]
-        blurred = sum(weight * part for weight, part in zip(bell / bell.sum(), parts, strict=True))  # type: ignore[assignment]
-    return np.rint(blurred).astype(np.float32)
+        blurred = np.tensordot(bell / bell.sum(), np.stack(parts), axes=1)
+    rounded: Levels = np.rint(blurred).astype(np.float32)
+    return rounded
 
 
 def _round(sums: Weights) -> Weights:
