@@ -22,11 +22,10 @@ inline float* row_of(const Blur& blur, int size, int y) {
     return blur.ring + static_cast<int64_t>(y % least(2 * blur.radius + 1, size)) * 3 * blur.padded;
 }
 
-void enter_row(const Blur& blur, const uint8_t* __restrict rows, int size, int y) {
-    float* __restrict row = row_of(blur, size, y);
+void enter_row(const Blur& blur, const uint8_t* rows, int size, int y) {
+    float* row = row_of(blur, size, y);
     const int64_t width = 3 * blur.padded;
-    const uint8_t* __restrict from = rows + y * width;
-    for (int64_t i = 0; i < width; ++i) row[i] = static_cast<float>(from[i]);
+    for (int64_t i = 0; i < width; i += LANES) store(row + i, widen(rows + y * width + i));
 }
 
 void blur_columns(const Blur& blur, int radius, const float* center, float* to) {

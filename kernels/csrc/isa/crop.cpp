@@ -29,12 +29,12 @@ Stages take_stages(Arena& arena, const Crop& crop) {
     return stages;
 }
 
-inline void enter(const uint8_t* __restrict from, float* __restrict row, int64_t count) {
-    for (int64_t i = 0; i < count; ++i) row[i] = static_cast<float>(from[i]);
+inline void enter(const uint8_t* from, float* row, int64_t count) {
+    for (int64_t i = 0; i < count; i += LANES) store(row + i, widen(from + i));
 }
 
-inline void leave(const float* __restrict row, uint8_t* __restrict to, int64_t count) {
-    for (int64_t i = 0; i < count; ++i) to[i] = static_cast<uint8_t>(static_cast<int32_t>(row[i]));
+inline void leave(const float* row, uint8_t* to, int64_t count) {
+    for (int64_t i = 0; i < count; i += LANES) narrow(to + i, load(row + i));
 }
 
 // Applies the parts before the contrast, whose mean is that of the whole picture as it is then; returns where to go on.

@@ -19,27 +19,48 @@ inline int64_t count_open_rows(int size, int64_t length, Filter filter) {
 }
 
 // Levels from 0 to 255 nearest to the sums, halves upwards: (sum + 1/2) cut off, as PIL does in integers.
-inline void round_levels(const float* __restrict sums, uint8_t* __restrict levels, int64_t count) {
-    for (int64_t i = 0; i < count; ++i) {
-        levels[i] = static_cast<uint8_t>(static_cast<int32_t>(least(most(sums[i], 0.0f), 255.0f) + 0.5f));
+inline void round_levels(const float* sums, uint8_t* levels, int64_t count) {
+    for (int64_t i = 0; i < count; i += LANES) narrow(levels + i, clamp_level(load(sums + i)) + 0.5f);
+}
+
+// 16 rows of `count` bytes -> [count, 16 rows] as floats. Never reads beyond a row's bytes.
+void transpose_rows(const uint8_t* const (&rows)[LANES], int64_t count, float* to) {
+    constexpr int64_t step = SQUARES * LANES;
+    for (int64_t at = 0; at < count && count >= step; at += step) {
+        const int64_t column = least(at, count - step);  // the last squares overlap those before them
+        Bytes squares[LANES];
+        for (int row = 0; row < LANES; ++row) __builtin_memcpy(&squares[row], rows[row] + column, sizeof(Bytes));
+        transpose(squares);
+        for (int row = 0; row < LANES; ++row) {
+            const uint8_t* bytes = reinterpret_cast<const uint8_t*>(&squares[row]);
+            for (int square = 0; square < SQUARES; ++square) {
+                store(to + (column + square * LANES + row) * LANES, widen(bytes + square * LANES));
+            }
+        }
+    }
+    for (int64_t at = 0; at < count && count < step; ++at) {
+        for (int row = 0; row < LANES; ++row) to[at * LANES + row] = static_cast<float>(rows[row][at]);
     }
 }
 
-inline void widen(const uint8_t* __restrict bytes, float* __restrict floats, int64_t count) {
-    for (int64_t i = 0; i < count; ++i) floats[i] = static_cast<float>(bytes[i]);
-}
-
-// 16 rows of `count` bytes -> [count, 16 rows]. Never reads beyond a row's bytes.
-void transpose_rows(const uint8_t* const (&rows)[LANES], int64_t count, uint8_t* to) {
-    for (int64_t at = 0; at < count && count >= LANES; at += LANES) {
-        const int64_t column = least(at, count - LANES);  // the last square overlaps the one before it
-        Bytes square[LANES];
-        for (int row = 0; row < LANES; ++row) square[row] = load(rows[row] + column);
-        transpose(square);
-        for (int row = 0; row < LANES; ++row) store(to + (column + row) * LANES, square[row]);
-    }
-    for (int64_t at = 0; at < count && count < LANES; ++at) {
-        for (int row = 0; row < LANES; ++row) to[at * LANES + row] = rows[row][at];
+// Levels [count, 16 rows] -> 16 rows of `count`, as floats that lie `stride` apart. count is a multiple of 16.
+void transpose_columns(const uint8_t* columns, int64_t count, float* to, int64_t stride) {
+    for (int64_t at = 0; at < count; at += SQUARES * LANES) {
+        const int used = static_cast<int>(least<int64_t>(SQUARES, (count - at) / LANES));
+        Bytes squares[LANES] = {};
+        for (int column = 0; column < LANES; ++column) {
+            uint8_t* bytes = reinterpret_cast<uint8_t*>(&squares[column]);
+            for (int square = 0; square < used; ++square) {
+                __builtin_memcpy(bytes + square * LANES, columns + (at + square * LANES + column) * LANES, LANES);
+            }
+        }
+        transpose(squares);
+        for (int row = 0; row < LANES; ++row) {
+            const uint8_t* bytes = reinterpret_cast<const uint8_t*>(&squares[row]);
+            for (int square = 0; square < used; ++square) {
+                store(to + row * stride + at + square * LANES, widen(bytes + square * LANES));
+            }
+        }
     }
 }
 
@@ -84,20 +105,13 @@ void resample_rows(const Resampler& resampler, const Crop& crop, int64_t top) {
     int unfinished = 0;
     for (int64_t begin = 0; begin < crop.width; begin += BLOCK) {
         const int64_t end = least(begin + BLOCK, crop.width);
-        transpose_rows(starts, (end - begin) * COLOURS, resampler.bytes);
-        widen(resampler.bytes, resampler.tile, (end - begin) * COLOURS * LANES);
+        transpose_rows(starts, (end - begin) * COLOURS, resampler.tile);
         unfinished = add_columns(resampler, crop.flip, unfinished, begin, end);
         for (int row = 0; row < LANES; ++row) starts[row] += BLOCK * COLOURS;
     }
     const int64_t width = COLOURS * resampler.padded;
     round_levels(resampler.sums, resampler.narrow, width * LANES);
-    for (int64_t x = 0; x < width; x += LANES) {
-        Bytes square[LANES];
-        for (int column = 0; column < LANES; ++column) square[column] = load(resampler.narrow + (x + column) * LANES);
-        transpose(square);
-        for (int row = 0; row < LANES; ++row) store(resampler.bytes + row * LANES, square[row]);
-        for (int row = 0; row < LANES; ++row) widen(resampler.bytes + row * LANES, resampler.rows + row * width + x, LANES);
-    }
+    transpose_columns(resampler.narrow, width, resampler.rows, width);
 }
 
 // Adds source rows [begin, end) to one output row; rounds it when they hold its last tap.
@@ -143,7 +157,6 @@ Resampler take_resampler(Arena& arena, const Crop& crop) {
     const int64_t width = COLOURS * resampler.padded;
     resampler.doubles = arena.take<double>(
         most(axis_doubles(crop.size, crop.width, crop.filter), axis_doubles(crop.size, crop.height, crop.filter)));
-    resampler.bytes = arena.take<uint8_t>(BLOCK * COLOURS * LANES);
     resampler.tile = arena.take<float>(BLOCK * COLOURS * LANES);
     resampler.sums = arena.take<float>(width * LANES);
     resampler.narrow = arena.take<uint8_t>(width * LANES);

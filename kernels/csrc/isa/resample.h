@@ -13,8 +13,7 @@ struct Resampler {
     int64_t padded;  // P
     int open_rows;  // output rows that may be unfinished at once
     double* doubles;
-    uint8_t* bytes;  // [columns of a block, 3, 16 rows]
-    float* tile;  // the same as floats
+    float* tile;  // [columns of a block, 3, 16 rows]
     float* sums;  // [3, P, 16 rows] of an output row, columns first
     uint8_t* narrow;  // the same, rounded
     float* rows;  // [16, 3, P] 16 rows resized along x

@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#if defined(__AVX512F__) || defined(__FMA__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -31,8 +31,6 @@ constexpr int REGISTERS = LANES / WIDTH;
 
 typedef float Register __attribute__((vector_size(4 * WIDTH)));
 typedef float LooseRegister __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
-typedef uint8_t Bytes __attribute__((vector_size(LANES)));
-typedef uint8_t LooseBytes __attribute__((vector_size(LANES), aligned(1), may_alias));
 
 // 16 floats.
 struct Floats {
@@ -49,6 +47,10 @@ inline void store(float* to, const Floats& values) {
 }
 inline Floats operator+(Floats a, const Floats& b) {
     for (int i = 0; i < REGISTERS; ++i) a.parts[i] += b.parts[i];
+    return a;
+}
+inline Floats operator+(Floats a, float b) {
+    for (int i = 0; i < REGISTERS; ++i) a.parts[i] += b;
     return a;
 }
 inline Floats operator*(Floats a, float b) {
@@ -70,23 +72,83 @@ inline Floats multiply_add(const Floats& a, float b, Floats c) {
     return c;
 }
 
-inline Bytes load(const uint8_t* from) { return *reinterpret_cast<const LooseBytes*>(from); }
-inline void store(uint8_t* to, Bytes values) { *reinterpret_cast<LooseBytes*>(to) = values; }
-
-#if defined(__clang__)
-#define HJEPA_INTERLEAVE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+// 16 bytes as floats.
+inline Floats widen(const uint8_t* from) {
+    Floats wide;
+#if defined(__AVX512F__)
+    wide.parts[0] = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+#elif defined(__AVX2__)
+    for (int i = 0; i < REGISTERS; ++i) {
+        const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + i * WIDTH));
+        wide.parts[i] = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
+    }
 #else
-#define HJEPA_INTERLEAVE(a, b, ...) __builtin_shuffle(a, b, Bytes{__VA_ARGS__})
+    float values[LANES];
+    for (int i = 0; i < LANES; ++i) values[i] = static_cast<float>(from[i]);
+    wide = load(values);
 #endif
+    return wide;
+}
 
+// 16 floats from 0 to below 256 as bytes, cut off.
+inline void narrow(uint8_t* to, const Floats& values) {
+#if defined(__AVX512F__)
+    const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(values.parts[0]));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes);
+#elif defined(__AVX2__)
+    const __m256i low = _mm256_cvttps_epi32(values.parts[0]), high = _mm256_cvttps_epi32(values.parts[1]);
+    const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, high), 0xd8);
+    const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes);
+#else
+    float unpacked[LANES];
+    store(unpacked, values);
+    for (int i = 0; i < LANES; ++i) to[i] = static_cast<uint8_t>(static_cast<int32_t>(unpacked[i]));
+#endif
+}
+
+inline Floats clamp_level(Floats values) {
+    for (int i = 0; i < REGISTERS; ++i) {
+#if defined(__AVX512F__)
+        values.parts[i] = _mm512_min_ps(_mm512_max_ps(values.parts[i], _mm512_setzero_ps()), _mm512_set1_ps(255.0f));
+#elif defined(__AVX__)
+        values.parts[i] = _mm256_min_ps(_mm256_max_ps(values.parts[i], _mm256_setzero_ps()), _mm256_set1_ps(255.0f));
+#else
+        for (int lane = 0; lane < WIDTH; ++lane) {
+            const float value = values.parts[i][lane];
+            values.parts[i][lane] = value < 0.0f ? 0.0f : value > 255.0f ? 255.0f : value;
+        }
+#endif
+    }
+    return values;
+}
+
+// One or several lanes of 16 bytes.
+#if defined(__AVX512BW__)
+typedef __m512i Bytes;
+inline Bytes interleave_low(Bytes a, Bytes b) { return _mm512_unpacklo_epi8(a, b); }
+inline Bytes interleave_high(Bytes a, Bytes b) { return _mm512_unpackhi_epi8(a, b); }
+#elif defined(__AVX2__)
+typedef __m256i Bytes;
+inline Bytes interleave_low(Bytes a, Bytes b) { return _mm256_unpacklo_epi8(a, b); }
+inline Bytes interleave_high(Bytes a, Bytes b) { return _mm256_unpackhi_epi8(a, b); }
+#else
+typedef uint8_t Bytes __attribute__((vector_size(LANES)));
+#if defined(__clang__)
+#define HJEPA_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define HJEPA_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Bytes{__VA_ARGS__})
+#endif
 inline Bytes interleave_low(Bytes a, Bytes b) {
-    return HJEPA_INTERLEAVE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    return HJEPA_SHUFFLE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
 }
 inline Bytes interleave_high(Bytes a, Bytes b) {
-    return HJEPA_INTERLEAVE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    return HJEPA_SHUFFLE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 }
+#endif
+constexpr int SQUARES = static_cast<int>(sizeof(Bytes)) / LANES;  // that are transposed at once
 
-// Rows become columns, 16 x 16 bytes: interleaving the lower with the upper half, four times over.
+// Rows become columns, SQUARES times 16 x 16 bytes: interleaving the upper with the lower half of the rows, four times over.
 inline void transpose(Bytes (&rows)[LANES]) {
     for (int round = 0; round < 4; ++round) {
         Bytes mixed[LANES];
