@@ -1,11 +1,70 @@
-"""Maps the folders at the root into the package `hjepa`, so that a wheel does not depend on the links in hjepa/."""
+"""Maps the folders at the root into the package `hjepa`, so that a wheel does not depend on the links in hjepa/, and builds the
+native kernel. Without a compiler everything else is installed all the same, and backend="fused" says what is missing."""
 
-from setuptools import find_packages, setup
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 FOLDERS = ["configs", "kernels", "models", "pipeline"]
+
+SOURCES = Path("kernels/csrc")
+FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffinite-math-only", "-fno-signed-zeros"]
+FLAGS += ["-ffp-contract=off", "-fvisibility=hidden", "-Wno-psabi"]
+"""Levels are finite; but no -ffast-math: every sum is rounded as it is written, so that all builds give the same bits."""
+AVX2 = ["-mavx2", "-mfma", "-mbmi2"]
+AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512"]
+X86 = platform.machine() in ("x86_64", "AMD64")
+BUILDS = {"plain": [], "avx2": AVX2, "avx512": AVX512} if X86 else {"plain": []}
+"""Instruction sets, each with its flags, that kernels/csrc/isa is compiled for; builds.cpp chooses among them at run time."""
+
+
+class BuildKernel(build_ext):
+    """Compiles isa/ once per instruction set, and the rest once."""
+
+    def build_extension(self, ext: Extension) -> None:
+        """One clear warning in place of an error: the kernel is optional."""
+        try:
+            import pybind11
+
+            ext.include_dirs.append(pybind11.get_include())
+            for name, flags in BUILDS.items():
+                ext.extra_objects += self.compiler.compile(
+                    sorted(str(path) for path in (SOURCES / "isa").glob("*.cpp")),
+                    output_dir=str(Path(self.build_temp, name)),
+                    macros=[("HJEPA_ISA", name)],
+                    extra_postargs=[*FLAGS, *flags],
+                    depends=ext.depends,
+                )
+            super().build_extension(ext)
+        except Exception as error:  # no compiler, an old one, no headers of Python: whatever it is, hjepa works without
+            print(
+                f"warning: hjepa's native kernel was not built ({error}); backend='fused' will not be available. It needs a "
+                "C++17 compiler (GCC 9, Clang 12 or later) and Python's headers (apt install g++ python3-dev); install those and again",
+                file=sys.stderr,
+            )
+
+
+def kernel() -> Extension:
+    """The extension module; its objects of isa/ are added when it is built."""
+    options: dict[str, Any] = {"language": "c++", "extra_link_args": ["-pthread"], "optional": True}
+    return Extension(
+        "hjepa.kernels._fused_crops",
+        sorted(str(path) for path in SOURCES.glob("*.cpp")),
+        depends=sorted(str(path) for path in SOURCES.rglob("*.h")),
+        define_macros=[("HJEPA_X86", None)] if X86 else [],
+        extra_compile_args=FLAGS,
+        **options,
+    )
+
 
 setup(
     package_dir={f"hjepa.{folder}": folder for folder in FOLDERS},
     packages=["hjepa"] + [f"hjepa.{name}" for folder in FOLDERS for name in find_packages(include=[folder, f"{folder}.*"])],
     package_data={"hjepa.configs": ["*.yaml"]},
+    ext_modules=[kernel()],
+    cmdclass={"build_ext": BuildKernel},
 )

@@ -1,44 +1,39 @@
-"""Images per second of hjepa's DALI loader against torchvision's transforms in a DataLoader, on the same images and recipe.
+"""Images per second of hjepa's loaders against torchvision's transforms in a DataLoader, on the same images and recipe.
 
     python benchmarks/throughput.py [--data FOLDER] [--recipe hjepa] [--batch-size 32] [--rounds 5] [--quick]
 
-torchvision gets its best number of workers, searched first. Then the engines run in turn, A B A B ..., each opened anew and
-warmed up; the table shows medians over the rounds, and the JSON file every one of them.
+"fused" is DALI's decoder and hjepa's kernel, "dali" DALI's operators, and "decode" DALI reading and decoding alone: what no
+engine can pass. torchvision gets its best number of workers, searched first. Then the engines run in turn, A B A B ..., each
+opened anew and warmed up; the table shows medians over the rounds, and the JSON file every one of them. On a machine that has
+other work to do, compare the CPU time (of all threads and worker processes) rather than the rate.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Generator
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from engines import ENGINES, Batches, engine
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from torch.utils.data import DataLoader
-from torchvision import transforms
-from torchvision.datasets import ImageFolder
 
 from hjepa import sample_data
-from hjepa.pipeline.backends.torchvision import FILTERS
 from hjepa.pipeline.device import resolve_device
-from hjepa.pipeline.folder import FolderSource, open_folder
-from hjepa.pipeline.loader import Loader
-from hjepa.pipeline.presets import preset
-from hjepa.pipeline.recipe import Recipe, View
+from hjepa.pipeline.folder import open_folder
+from hjepa.pipeline.presets import PRESETS, preset
 
 RESULTS = Path(__file__).parent / "results"
-Batches = Callable[[int], Generator[Any, None, None]]
-"""Number of workers -> an endless iterator of batches."""
 
 
 def main() -> None:
@@ -56,12 +51,13 @@ def main() -> None:
     except ValueError as error:
         console.print(f"throughput.py: {error}", markup=False, style="red")
         sys.exit(2)
-    engines: dict[str, Batches] = {
-        "dali": lambda workers: dali_batches(source, recipe, arguments.batch_size, device, workers),
-        "torchvision": lambda workers: torchvision_batches(source, recipe, arguments.batch_size, device, workers),
-    }
+    engines = {name: engine(name, source, recipe, arguments.batch_size, device) for name in arguments.engines}
     cores = len(os.sched_getaffinity(0))
-    workers = {"dali": cores, "torchvision": best_workers(engines["torchvision"], cores, arguments)}
+    workers = dict.fromkeys(engines, cores)
+    if "torchvision" in engines and arguments.workers is None:
+        workers["torchvision"] = best_workers(engines["torchvision"], cores, arguments)
+    elif "torchvision" in engines:
+        workers["torchvision"] = arguments.workers
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in engines}
     for _ in track(range(arguments.rounds), "rounds", console=console, transient=True):
         for name, batches in engines.items():
@@ -90,7 +86,9 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of folders of images; the sample data set by default")
-    parser.add_argument("--recipe", default="hjepa", choices=["hjepa", "dino"])
+    parser.add_argument("--recipe", default="hjepa", choices=PRESETS)
+    parser.add_argument("--engines", nargs="+", default=ENGINES, choices=ENGINES)
+    parser.add_argument("--workers", type=int, help="processes of torchvision; the best number is searched by default")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=5)
@@ -101,65 +99,6 @@ def parse() -> argparse.Namespace:
     if arguments.quick:
         arguments.rounds, arguments.seconds = 3, 3.0
     return arguments
-
-
-def dali_batches(
-    source: FolderSource, recipe: Recipe, batch_size: int, device: torch.device, workers: int
-) -> Generator[Any, None, None]:
-    """hjepa's loader, for ever."""
-    with Loader(source, recipe, batch_size=batch_size, backend="dali", device=device, num_workers=workers) as loader:
-        while True:
-            yield from loader
-
-
-def torchvision_batches(
-    source: FolderSource, recipe: Recipe, batch_size: int, device: torch.device, workers: int
-) -> Generator[Any, None, None]:
-    """What a torchvision user writes: ImageFolder, one Compose per view, a DataLoader; crops are moved to the device."""
-    images = ImageFolder(str(source.root), Views(recipe))
-    loader = DataLoader(
-        images,
-        batch_size=batch_size,
-        shuffle=True,
-        drop_last=True,
-        num_workers=workers,
-        persistent_workers=True,
-        pin_memory=device.type == "cuda",
-    )
-    while True:
-        for crops, labels in loader:
-            yield [crop.to(device, non_blocking=True) for crop in crops], labels
-
-
-class Views:
-    """Image -> list of its crops."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        self._views = [transform(view, recipe) for view in recipe.views for _ in range(view.count)]
-
-    def __call__(self, image: Any) -> list[torch.Tensor]:
-        return [view(image) for view in self._views]
-
-
-def transform(view: View, recipe: Recipe) -> Callable[[Any], torch.Tensor]:
-    """torchvision's own random transforms with the recipe's numbers."""
-    steps: list[Any] = [
-        transforms.RandomResizedCrop(view.size, view.area, view.ratio, FILTERS[view.interpolation], antialias=True),
-        transforms.RandomHorizontalFlip(view.flip),
-    ]
-    if view.jitter is not None:
-        parts = (view.jitter.brightness, view.jitter.contrast, view.jitter.saturation, view.jitter.hue)
-        steps.append(transforms.RandomApply([transforms.ColorJitter(*parts)], view.jitter.probability))
-    if view.gray:
-        steps.append(transforms.RandomGrayscale(view.gray))
-    if view.blur:
-        steps.append(transforms.RandomApply([transforms.GaussianBlur(view.blur_window, view.sigma)], view.blur))
-    if view.solarize:
-        steps.append(transforms.RandomSolarize(view.solarize_threshold, view.solarize))
-    composed: Callable[[Any], torch.Tensor] = transforms.Compose(
-        [*steps, transforms.ToTensor(), transforms.Normalize(recipe.mean, recipe.std)]
-    )
-    return composed
 
 
 def best_workers(batches: Batches, cores: int, arguments: argparse.Namespace) -> int:
@@ -179,14 +118,22 @@ def measure(batches: Batches, workers: int, batch_size: int, seconds: float) -> 
         for _ in range(2 * workers + 2):  # a DataLoader keeps two batches per worker ready
             next(iterator)
         _synchronize()
-        start = time.perf_counter()
-        count = 0
+        start, cpu_start, number = time.perf_counter(), cpu_seconds(), 0
         while time.perf_counter() - start < seconds:
             next(iterator)
-            count += 1
+            number += 1
         _synchronize()
-        rate = count * batch_size / (time.perf_counter() - start)
-    return {"images_per_second": rate, "first_batch_seconds": first_batch}
+        images = number * batch_size
+        rate, cpu_ms = images / (time.perf_counter() - start), 1000 * (cpu_seconds() - cpu_start) / images
+    return {"images_per_second": rate, "cpu_ms_per_image": cpu_ms, "first_batch_seconds": first_batch}
+
+
+def cpu_seconds() -> float:
+    """User and system time so far of this process and of the worker processes that live."""
+    workers = [child.pid for child in multiprocessing.active_children() if child.pid is not None]
+    stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in workers]
+    ticks = sum(int(stat[11]) + int(stat[12]) for stat in stats)
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -209,18 +156,21 @@ def show(console: Console, result: dict[str, Any]) -> None:
     crops = sum(view["count"] for view in result["recipe"]["views"])
     title = f"{machine_['cpu']}, {machine_['cores']} cores, {machine_['device']}; recipe {result['recipe']['name']}; medians"
     table = Table(title=title, title_justify="left")
-    for heading in ("engine", "workers", "images/s (min - max)", "crops/s", "ratio", "first batch"):
+    for heading in ("engine", "workers", "images/s (min - max)", "crops/s", "ratio", "CPU ms", "CPU ratio", "first batch"):
         table.add_column(heading, no_wrap=True)
-    reference = _median(result, "torchvision", "images_per_second")
+    reference = "torchvision" if "torchvision" in result["rounds"] else next(iter(result["rounds"]))
+    rate, cpu = (_median(result, reference, name) for name in ("images_per_second", "cpu_ms_per_image"))
     for name, samples in result["rounds"].items():
         rates = [sample["images_per_second"] for sample in samples]
-        median = statistics.median(rates)
+        median, own_cpu = statistics.median(rates), _median(result, name, "cpu_ms_per_image")
         table.add_row(
             name,
             str(result["workers"][name]),
             f"{median:.0f} ({min(rates):.0f} - {max(rates):.0f})",
-            f"{median * crops:.0f}",
-            f"{median / reference:.2f}",
+            f"{median * crops:.0f}" if name != "decode" else "-",
+            f"{median / rate:.2f}",
+            f"{own_cpu:.2f}",
+            f"{cpu / own_cpu:.2f}",
             f"{_median(result, name, 'first_batch_seconds'):.2f} s",
         )
     console.print(table)

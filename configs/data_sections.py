@@ -71,8 +71,8 @@ class MulticropSettings(Section):
 class DataSettings(Section):
     """Where images come from and how they become batches."""
 
-    pipeline: Literal["dali", "torchvision"] = "dali"
-    """Backend that decodes and crops: dali, or torchvision (the slow reference)."""
+    pipeline: Literal["dali", "fused", "torchvision"] = "dali"
+    """Backend that decodes and crops: dali, fused (DALI decodes, a CPU kernel crops), or torchvision (the slow reference)."""
     dataset: Dataset = "sample"
     """Data set: sample is drawn by hjepa itself and needs no files; imagenet and imagenet100 are folders of folders."""
     data_path: str = ""
@@ -104,7 +104,7 @@ class DataSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "DataSettings":
-        if self.pipeline == "dali" and self.num_workers == 0:
+        if self.pipeline != "torchvision" and self.num_workers == 0:
             raise ValueError("data.num_workers=0: DALI needs at least one thread; use 1 or auto")
         if self.dataset != "sample" and not self.data_path:
             raise ValueError(f"data.dataset={self.dataset} needs its place; set data.data_path, or data.dataset=sample")

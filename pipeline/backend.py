@@ -12,11 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from hjepa.kernels.fused_crops import MissingKernelError
 from hjepa.pipeline.draws import Draws
 from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.source import Encoded
 
 # B images, V crops of one name, S pixels
+BackendName: TypeAlias = Literal["dali", "fused", "torchvision"]
 Crops: TypeAlias = dict[str, Tensor]
 """Name of the view -> normalised crops [V, B, 3, S, S] on the loader's device; the strides are the backend's own."""
 
@@ -40,7 +42,7 @@ class BackendSettings:
     """Images per batch, at most."""
     device: torch.device
     num_workers: int
-    """Threads of DALI, processes of torchvision."""
+    """Threads of DALI and of the kernel, or processes of torchvision."""
     prefetch: int
     """Batches in flight."""
     pin_memory: bool
@@ -79,19 +81,26 @@ def check_size(decoded: tuple[int, int], expected: tuple[int, int]) -> str | Non
     )
 
 
-def open_backend(name: Literal["dali", "torchvision"], settings: BackendSettings) -> Backend:
-    """The backend of that name. Raises ValueError for another name, or where its library is not installed."""
+def open_backend(name: BackendName, settings: BackendSettings) -> Backend:
+    """The backend of that name. Raises ValueError for another name, or where what it needs is not installed."""
     if name == "torchvision":
         from hjepa.pipeline.backends.torchvision import TorchvisionBackend
 
         return TorchvisionBackend(settings)
-    if name == "dali":
-        try:
-            from hjepa.pipeline.backends.dali import DaliBackend
-        except ImportError as error:
-            raise ValueError(
-                f"backend='dali' needs NVIDIA DALI, which does not import here ({error}); "
-                "pip install nvidia-dali-cuda120, or use backend='torchvision'"
-            ) from error
+    if name not in ("dali", "fused"):
+        raise ValueError(f"backend={name!r} is unknown; use 'dali', 'fused' or 'torchvision'")
+    try:
+        if name == "fused":
+            from hjepa.pipeline.backends.fused import FusedBackend
+
+            return FusedBackend(settings)
+        from hjepa.pipeline.backends.dali import DaliBackend
+
         return DaliBackend(settings)
-    raise ValueError(f"backend={name!r} is unknown; use 'dali' or 'torchvision'")
+    except MissingKernelError as error:
+        raise ValueError(f"backend='fused' needs {error}, or use backend='dali'") from error
+    except ImportError as error:
+        raise ValueError(
+            f"backend={name!r} needs NVIDIA DALI, which does not import here ({error}); "
+            "pip install nvidia-dali-cuda120, or use backend='torchvision'"
+        ) from error

@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from hjepa.pipeline import state
 from hjepa.pipeline.adapters import Adapter, open_adapter
-from hjepa.pipeline.backend import BackendSettings, open_backend
+from hjepa.pipeline.backend import BackendName, BackendSettings, open_backend
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.curriculum import Curriculum, as_plan, recipe_at
 from hjepa.pipeline.device import resolve_device, resolve_rank, resolve_workers, whole
@@ -35,7 +35,8 @@ class Loader(IterableDataset[Any]):
     Curriculum, whose recipe of an epoch is taken when the epoch begins.
     batch_size: images per rank. device: "auto" is the GPU where there is one. shuffle: True, False, or "blocks", in which
     reads go forward. tail: what becomes of images that fill no batch: "drop", "wrap" or "keep". num_workers: threads of DALI
-    or processes of torchvision (which, as with any DataLoader, want the script to have a main guard); "auto" is one per core.
+    (and as many of the fused kernel) or processes of torchvision (which, as with any DataLoader, want the script to have a
+    main guard); "auto" is one per core.
     prefetch: batches that are ready ahead of the consumer, and as many again in the making. pin_memory: page-locked memory for
     what torchvision makes for a GPU. dtype: float32, float16 or bfloat16. epochs: reading ahead ends after this many; None
     reads ahead for ever. rank, world_size: "auto" asks torch.distributed. Neither batch_size, num_workers, prefetch nor ranks
@@ -59,7 +60,7 @@ class Loader(IterableDataset[Any]):
         recipe: str | Recipe | Curriculum = "hjepa",
         *,
         batch_size: int,
-        backend: Literal["dali", "torchvision"] = "dali",
+        backend: BackendName = "dali",
         device: str | torch.device = "auto",
         seed: int = 0,
         shuffle: bool | Literal["blocks"] = True,

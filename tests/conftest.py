@@ -16,8 +16,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """The markers of pyproject.toml."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA GPU")
-    if item.get_closest_marker("dali") and importlib.util.find_spec("nvidia.dali") is None:
+    with_dali = item.get_closest_marker("dali") or item.get_closest_marker("fused")
+    if with_dali and importlib.util.find_spec("nvidia.dali") is None:
         pytest.skip("needs NVIDIA DALI")
+    if item.get_closest_marker("fused") and importlib.util.find_spec("hjepa.kernels._fused_crops") is None:
+        pytest.skip("needs hjepa's native kernel, which was not built: there was no C++ compiler when hjepa was installed")
 
 
 @pytest.fixture(scope="session", autouse=True)

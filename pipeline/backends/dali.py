@@ -13,10 +13,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import nvidia.dali.fn as fn
 import torch
 from nvidia.dali import types
@@ -24,10 +23,10 @@ from nvidia.dali.pipeline import Pipeline
 from torch.utils.dlpack import from_dlpack
 
 from hjepa.pipeline.ahead import Ahead
-from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request, check_size
+from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request
+from hjepa.pipeline.backends.dali_decode import Node, check_sizes, decode, device_id, find_bad, read
 from hjepa.pipeline.backends.dali_inputs import (
     Inputs,
-    contents_of,
     count,
     has_blur,
     has_gray,
@@ -37,12 +36,8 @@ from hjepa.pipeline.backends.dali_inputs import (
     names_of,
 )
 from hjepa.pipeline.recipe import Recipe, View
-from hjepa.pipeline.source import why_not
 
 # B images, V crops of one name, S pixels
-Node: TypeAlias = Any
-"""A DALI graph node; DALI's own stubs type operators' results too loosely to be of use."""
-
 FILTERS = {"bicubic": types.INTERP_CUBIC, "bilinear": types.INTERP_LINEAR}
 DTYPES = {torch.float32: types.FLOAT, torch.float16: types.FLOAT16, torch.bfloat16: types.FLOAT}  # DALI has no bfloat16
 LUMA = (0.299, 0.587, 0.114)
@@ -78,10 +73,10 @@ class DaliBackend:
                 except StopIteration:
                     return
                 except RuntimeError as error:
-                    if reasons := _find_bad(flying, settings):
+                    if reasons := find_bad(flying, settings.recipe, device_id(settings)):
                         raise BadBatchError(reasons) from error
                     raise
-                _check_sizes(np.asarray(shapes.as_tensor()), flying.popleft())
+                check_sizes(np.asarray(shapes.as_tensor()), flying.popleft())
                 yield _to_crops(settings, crops)
 
 
@@ -93,27 +88,19 @@ def _to_crops(settings: BackendSettings, outputs: list[Any]) -> Crops:
     return crops
 
 
-def _check_sizes(shapes: npt.NDArray[np.int64], request: Request) -> None:
-    """shapes [B, 3] of the decoded images: height, width, channels."""
-    if not np.array_equal(shapes[:, :2], request.sizes):
-        pairs = zip(shapes[:, :2].tolist(), request.sizes.tolist(), strict=True)
-        reasons = {(0, place): check_size(tuple(came), tuple(expected)) for place, (came, expected) in enumerate(pairs)}
-        raise BadBatchError({place: reason for place, reason in reasons.items() if reason})
-
-
 def _build(settings: BackendSettings, feed: Callable[[], Inputs], *, from_files: bool) -> Pipeline:
     recipe, on_gpu = settings.recipe, settings.device.type == "cuda"
     pipe = Pipeline(
         batch_size=settings.batch_size,
         num_threads=settings.num_workers,
-        device_id=settings.device.index if on_gpu else None,
+        device_id=device_id(settings),
         prefetch_queue_depth=settings.prefetch,
         exec_dynamic=True,
     )
     num_inputs = 2 + sum(len(names_of(group)) for group in recipe.groups())
     with pipe:
         inputs = iter(fn.external_source(source=feed, num_outputs=num_inputs, batch=True))
-        decoded = _decode(_read(next(inputs), from_files), recipe, on_gpu)
+        decoded = decode(read(next(inputs), from_files), recipe, on_gpu)
         # Where a box lies outside the image, because the file was overwritten, fn.resize would read memory that is not there.
         images = fn.pad(decoded, axes=[0, 1], shape=next(inputs))
         outputs = []
@@ -123,25 +110,6 @@ def _build(settings: BackendSettings, feed: Callable[[], Inputs], *, from_files:
         pipe.set_outputs(*outputs, decoded.shape())
     pipe.build()
     return pipe
-
-
-def _read(contents: Node, from_files: bool) -> Node:
-    return fn.io.file.read(contents, dont_use_mmap=True) if from_files else contents
-
-
-def _decode(encoded: Node, recipe: Recipe, on_gpu: bool) -> Node:
-    upright = recipe.orientation == "exif"
-    if not on_gpu:
-        return fn.decoders.image(encoded, device="cpu", output_type=types.RGB, adjust_orientation=upright)
-    # Two engines would share a batch by its composition, and their pixels differ: all images take the same one.
-    return fn.decoders.image(
-        encoded,
-        device="mixed",
-        output_type=types.RGB,
-        adjust_orientation=upright,
-        hw_decoder_load=0.0,
-        jpeg_fancy_upsampling=True,
-    )
 
 
 def _render_view(
@@ -214,37 +182,3 @@ def _solarize(crops: Node, group: tuple[View, ...], parameters: dict[str, Node],
     threshold = parameters["solarize_threshold"].gpu() if on_gpu else parameters["solarize_threshold"]
     inverted = fn.cast(crops >= fn.reshape(threshold, shape=[count(group), 1, 1, 1]), dtype=types.INT16)
     return fn.cast(crops + inverted * (255 - 2 * fn.cast(crops, dtype=types.INT16)), dtype=types.UINT8)
-
-
-def _find_bad(flying: deque[Request], settings: BackendSettings) -> dict[tuple[int, int], str]:
-    """The images of the first batch with any that do not decode, found by decoding one by one."""
-    for number, request in enumerate(flying):
-        reasons: dict[tuple[int, int], str] = {}
-        contents, pipe = contents_of(request.encoded), None
-        for place in range(len(request.encoded)):
-            pipe = pipe or _build_probe(settings, from_files=not isinstance(request.encoded, list))
-            pipe.feed_input("one", [contents[place]])
-            try:
-                pipe.run()
-            except RuntimeError as error:
-                reasons[number, place] = why_not(request.encoded, place) or _first_line(error)
-                pipe = None  # a pipeline that has failed is not used again
-        if reasons:
-            return reasons
-    return {}
-
-
-def _build_probe(settings: BackendSettings, *, from_files: bool) -> Pipeline:
-    device_id = settings.device.index if settings.device.type == "cuda" else None
-    pipe = Pipeline(batch_size=1, num_threads=1, device_id=device_id, prefetch_queue_depth=1, exec_dynamic=True)
-    with pipe:
-        encoded = _read(fn.external_source(name="one"), from_files)
-        pipe.set_outputs(_decode(encoded, settings.recipe, device_id is not None))
-    pipe.build()
-    return pipe
-
-
-def _first_line(error: RuntimeError) -> str:
-    """The telling line of DALI's message, which goes on with the operator's whole call stack."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if "Failed to decode" in line or "failure" in line or "file" in line), lines[0])

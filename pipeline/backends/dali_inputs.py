@@ -11,6 +11,8 @@ from hjepa.pipeline.recipe import Recipe, View
 from hjepa.pipeline.source import Encoded
 
 # B images, V crops of one name
+Contents: TypeAlias = npt.NDArray[np.uint8] | list[npt.NDArray[np.uint8]]
+"""Paths, or the contents of files, as DALI takes them."""
 Inputs: TypeAlias = list[npt.NDArray[Any] | list[npt.NDArray[np.uint8]]]
 """One batch: encoded images, sizes int32 [B, 2], then one array for each of `names_of` of each group of views."""
 
@@ -57,7 +59,7 @@ def _values(view: View, drawn: ViewDraws) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def contents_of(encoded: Encoded) -> npt.NDArray[np.uint8] | list[npt.NDArray[np.uint8]]:
+def contents_of(encoded: Encoded) -> Contents:
     """Contents as they are; paths as [B, longest path] bytes padded with NUL, read by DALI without a list of B arrays."""
     if isinstance(encoded, list):
         return encoded

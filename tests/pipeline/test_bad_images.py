@@ -17,7 +17,7 @@ from hjepa.pipeline.source import Samples, Source
 from tests.pipeline.broken import bad_files, encode, good_files, picture
 
 RECIPE = multicrop(global_crop_size=32, local_crop_size=16, num_local_crops=2)
-BACKENDS = [pytest.param("dali", marks=pytest.mark.dali), "torchvision"]
+BACKENDS = [pytest.param("dali", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused), "torchvision"]
 
 
 def open_loader(data: Path | Source, backend: str, **options: object) -> Loader:

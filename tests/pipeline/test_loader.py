@@ -19,7 +19,7 @@ from hjepa.pipeline.quarantine import BadImageError
 from hjepa.pipeline.recipe import Recipe, View
 
 RECIPE = multicrop(global_crop_size=48, local_crop_size=24, num_local_crops=3)
-BACKENDS = [pytest.param("dali", marks=pytest.mark.dali), "torchvision"]
+BACKENDS = [pytest.param("dali", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused), "torchvision"]
 
 
 def open_loader(folder: Path, backend: str = "torchvision", **options: object) -> Loader:

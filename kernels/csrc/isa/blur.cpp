@@ -1,0 +1,92 @@
+// Along the columns first, on a ring of rows, then along the row, which is cheaper than the two-dimensional window by half its side.
+// Sums have one order and no multiply-add, so that all builds agree.
+
+#include "blur.h"
+
+namespace hjepa {
+namespace HJEPA_ISA {
+
+namespace {
+
+constexpr double NEGLIGIBLE = 1e-8;  // of the central weight: far below a float's 24 bits of a level
+
+// Place of -1, -2, ... and of size, size + 1, ... among 0 ... size - 1: mirrored at the borders' own pixels, again and again.
+inline int reflect(int place, int size) {
+    if (size == 1) return 0;
+    const int period = 2 * (size - 1);
+    const int rest = ((place % period) + period) % period;
+    return rest < size ? rest : period - rest;
+}
+
+inline float* row_of(const Blur& blur, int size, int y) {
+    return blur.ring + static_cast<int64_t>(y % least(2 * blur.radius + 1, size)) * 3 * blur.padded;
+}
+
+void enter_row(const Blur& blur, const uint8_t* rows, int size, int y) {
+    float* row = row_of(blur, size, y);
+    const int64_t width = 3 * blur.padded;
+    for (int64_t i = 0; i < width; i += LANES) store(row + i, widen(rows + y * width + i));
+}
+
+void blur_columns(const Blur& blur, int radius, const float* center, float* to) {
+    for (int64_t x = 0; x < 3 * blur.padded; x += LANES) {
+        Floats sum = load(center + x) * blur.weights[0];
+        for (int k = 1; k <= radius; ++k) sum = sum + (load(blur.above[k] + x) + load(blur.below[k] + x)) * blur.weights[k];
+        store(to + x, sum);
+    }
+}
+
+void blur_line(const Blur& blur, int radius, int size, float* row) {
+    float* line = blur.line + blur.radius;
+    for (int64_t x = 0; x < blur.padded; x += LANES) store(line + x, load(row + x));
+    for (int k = 1; k <= radius; ++k) {
+        line[-k] = row[reflect(-k, size)];
+        line[size - 1 + k] = row[reflect(size - 1 + k, size)];
+    }
+    for (int64_t x = 0; x < blur.padded; x += LANES) {
+        Floats sum = load(line + x) * blur.weights[0];
+        for (int k = 1; k <= radius; ++k) sum = sum + (load(line + x - k) + load(line + x + k)) * blur.weights[k];
+        store(row + x, sum);
+    }
+}
+
+}  // namespace
+
+Blur take_blur(Arena& arena, const Crop& crop, int64_t padded) {
+    Blur blur{};
+    blur.radius = crop.blur_window / 2;
+    blur.padded = padded;
+    blur.weights = arena.take<float>(blur.radius + 1);
+    blur.above = arena.take<const float*>(blur.radius + 1);
+    blur.below = arena.take<const float*>(blur.radius + 1);
+    blur.ring = arena.take<float>(static_cast<int64_t>(least(2 * blur.radius + 1, crop.size)) * 3 * padded);
+    blur.line = arena.take<float>(blur.radius + padded + blur.radius + LANES);
+    return blur;
+}
+
+int fill_weights(const Blur& blur, float sigma) {
+    const auto bell = [sigma](int k) { return __builtin_exp(-0.5 * (k / double{sigma}) * (k / double{sigma})); };
+    double sum = 0;
+    for (int k = -blur.radius; k <= blur.radius; ++k) sum += bell(k);
+    int radius = 0;
+    for (int k = 0; k <= blur.radius; ++k) {
+        blur.weights[k] = static_cast<float>(bell(k) / sum);
+        if (bell(k) > NEGLIGIBLE) radius = k;
+    }
+    return radius;
+}
+
+void blur_row(const Blur& blur, int radius, const uint8_t* rows, int size, int y, float* blurred) {
+    const int ahead = least(size - 1, y + blur.radius);
+    for (int row = y == 0 ? 0 : y + blur.radius; row <= ahead; ++row) enter_row(blur, rows, size, row);
+    for (int k = 1; k <= radius; ++k) {
+        blur.above[k] = row_of(blur, size, reflect(y - k, size));
+        blur.below[k] = row_of(blur, size, reflect(y + k, size));
+    }
+    blur_columns(blur, radius, row_of(blur, size, y), blurred);
+    for (int colour = 0; colour < 3; ++colour) blur_line(blur, radius, size, blurred + colour * blur.padded);
+    for (int64_t i = 0; i < 3 * blur.padded; ++i) blurred[i] = __builtin_rintf(blurred[i]);  // halves to even, as torch rounds
+}
+
+}  // namespace HJEPA_ISA
+}  // namespace hjepa

@@ -1,0 +1,94 @@
+// One crop from beginning to end: resize, colours, blur, store. Between the resize and the store it is a small picture of 8-bit
+// levels, which stays in the second-level cache; the stages work on one row at a time.
+
+#include "../crop.h"
+#include "blur.h"
+#include "colour.h"
+#include "resample.h"
+#include "store.h"
+
+namespace hjepa {
+namespace HJEPA_ISA {
+
+namespace {
+
+struct Stages {
+    Resampler resampler;
+    Blur blur;
+    uint8_t* picture;  // [size, 3, padded]
+    float* row;  // [3, padded]
+};
+
+Stages take_stages(Arena& arena, const Crop& crop) {
+    Stages stages{};
+    stages.resampler = take_resampler(arena, crop);
+    const int64_t padded = stages.resampler.padded;
+    stages.picture = arena.take<uint8_t>(crop.size * 3 * padded);
+    stages.row = arena.take<float>(3 * padded);
+    if (crop.sigma > 0) stages.blur = take_blur(arena, crop, padded);
+    return stages;
+}
+
+inline void enter(const uint8_t* from, float* row, int64_t count) {
+    for (int64_t i = 0; i < count; i += LANES) store(row + i, widen(from + i));
+}
+
+inline void leave(const float* row, uint8_t* to, int64_t count) {
+    for (int64_t i = 0; i < count; i += LANES) narrow(to + i, load(row + i));
+}
+
+// Applies the parts before the contrast, whose mean is that of the whole picture as it is then; returns where to go on.
+int apply_until_contrast(const Stages& stages, const Crop& crop, const Parts& parts, float* mean) {
+    int contrast = 0;
+    while (contrast < parts.count && parts.parts[contrast] != Part::contrast) ++contrast;
+    if (contrast == parts.count) return 0;
+    const int64_t padded = stages.resampler.padded, width = 3 * padded;
+    int64_t sum = 0;
+    for (int y = 0; y < crop.size; ++y) {
+        uint8_t* levels = stages.picture + y * width;
+        enter(levels, stages.row, width);
+        apply_parts(parts, 0, contrast, 0, stages.row, padded);
+        sum += sum_gray(stages.row, padded, crop.size);
+        if (contrast > 0) leave(stages.row, levels, width);
+    }
+    const double count = static_cast<double>(crop.size) * crop.size;
+    *mean = static_cast<float>(static_cast<int32_t>(static_cast<double>(sum) / count + 0.5));
+    return contrast;
+}
+
+}  // namespace
+
+size_t scratch_bytes(const Crop& crop) {
+    Arena arena(nullptr);
+    take_stages(arena, crop);
+    return arena.used();
+}
+
+void render_crop(const Crop& crop, char* scratch) {
+    Arena arena(scratch);
+    const Stages stages = take_stages(arena, crop);
+    const int64_t padded = stages.resampler.padded, width = 3 * padded;
+    resample(stages.resampler, crop, stages.picture);
+    const Parts parts = parts_of(crop);
+    float mean = 0;
+    const int begin = apply_until_contrast(stages, crop, parts, &mean);
+    for (int y = 0; y < crop.size; ++y) {
+        uint8_t* levels = stages.picture + y * width;
+        enter(levels, stages.row, width);
+        apply_parts(parts, begin, parts.count, mean, stages.row, padded);
+        if (crop.sigma > 0) {
+            leave(stages.row, levels, width);
+        } else {
+            store_row(crop, y, stages.row, padded);
+        }
+    }
+    if (crop.sigma <= 0) return;
+    const int radius = fill_weights(stages.blur, crop.sigma);
+    for (int y = 0; y < crop.size; ++y) {
+        blur_row(stages.blur, radius, stages.picture, crop.size, y, stages.row);
+        store_row(crop, y, stages.row, padded);
+    }
+}
+
+}  // namespace HJEPA_ISA
+}  // namespace hjepa

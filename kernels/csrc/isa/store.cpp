@@ -1,0 +1,75 @@
+// Halves are rounded to nearest, ties to even, in integers: the same bits as torch's, with or without instructions for it.
+
+#include "store.h"
+
+namespace hjepa {
+namespace HJEPA_ISA {
+
+namespace {
+
+inline uint32_t bits_of(float value) {
+    uint32_t bits;
+    __builtin_memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+inline float float_of(uint32_t bits) {
+    float value;
+    __builtin_memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+struct ToFloat32 {
+    using Stored = float;
+    static float convert(float value) { return value; }
+};
+
+struct ToBfloat16 {
+    using Stored = uint16_t;
+    static uint16_t convert(float value) {
+        const uint32_t bits = bits_of(value);
+        return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+    }
+};
+
+struct ToFloat16 {
+    using Stored = uint16_t;
+    static uint16_t convert(float value) {
+        const uint32_t bits = bits_of(value), sign = bits & 0x80000000u, magnitude = bits ^ sign;
+        // Exponents are biased by 127 and by 15; what overflows becomes infinite.
+        const uint32_t normal = (magnitude - (112u << 23) + 0xfff + ((magnitude >> 13) & 1)) >> 13;
+        // Below 2^-14 the float unit does the rounding: the last bit of 1/2 is worth 2^-24, as is a half's.
+        const uint32_t tiny = bits_of(float_of(magnitude) + 0.5f) - bits_of(0.5f);
+        const uint32_t finite = magnitude < (113u << 23) ? tiny : normal;
+        const uint32_t half = magnitude >= 0x477ff000u ? 0x7c00u : finite;
+        return static_cast<uint16_t>(half | (sign >> 16));
+    }
+};
+
+template <typename To> void store_plane(const Crop& crop, const float* __restrict levels, int colour, int64_t start) {
+    using Stored = typename To::Stored;
+    Stored* __restrict to = static_cast<Stored*>(crop.out) + start;
+    const float threshold = static_cast<float>(crop.solarize_threshold);
+    const float scale = crop.scale[colour], bias = crop.bias[colour];
+    for (int x = 0; x < crop.size; ++x) {
+        const float level = levels[x] >= threshold ? 255.0f - levels[x] : levels[x];
+        to[x] = To::convert(level * scale + bias);
+    }
+}
+
+}  // namespace
+
+void store_row(const Crop& crop, int y, const float* levels, int64_t padded) {
+    for (int colour = 0; colour < 3; ++colour) {
+        const int64_t start = (static_cast<int64_t>(colour) * crop.size + y) * crop.size;
+        const float* plane = levels + colour * padded;
+        switch (crop.store) {
+            case Store::float32: store_plane<ToFloat32>(crop, plane, colour, start); break;
+            case Store::float16: store_plane<ToFloat16>(crop, plane, colour, start); break;
+            case Store::bfloat16: store_plane<ToBfloat16>(crop, plane, colour, start); break;
+        }
+    }
+}
+
+}  // namespace HJEPA_ISA
+}  // namespace hjepa

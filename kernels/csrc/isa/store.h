@@ -1,0 +1,14 @@
+// Solarize, normalise, and write a row of a crop in the type that was asked for.
+#pragma once
+
+#include "../crop.h"
+#include "simd.h"
+
+namespace hjepa {
+namespace HJEPA_ISA {
+
+// Row y of the output, from [3, padded] levels.
+void store_row(const Crop& crop, int y, const float* levels, int64_t padded);
+
+}  // namespace HJEPA_ISA
+}  // namespace hjepa

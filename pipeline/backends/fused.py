@@ -1,0 +1,122 @@
+"""The fast backend on the CPU: DALI reads and decodes, and one native kernel makes every crop of every image.
+
+The kernel (kernels/fused_crops.py) computes what torchvision computes on PIL images, level by level, so that the two backends
+differ in one value of some hundreds, by one level; `hjepa parity` measures it. It reads DALI's images where they lie, and
+writes each name's crops in place, view-major and contiguous. For a GPU the batch is rendered in page-locked memory and copied.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import fields
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import nvidia.dali.fn as fn
+import torch
+from nvidia.dali.pipeline import Pipeline, pipeline_def
+from torch import Tensor
+
+from hjepa.kernels.fused_crops import CropGroup, Decoded, Threads, builds
+from hjepa.pipeline.ahead import Ahead
+from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request
+from hjepa.pipeline.backends.dali_decode import Node, check_sizes, decode, find_bad, read
+from hjepa.pipeline.backends.dali_inputs import Contents, contents_of, count
+from hjepa.pipeline.buffers import Buffers
+from hjepa.pipeline.recipe import View
+
+# B images, V crops of one name, S pixels
+NUM_READY = 2
+"""Decoded batches that wait for the kernel: one to take, and one that DALI's threads work on meanwhile."""
+
+
+class FusedBackend:
+    """Renders on the CPU with DALI's decoder and hjepa's kernel, then moves the batch to the device."""
+
+    def __init__(self, settings: BackendSettings) -> None:
+        builds()  # what is missing is said now
+        self._settings = settings
+
+    def render(self, requests: Iterator[Request]) -> Iterator[Crops]:
+        """See Backend.render."""
+        with closing(Ahead(_render(requests, self._settings), self._settings.prefetch)) as ahead:
+            for crops in ahead:
+                yield {name: tensor.to(self._settings.device, non_blocking=True) for name, tensor in crops.items()}
+
+
+def _render(requests: Iterator[Request], settings: BackendSettings) -> Iterator[Crops]:
+    """Decodes and renders in one go; DALI's threads are ahead of the kernel's by the depth of its queue."""
+    flying: deque[Request] = deque()
+
+    def feed() -> Contents:
+        flying.append(next(ordered))
+        return contents_of(flying[-1].encoded)
+
+    first = next(requests, None)
+    if first is None:
+        return
+    ordered = chain([first], requests)
+    pipe = _build(settings, feed, from_files=not isinstance(first.encoded, list))
+    threads, buffers = Threads(settings.num_workers), Buffers(settings.prefetch + 2)
+    while True:
+        try:
+            (images,) = pipe.run()
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if reasons := find_bad(flying, settings.recipe, None):
+                raise BadBatchError(reasons) from error
+            raise
+        yield _render_batch(images, flying.popleft(), settings, threads, buffers)
+
+
+def _render_batch(images: Any, request: Request, settings: BackendSettings, threads: Threads, buffers: Buffers) -> Crops:
+    recipe, shapes = settings.recipe, np.array(images.shape())
+    check_sizes(shapes, request)  # before the kernel reads what boxes that were drawn for another image say
+    pointers = np.array([images[place].data_ptr() for place in range(len(images))], dtype=np.int64)
+    crops = {group[0].name: _output(group, len(images), settings, buffers) for group in recipe.groups()}
+    groups = [_crop_group(group[0], request, crops[group[0].name]) for group in recipe.groups()]
+    threads.render(Decoded(pointers=pointers, sizes=request.sizes), groups, recipe.mean, recipe.std)
+    return crops
+
+
+def _output(group: tuple[View, ...], num_images: int, settings: BackendSettings, buffers: Buffers) -> Tensor:
+    shape = (count(group), num_images, 3, group[0].size, group[0].size)
+    if settings.device.type == "cpu":
+        return buffers.take(shape, settings.dtype)
+    # torch's own memory for copies: it is not used again before a copy that is under way has ended
+    return torch.empty(shape, dtype=settings.dtype, pin_memory=settings.pin_memory)
+
+
+def _crop_group(view: View, request: Request, out: Tensor) -> CropGroup:
+    drawn = request.draws.views[view.name]
+    return CropGroup(
+        **{field.name: getattr(drawn, field.name) for field in fields(drawn)},
+        interpolation=view.interpolation,
+        blur_window=view.blur_window,
+        solarize_threshold=view.solarize_threshold,
+        out=out,
+    )
+
+
+def _build(settings: BackendSettings, feed: Callable[[], Contents], *, from_files: bool) -> Pipeline:
+    pipe: Pipeline = _graph(
+        settings,
+        feed,
+        from_files,
+        batch_size=settings.batch_size,
+        num_threads=settings.num_workers,
+        device_id=None,
+        prefetch_queue_depth=NUM_READY,
+        exec_dynamic=True,
+    )
+    pipe.build()
+    return pipe
+
+
+@pipeline_def  # type: ignore[untyped-decorator]  # DALI's stub
+def _graph(settings: BackendSettings, feed: Callable[[], Contents], from_files: bool) -> Node:
+    """The decoded images."""
+    encoded = fn.external_source(source=feed, batch=True)
+    return decode(read(encoded, from_files), settings.recipe, False)
