@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hjepa.assembly import build_loader
+from hjepa.assembly import Model, build_loader
 from hjepa.configs.schema import Settings
 from hjepa.linear_probe import linear_probe_accuracy
-from hjepa.models.hjepa import HierarchicalJepa
 from hjepa.models.monitors import feature_std, rankme
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.source import Source, spread
@@ -45,7 +44,7 @@ def check_labels(settings: Settings, source: Source) -> None:
 
 
 def evaluate_features(
-    model: HierarchicalJepa, source: Source, settings: Settings, progress: Callable[[int, int], None]
+    model: Model, source: Source, settings: Settings, progress: Callable[[int, int], None]
 ) -> Evaluation | None:
     """Measures what the settings ask for on at most EVALUATED images; None where that is nothing, or without two classes.
 
@@ -67,7 +66,7 @@ def evaluate_features(
 
 
 @torch.no_grad()
-def extract(model: HierarchicalJepa, loader: Loader, progress: Callable[[int], None]) -> tuple[Tensor, Tensor]:
+def extract(model: Model, loader: Loader, progress: Callable[[int], None]) -> tuple[Tensor, Tensor]:
     """Features float32 [N, D] of the teacher and labels int64 [N]; `progress` is told how many images are done."""
     features, labels = [], []
     done = 0

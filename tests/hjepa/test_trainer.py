@@ -19,7 +19,7 @@ from hjepa.display import Display
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
-from hjepa.step import draw_masks
+from hjepa.step_masks import draw_masks
 from hjepa.trainer import DivergedError, Trainer
 
 TINY = [
