@@ -49,7 +49,7 @@ class Ranks:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model whose gradients are means over the ranks; itself on one."""
-        return model if self._control is None else DistributedDataParallel(model, broadcast_buffers=False)
+        return model if self._control is None else DistributedDataParallel(model)
 
     def largest(self, number: int) -> int:
         """The largest of the ranks' numbers; all ranks must ask."""
