@@ -81,7 +81,8 @@ def newest_first(folder: Path) -> list[Path]:
 
 def check_settings(saved: dict[str, Any], current: Settings, path: Path) -> None:
     """Raises CheckpointError where a setting that decides the experiment has changed since `saved` was."""
-    before, now = _flat(saved), _flat(plain_settings(current))
+    # What the checkpoint is too old to name was as it is by default.
+    before, now = _flat(plain_settings(Settings())) | _flat(saved), _flat(plain_settings(current))
     changed = [
         f"{name} was {before.get(name)!r}, now {value!r}"
         for name, value in now.items()

@@ -135,6 +135,7 @@ class Trainer:
                 if stopping and self.step % self.steps_per_epoch:
                     return False
         self.optimizer.zero_grad(set_to_none=True)  # of batches that fill no update
+        self.step = (epoch + 1) * self.steps_per_epoch  # already, unless the epoch began on another number of ranks
         return True
 
     def end_epoch(self, epochs_done: int) -> None:
@@ -199,6 +200,8 @@ class Trainer:
         measured = {name: value for name, value in asdict(found).items() if value is not None}
         metrics.record("evaluation", self.step, {"epoch": epochs_done, **measured})
         self.display.say(f"after {epochs_done} epochs: {', '.join(spoken)}, RankMe {found.rankme:.1f}")
+        if found.collapse is not None:
+            self.display.say(found.collapse)
 
     def _score(self, epochs_done: int) -> float:
         """Higher is better: the kNN accuracy (epochs without one go first), or the negative loss where none is measured."""
@@ -238,6 +241,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
+            "steps_per_epoch": self.steps_per_epoch,
             "loader": self.loader.state_dict(),
             "torch_rng": torch.get_rng_state(),
             "settings": checkpoint.plain_settings(self.settings),
@@ -252,7 +256,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.loader.load_state_dict(state["loader"])
         torch.set_rng_state(state["torch_rng"].cpu())
-        self.step = state["step"]
+        # On another number of ranks an epoch has other steps, and the schedules follow the share of it that is done.
+        self.step = round(state["step"] * self.steps_per_epoch / state.get("steps_per_epoch", self.steps_per_epoch))
         self._kept = state["kept"]
         self.result.accuracies, self.result.first_loss = state["accuracies"], state["first_loss"]
         self.result.probe_accuracies = state.get("probe_accuracies", {})  # older than the probe, a checkpoint has none
