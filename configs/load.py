@@ -40,10 +40,12 @@ def load_settings(
         problems += wrong
     if problems:
         raise SettingsError("\n".join(problems))
-    try:
-        return Settings.model_validate(_tree(merged))
-    except ValidationError as error:
-        raise SettingsError("\n".join(_explain(error))) from None
+    return _validated(merged)
+
+
+def settings_from_plain(plain: Mapping[str, Any], changes: Mapping[str, object] = NO_FLAGS) -> Settings:
+    """Settings from the tree that a checkpoint carries, with changes by dotted path; None was not given."""
+    return _validated(dict(_flatten(plain)) | {path: value for path, value in changes.items() if value is not None})
 
 
 def to_yaml(settings: Settings) -> str:
@@ -55,6 +57,13 @@ def shipped() -> list[str]:
     """Names of the YAML files that come with hjepa."""
     files = resources.files("hjepa.configs").iterdir()
     return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+
+
+def _validated(flat: Mapping[str, object]) -> Settings:
+    try:
+        return Settings.model_validate(_tree(flat))
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(error))) from None
 
 
 def _read(config: Path) -> Mapping[Any, Any]:

@@ -1,4 +1,4 @@
-"""The settings of the network and of the masks: what is predicted from what."""
+"""The settings of the networks and of the masks: what is predicted from what."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -7,7 +7,18 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from hjepa.configs.section import Count, Counts, NotNegative, Positive, PositiveRange, Section, Share, ShareOrZero, ShareRange
+from hjepa.configs.section import (
+    Count,
+    CountOrZero,
+    Counts,
+    NotNegative,
+    Positive,
+    PositiveRange,
+    Section,
+    Share,
+    ShareOrZero,
+    ShareRange,
+)
 from hjepa.models import vit
 
 
@@ -92,6 +103,8 @@ class ModelSettings(Section):
     """Weight of the term that predicts the whole image from a local crop; 0: pure H-JEPA."""
     spread_weight: NotNegative = 0.0
     """Weight of VICReg's variance and covariance terms on the local crops' means, against collapse; needs view_weight."""
+    cross_weight: Positive = 1.0
+    """Weight of the term that predicts masked local crops; read with masking.strategy=cross_crop_prediction."""
 
     @model_validator(mode="before")
     @classmethod
@@ -139,6 +152,8 @@ class MaskingSettings(Section):
 
     strategy: Literal["global_only", "global_with_local_context", "cross_crop_prediction"] = "global_only"
     """What is masked: only global crops, with local crops as extra context, or a half of the local crops too."""
+    exclude_leaks: bool = True
+    """Whether patches of local crops that show a part of a target block are hidden; false: they give the answer away."""
     num_masks: Count = 4
     """Target blocks per global crop and level."""
     mask_scale: ShareRange = (0.05, 0.15)
@@ -150,8 +165,29 @@ class MaskingSettings(Section):
     max_attempts: Count = 10
     """Tries to place a block clear of the others before a smaller one is placed."""
     min_keep: Count = 4
-    """Context patches that every global crop keeps at every level."""
+    """Context patches that every masked crop keeps at every level, as far as context_tokens of a local crop reaches."""
     context_tokens: Share = 0.5
     """Length of the context's index tensor, as a share of the crop's patches; longer contexts lose random patches."""
     target_tokens: Share = 0.3
     """Length of a target block's index tensor, as a share of the crop's patches; larger blocks lose random patches."""
+
+
+class DinoSettings(Section):
+    """Self-distillation between crops; read with objective=dino."""
+
+    num_prototypes: Count = 65536
+    """Outputs of the head, over which student and teacher give probabilities."""
+    hidden: Count = 2048
+    """Width of the head's two hidden layers."""
+    bottleneck: Count = 256
+    """Width of the head before the prototypes."""
+    student_temperature: Positive = 0.1
+    """The student's outputs are divided by it."""
+    teacher_temperature: Positive = 0.04
+    """The teacher's outputs are divided by it, at the start."""
+    teacher_temperature_end: Positive = 0.07
+    """The same from the end of the ramp on; higher is softer."""
+    teacher_temperature_warmup_epochs: CountOrZero = 30
+    """Length of the ramp, in epochs; 0: teacher_temperature_end at once."""
+    center_momentum: ShareOrZero = 0.9
+    """Share of the centre of the teacher's outputs that is kept with each batch."""

@@ -120,14 +120,14 @@ class LoggingSettings(Section):
 
 
 class DistributedSettings(Section):
-    """Training on several GPUs."""
+    """Training on several GPUs, which torchrun starts; what is set here must agree with it, or the run is refused."""
 
-    enabled: bool = False
-    """Whether the run is one of several that train together."""
-    backend: Literal["nccl", "gloo"] = "nccl"
-    """Library that joins them: nccl between GPUs, gloo between CPUs."""
-    world_size: Count = 1
-    """Number of processes, one for each GPU."""
+    enabled: Literal["auto"] | bool = "auto"
+    """Whether the run is one of several that train together; auto: as torchrun says."""
+    backend: Literal["auto", "nccl", "gloo"] = "auto"
+    """Library that joins them: nccl between GPUs, gloo between CPUs; auto: by the device."""
+    world_size: Literal["auto"] | Count = "auto"
+    """Number of processes, one for each GPU; auto: as many as torchrun starts."""
 
 
 class KnnSettings(Section):

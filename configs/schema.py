@@ -4,12 +4,12 @@ A setting that would have no effect is refused, also where it names what a later
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from hjepa.configs.data_sections import DataSettings
-from hjepa.configs.model_sections import MaskingSettings, ModelSettings
+from hjepa.configs.model_sections import DinoSettings, MaskingSettings, ModelSettings
 from hjepa.configs.run_sections import (
     CheckpointSettings,
     DistributedSettings,
@@ -26,12 +26,16 @@ LARGEST_SHARE = 0.95  # of a crop: no level asks for larger blocks, however much
 class Settings(Section):
     """Everything that decides a run."""
 
+    objective: Literal["hjepa", "dino"] = "hjepa"
+    """What is learned: hjepa predicts hidden blocks, dino what the teacher says of other crops."""
     model: ModelSettings = ModelSettings()
     """The network."""
     data: DataSettings = DataSettings()
     """Images and crops."""
     masking: MaskingSettings = MaskingSettings()
     """Blocks to hide and predict."""
+    dino: DinoSettings = DinoSettings()
+    """Self-distillation."""
     training: TrainingSettings = TrainingSettings()
     """Optimizer and schedules."""
     loss: LossSettings = LossSettings()
@@ -74,7 +78,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _check(self) -> "Settings":
         problems = [*_not_built_yet(self), *_size_problems(self), *_level_problems(self), *_mask_problems(self)]
-        problems += _probe_problems(self)
+        problems += [*_objective_problems(self), *_strategy_problems(self), *_probe_problems(self)]
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -88,15 +92,6 @@ def growth(masking: MaskingSettings, level: int) -> int:
 def _not_built_yet(settings: Settings) -> list[str]:
     refused = {
         "logging.wandb.enabled=true": (settings.logging.wandb.enabled, "curves go to TensorBoard: logging.tensorboard.enabled"),
-        "distributed.enabled=true": (settings.distributed.enabled, "a run uses one GPU: distributed.enabled=false"),
-        f"distributed.world_size={settings.distributed.world_size}": (
-            settings.distributed.world_size > 1,
-            "a run uses one GPU: distributed.world_size=1",
-        ),
-        f"masking.strategy={settings.masking.strategy}": (
-            settings.masking.strategy != "global_only",
-            "what works is masking.strategy=global_only",
-        ),
     }
     return [f"{what} is not built yet; today {works}" for what, (asked, works) in refused.items() if asked]
 
@@ -119,11 +114,46 @@ def _size_problems(settings: Settings) -> list[str]:
             above = size - size % patch + patch
             fitting = f"{above - patch} or {above}" if size > patch else f"{above}"
             problems.append(f"{name}={size} does not divide by the patch size {patch} of the encoder; use {fitting}")
-    least_locals = crops.adaptive_config.min_local_crops if crops.adaptive else crops.num_local_crops
-    if settings.model.view_weight > 0 and not (data.use_multicrop and least_locals):
+    if settings.model.view_weight > 0 and not _least_locals(settings):
         problems.append(
             f"model.view_weight={settings.model.view_weight} has no effect without local crops; "
             "set it to 0, or set data.use_multicrop=true and data.multicrop.num_local_crops to 1 or more"
+        )
+    return problems
+
+
+def _least_locals(settings: Settings) -> int:
+    """The smallest number of local crops that an image has in any epoch."""
+    crops = settings.data.multicrop
+    least = crops.adaptive_config.min_local_crops if crops.adaptive else crops.num_local_crops
+    return least if settings.data.use_multicrop else 0
+
+
+def _strategy_problems(settings: Settings) -> list[str]:
+    needed = {"global_only": 0, "global_with_local_context": 1, "cross_crop_prediction": 2}[settings.masking.strategy]
+    if _least_locals(settings) >= needed:
+        return []
+    return [
+        f"masking.strategy={settings.masking.strategy} needs {needed} local crops or more in every epoch, and there may be "
+        f"{_least_locals(settings)}; raise data.multicrop.num_local_crops (with adaptive, adaptive_config.min_local_crops) "
+        "with data.use_multicrop=true, or set masking.strategy=global_only"
+    ]
+
+
+def _objective_problems(settings: Settings) -> list[str]:
+    if settings.objective == "hjepa":
+        return []
+    unread = {
+        f"masking.strategy={settings.masking.strategy}": (settings.masking.strategy != "global_only", "global_only"),
+        f"model.view_weight={settings.model.view_weight}": (settings.model.view_weight > 0, "0"),
+        f"model.spread_weight={settings.model.spread_weight}": (settings.model.spread_weight > 0, "0"),
+    }
+    problems = [f"{what} has no effect with objective=dino; set it to {no}" for what, (asked, no) in unread.items() if asked]
+    num_globals = settings.data.multicrop.num_global_crops if settings.data.use_multicrop else 1
+    if num_globals == 1 and not _least_locals(settings):
+        problems.append(
+            "objective=dino compares crops of an image, and there is one alone; set data.use_multicrop=true with "
+            "data.multicrop.num_global_crops of 2 or more, or with local crops"
         )
     return problems
 

@@ -1,12 +1,15 @@
 """From settings to the parts of a run: source, recipe, loaders, masks and model."""
 
 from collections.abc import Callable
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, TypeAlias
 
 import torch
 
 from hjepa import sample_data
 from hjepa.configs.schema import Settings
+from hjepa.distributed import share_of_workers
+from hjepa.models.dino import Dino, DinoSettings
 from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings
 from hjepa.models.predictor import PredictorSettings
 from hjepa.models.vit import VisionTransformerSettings
@@ -14,10 +17,13 @@ from hjepa.named_data import open_named
 from hjepa.pipeline.curriculum import Curriculum, Ramp
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
+from hjepa.pipeline.presets.dino import dino
 from hjepa.pipeline.presets.jepa import evaluation, multicrop
-from hjepa.pipeline.recipe import Recipe
+from hjepa.pipeline.recipe import Recipe, View
 from hjepa.pipeline.source import Source
 
+Model: TypeAlias = HierarchicalJepa | Dino
+"""What a run trains."""
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
 
@@ -52,6 +58,9 @@ def build_recipe(settings: Settings) -> Recipe | Curriculum:
         horizontal_flip_prob=crops.horizontal_flip_prob,
         orientation=data.orientation,
     )
+    if settings.objective == "dino":
+        source = f"{dino().source}; sizes, areas and jitter are the settings'"
+        recipe = replace(recipe, name="dino", source=source, views=_like_dino(recipe.views))
     if not (data.use_multicrop and crops.adaptive):
         return recipe
     ramp = crops.adaptive_config
@@ -71,25 +80,27 @@ def build_loader(settings: Settings, source: Source, purpose: Literal["train", "
         seed=settings.seed,
         shuffle=training,
         tail="drop" if training else "keep",
-        num_workers=data.num_workers,
+        num_workers=share_of_workers(data.num_workers, data.pipeline),
         prefetch=data.prefetch,
         pin_memory=data.pin_memory,
         epochs=settings.training.epochs if training else 1,
         on_error=data.on_error,
         max_bad=data.max_bad,
         bad_images=settings.bad_images_file if training else None,  # numbers of the images that are evaluated are others
+        rank="auto" if training else 0,  # whoever evaluates reads every image
+        world_size="auto" if training else 1,
     )
 
 
 def build_masks(settings: Settings) -> MultiCropMaskGenerator:
-    """The masks of the global crops."""
+    """The masks of the global crops, and of as many local crops as an image ever has."""
     data, masking = settings.data, settings.masking
-    crops = data.multicrop
+    crops, most = data.multicrop, data.multicrop.adaptive_config.max_local_crops
     return MultiCropMaskGenerator(
         global_crop_size=data.image_size,
         local_crop_size=crops.local_crop_size,
         num_global_crops=crops.num_global_crops if data.use_multicrop else 1,
-        num_local_crops=crops.num_local_crops if data.use_multicrop else 0,
+        num_local_crops=(most if crops.adaptive else crops.num_local_crops) if data.use_multicrop else 0,
         patch_size=settings.model.encoder.patch_size,
         num_hierarchies=settings.model.num_hierarchies,
         num_target_masks=masking.num_masks,
@@ -102,10 +113,17 @@ def build_masks(settings: Settings) -> MultiCropMaskGenerator:
     )
 
 
-def build_model(settings: Settings, device: torch.device) -> HierarchicalJepa:
+def build_model(settings: Settings, device: torch.device) -> Model:
     """The model with its first weights, which follow from the seed alone."""
-    model, loss = settings.model, settings.loss
-    parts = HierarchicalJepaSettings(
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = Dino(_dino(settings)) if settings.objective == "dino" else HierarchicalJepa(_hierarchical_jepa(settings))
+    return model.to(device)
+
+
+def _hierarchical_jepa(settings: Settings) -> HierarchicalJepaSettings:
+    model, loss, strategy = settings.model, settings.loss, settings.masking.strategy
+    return HierarchicalJepaSettings(
         encoder=VisionTransformerSettings(**dict(model.encoder)),
         predictor=PredictorSettings(**dict(model.predictor)),
         num_levels=model.num_hierarchies,
@@ -115,7 +133,36 @@ def build_model(settings: Settings, device: torch.device) -> HierarchicalJepa:
         normalize_embeddings=loss.normalize_embeddings,
         view_weight=model.view_weight,
         spread_weight=model.spread_weight,
+        reads_locals=strategy != "global_only",
+        cross_weight=model.cross_weight if strategy == "cross_crop_prediction" else 0.0,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        return HierarchicalJepa(parts).to(device)
+
+
+def _dino(settings: Settings) -> DinoSettings:
+    head = settings.dino
+    return DinoSettings(
+        encoder=VisionTransformerSettings(**dict(settings.model.encoder)),
+        num_prototypes=head.num_prototypes,
+        hidden=head.hidden,
+        bottleneck=head.bottleneck,
+        student_temperature=head.student_temperature,
+        center_momentum=head.center_momentum,
+    )
+
+
+def _like_dino(views: tuple[View, ...]) -> tuple[View, ...]:
+    """Global and local crops with DINO's grayscale, blur and solarization: its second global crop's in all but the first."""
+    large, small = views
+    own = [replace(large, count=1), replace(large, count=large.count - 1), small]
+    return tuple(
+        replace(
+            view,
+            gray=its.gray,
+            blur=its.blur,
+            sigma=its.sigma,
+            blur_window=its.blur_window,
+            solarize=its.solarize,
+            solarize_threshold=its.solarize_threshold,
+        )
+        for view, its in zip(own, dino().views, strict=True)
+    )

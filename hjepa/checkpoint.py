@@ -26,9 +26,9 @@ FREE = (
     "data.prefetch",
     "data.pin_memory",
 )
-"""Settings that a resumed run may change, with those below `checkpoint`, `logging` and `evaluation`: none changes a batch's
-images or draws, nor a schedule. (Another pipeline rounds pixels otherwise; the images themselves the loader compares.)"""
-FREE_SECTIONS = ("checkpoint.", "logging.", "evaluation.")
+"""Settings that a resumed run may change, with those in FREE_SECTIONS: none changes the draws of a sample. (Another pipeline
+rounds pixels otherwise; the images themselves the loader compares.)"""
+FREE_SECTIONS = ("checkpoint.", "logging.", "evaluation.", "distributed.")
 
 
 class CheckpointError(ValueError):
@@ -74,9 +74,15 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
     return loaded
 
 
+def newest_first(folder: Path) -> list[Path]:
+    """The checkpoints of a run's folder: the latest, and those kept under the names of their epochs."""
+    return [path for path in (folder / LATEST, *sorted(folder.glob("epoch_*.pt"), reverse=True)) if path.exists()]
+
+
 def check_settings(saved: dict[str, Any], current: Settings, path: Path) -> None:
     """Raises CheckpointError where a setting that decides the experiment has changed since `saved` was."""
-    before, now = _flat(saved), _flat(plain_settings(current))
+    # What the checkpoint is too old to name was as it is by default.
+    before, now = _flat(plain_settings(Settings())) | _flat(saved), _flat(plain_settings(current))
     changed = [
         f"{name} was {before.get(name)!r}, now {value!r}"
         for name, value in now.items()

@@ -1,34 +1,33 @@
 """The command line: `hjepa-train`. A user's mistake ends with one clear message and exit code 2, a failure with 1."""
 
 import errno
-import glob
+import os
 import shlex
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
+from rich.console import Console
 
 from hjepa import checkpoint
 from hjepa.assembly import build_recipe, open_source
 from hjepa.configs.load import load_settings, to_yaml
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
+from hjepa.distributed import Ranks
 from hjepa.exits import INTERRUPTED, run_command
 from hjepa.pipeline.curriculum import Curriculum, recipe_at
 from hjepa.pipeline.device import resolve_device
 from hjepa.pipeline.source import Source
 from hjepa.recipe_table import summary
+from hjepa.run_folder import SETTINGS, Resume, find_resume, fresh_folder
 
 SMALL = "small"
 """Name of the shipped settings that train in minutes without a GPU."""
 SHOWN_BAD_IMAGES = 5
-SETTINGS = "settings.yaml"
-"""File that marks a folder as a run's."""
-
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -39,12 +38,13 @@ def train(
         list[str] | None, typer.Argument(help="Any setting by its path, such as masking.num_masks=6.", show_default=False)
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="YAML file, or the name of a shipped one: small, multicrop_training.")
+        Path | None, typer.Option(help="YAML file, or the name of a shipped one: small, small-dino, multicrop_training.")
     ] = None,
+    objective: Annotated[str | None, typer.Option(help="What is learned: hjepa, or dino.")] = None,
     pipeline: Annotated[str | None, typer.Option(help="Who decodes and crops: dali, or torchvision (the reference).")] = None,
     data_path: Annotated[Path | None, typer.Option(help="Folder of images, or what --dataset lies in.")] = None,
     dataset: Annotated[str | None, typer.Option(help="sample (made by hjepa), imagefolder, cifar10, ...")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images per step.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step on each GPU.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the images.")] = None,
     warmup_epochs: Annotated[int | None, typer.Option(help="Epochs in which the learning rate rises.")] = None,
     lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
@@ -58,7 +58,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Number that every random choice follows from.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
 ) -> None:
-    """Trains a hierarchical JEPA on images.
+    """Trains a hierarchical JEPA, or DINO, on images.
 
     Without any data it makes a small set of images once and trains on that. Settings come from the defaults, then --config,
     then arguments such as masking.num_masks=6, then the options below (--batch_size is --batch-size).
@@ -73,8 +73,11 @@ def train(
       hjepa-train --config multicrop_training --data-path /data/imagenet --dataset imagenet loss.type=smoothl1
 
       hjepa-train --resume auto
+
+      torchrun --nproc-per-node 8 $(which hjepa-train) --data-path photos
     """
     flags: dict[str, object] = {
+        "objective": objective,
         "data.pipeline": pipeline,
         "data.data_path": data_path,
         "data.dataset": "imagefolder" if data_path is not None and dataset is None and config is None else dataset,
@@ -100,26 +103,44 @@ def train(
 
 def main() -> None:
     """Runs the command line and turns what went wrong into a message and an exit code."""
-    run_command(app, "hjepa-train")
+    rank = os.environ.get("RANK", "0")
+    run_command(app, "hjepa-train" if rank == "0" else f"hjepa-train (rank {rank})")
 
 
 def run(config: Path | None, overrides: list[str], flags: dict[str, object], display: Display) -> None:
     """Trains as asked, and says what is done with what, and where the results are."""
     settings, reason = _choose_settings(config, overrides, flags)
-    device = resolve_device(settings.device)
-    state = _find_resume(settings)
-    if state is None:
-        settings = _fresh_folder(settings)
-    else:
-        settings = settings.model_copy(update={"output_dir": str(state.output)})
-        checkpoint.check_settings(state.content["settings"], settings, state.path)
-    display.say(f"settings: {reason}")
-    display.say(f"device: {_name(device)}; pipeline: {settings.data.pipeline}")
+    with Ranks(settings) as ranks:
+        if not ranks.is_first:
+            display = Display(Console(quiet=True))
+        state = ranks.share(find_resume(settings) if ranks.is_first else None)
+        if state is None:
+            settings = ranks.share(fresh_folder(settings) if ranks.is_first else settings)
+        else:
+            settings = settings.model_copy(update={"output_dir": str(state.output)})
+            checkpoint.check_settings(state.content["settings"], settings, state.path)
+        display.say(f"settings: {reason}")
+        joined = f" on each of {ranks.world_size} ranks" if ranks.world_size > 1 else ""
+        display.say(f"device: {_name(ranks.device)}{joined}; pipeline: {settings.data.pipeline}")
+        source = _open_in_turn(settings, ranks, display)
+        _introduce(settings, source, display)
+        _train_or_explain(settings, source, display, state, ranks)
+
+
+def _open_in_turn(settings: Settings, ranks: Ranks, display: Display) -> Source:
+    """The images; the first rank makes what is not there yet, the others find it."""
+    if not ranks.is_first:
+        ranks.wait()
     source = open_source(settings, display.show)
+    if ranks.is_first:
+        ranks.wait()
     display.clear()
-    _introduce(settings, source, display)
+    return source
+
+
+def _train_or_explain(settings: Settings, source: Source, display: Display, state: Resume | None, ranks: Ranks) -> None:
     try:
-        _train(settings, source, display, state)
+        _train(settings, source, display, state, ranks)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
             raise
@@ -129,16 +150,19 @@ def run(config: Path | None, overrides: list[str], flags: dict[str, object], dis
         ) from error
 
 
-def _train(settings: Settings, source: Source, display: Display, state: "_Resume | None") -> None:
+def _train(settings: Settings, source: Source, display: Display, state: Resume | None, ranks: Ranks) -> None:
     from hjepa.trainer import Trainer  # imports tensorboard and matplotlib, which take seconds that --help need not wait
 
     if state is not None:
+        for reason in state.damaged.values():
+            display.say(f"passed over: {reason}")
         display.say(f"resuming from {state.path}, step {state.content['step']}")
     start = time.perf_counter()
-    with Trainer(settings, source, display, None if state is None else state.content) as trainer:
-        output = Path(settings.output_dir)
-        output.mkdir(parents=True, exist_ok=True)
-        (output / SETTINGS).write_text(to_yaml(settings), encoding="utf-8")
+    with Trainer(settings, source, display, None if state is None else state.content, ranks) as trainer:
+        if ranks.is_first:
+            output = Path(settings.output_dir)
+            output.mkdir(parents=True, exist_ok=True)
+            (output / SETTINGS).write_text(to_yaml(settings), encoding="utf-8")
         result = trainer.run()
         latest = settings.checkpoint_folder / checkpoint.LATEST
         rows = {
@@ -151,7 +175,7 @@ def _train(settings: Settings, source: Source, display: Display, state: "_Resume
             "time": f"{time.perf_counter() - start:.0f} s",
             **({"bad images": f"{result.bad_images} replaced, see {settings.bad_images_file}"} if result.bad_images else {}),
             "checkpoint": str(latest),
-            "metrics": str(trainer.metrics.path),
+            "metrics": str(settings.metrics_file),
             "TensorBoard": f"tensorboard --logdir {settings.log_folder}",
             "crops and masks": str(trainer.picture),
         }
@@ -159,15 +183,6 @@ def _train(settings: Settings, source: Source, display: Display, state: "_Resume
     if not result.finished:
         display.say(f"to go on: {_command_line()} --resume {latest}")
         sys.exit(INTERRUPTED if result.signal == 2 else 0)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Resume:
-    """The checkpoint that a run continues from."""
-
-    path: Path
-    output: Path
-    content: dict[str, Any]
 
 
 def _choose_settings(config: Path | None, overrides: list[str], flags: dict[str, object]) -> tuple[Settings, str]:
@@ -189,55 +204,6 @@ def _asked(name: str, overrides: list[str], flags: dict[str, object]) -> object:
     """What the command line says of a setting, None for nothing; before the settings can be loaded."""
     values = dict(override.split("=", 1) for override in overrides if "=" in override)
     return values.get(name) if flags[name] is None else flags[name]
-
-
-def _find_resume(settings: Settings) -> _Resume | None:
-    resume = settings.checkpoint.resume
-    if resume is None:
-        return None
-    if resume != "auto":
-        path, output = Path(resume), Path(settings.output_dir)
-        if not settings.checkpoint.checkpoint_dir and path.parent.name == "checkpoints":
-            output = path.parent.parent
-        return _Resume(path=path, output=output, content=checkpoint.load(path, torch.device("cpu")))
-    output = (_run_folders(settings) or [Path(settings.output_dir)])[-1]
-    path = settings.model_copy(update={"output_dir": str(output)}).checkpoint_folder / checkpoint.LATEST
-    if not path.exists():  # nothing to go on from: not even an older run, which would be another experiment
-        return None
-    return _Resume(path=path, output=output, content=checkpoint.load(path, torch.device("cpu")))
-
-
-def _fresh_folder(settings: Settings) -> Settings:
-    """Another output folder where this one has a run in it already: no run overwrites another."""
-    if settings.checkpoint.checkpoint_dir and (settings.checkpoint_folder / checkpoint.LATEST).exists():
-        raise ValueError(
-            f"checkpoint.checkpoint_dir={settings.checkpoint_folder} holds the checkpoints of another run; "
-            "use --resume auto to go on with it, or another folder"
-        )
-    if settings.logging.log_dir and settings.metrics_file.exists():
-        raise ValueError(
-            f"logging.log_dir={settings.log_folder} holds the log of another run; use --resume auto to go on with it, "
-            "or another folder"
-        )
-    output = Path(settings.output_dir)
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"--output-dir {output} is a file; give a folder, which may be a new one")
-    taken = _run_folders(settings)
-    if not taken:
-        return settings
-    number = 1 if taken[-1] == output else int(taken[-1].name.removeprefix(f"{output.name}-"))
-    return settings.model_copy(update={"output_dir": f"{output}-{number + 1}"})
-
-
-def _run_folders(settings: Settings) -> list[Path]:
-    """The output folder and its numbered successors, as far as they hold runs, oldest first."""
-    first = Path(settings.output_dir)
-    runs = {1: first} if (first / SETTINGS).exists() else {}
-    for file in first.parent.glob(f"{glob.escape(first.name)}-*/{SETTINGS}"):
-        number = file.parent.name.removeprefix(f"{first.name}-")
-        if number.isdecimal():
-            runs[int(number)] = file.parent
-    return [runs[number] for number in sorted(runs)]
 
 
 def _introduce(settings: Settings, source: Source, display: Display) -> None:

@@ -1,4 +1,4 @@
-"""The command line `hjepa`: recipes, and how far the backends agree. Training is `hjepa-train`."""
+"""The command line `hjepa`: recipes, how far the backends agree, and trained encoders. Training is `hjepa-train`."""
 
 import json
 from dataclasses import asdict
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from hjepa import parity
+from hjepa import parity, trained
 from hjepa.configs.recipe_file import load_recipe, recipe_to_yaml
 from hjepa.display import Display
 from hjepa.exits import run_command
@@ -97,6 +97,62 @@ def check_parity(
     beyond = [f"{difference.backend} {difference.part}" for difference in differences if not difference.within]
     if beyond:
         raise RuntimeError(f"beyond the bound: {', '.join(beyond)}")
+
+
+@app.command("eval")
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of a run, such as runs/photos/checkpoints/latest.pt.")],
+    data_path: Annotated[Path | None, typer.Option(help="Labelled images; those of the run without.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="imagefolder, imagenet, cifar10, ...: what lies there.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    pipeline: Annotated[str | None, typer.Option(help="dali, or torchvision; as in training without.")] = None,
+    num_workers: Annotated[int | None, typer.Option(help="Threads or processes for data; all cores without.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File to write the figures to.")] = None,
+) -> None:
+    """Measures a trained encoder: nearest neighbours, a linear probe, and whether its features have collapsed.
+
+    Examples:
+
+      hjepa eval runs/photos/checkpoints/latest.pt
+
+      hjepa eval latest.pt --data-path /data/imagenet --dataset imagenet
+    """
+    changes = {
+        "data.data_path": None if data_path is None else str(data_path),
+        "data.dataset": "imagefolder" if data_path is not None and dataset is None else dataset,
+        "data.pipeline": pipeline,
+        "data.num_workers": "auto" if num_workers is None else num_workers,
+        "device": device,
+        "evaluation.linear_probe.enabled": True,
+    }
+    with Display() as display:
+        found = trained.evaluate(checkpoint, changes, display.show)
+        display.clear()
+        accuracies = {"kNN accuracy": found.knn_accuracy, "linear probe": found.linear_probe_accuracy}
+        rows = {name: "-" if accuracy is None else f"{accuracy:.1%}" for name, accuracy in accuracies.items()}
+        rows["RankMe"] = f"{found.rankme:.1f} of {found.num_dimensions}"
+        rows["standard deviation"] = f"{found.feature_std:.4f}, mean of the dimensions; {found.dead_channels:.0%} hardly vary"
+        display.table(f"Features of {checkpoint}", rows)
+        if found.collapse is not None:
+            display.say(found.collapse)
+    if json_file is not None:
+        json_file.write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
+
+
+@app.command("export")
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of a run.")],
+    output: Annotated[Path, typer.Argument(help="File to write, which ends with .safetensors.")],
+) -> None:
+    """Writes the teacher's encoder as a file that timm loads.
+
+    Example:
+
+      hjepa export runs/photos/checkpoints/latest.pt encoder.safetensors
+    """
+    arguments = trained.export(checkpoint, output)
+    print(f"{output}: load it with\n")
+    print(trained.loading(arguments, output))
 
 
 def find_recipe(name: str) -> Recipe:

@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hjepa.assembly import build_loader
+from hjepa.assembly import Model, build_loader
 from hjepa.configs.schema import Settings
 from hjepa.linear_probe import linear_probe_accuracy
-from hjepa.models.hjepa import HierarchicalJepa
-from hjepa.models.monitors import feature_std, rankme
+from hjepa.models.monitors import dead_channels, feature_std, rankme
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.source import Source, spread
 
@@ -23,6 +22,8 @@ EVALUATED = 10_000
 """Images that are read at most, evenly spaced: their similarities must fit, and training must not wait long."""
 CHUNK = 1024
 """Images compared with all others at once, which bounds the memory of their similarities."""
+LEAST_RANK, MOST_DEAD = 0.1, 0.5
+"""Shares of the dimensions: an effective rank below the one, or so many that hardly vary, is a collapse."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +34,22 @@ class Evaluation:
     linear_probe_accuracy: float | None
     feature_std: float
     rankme: float
+    dead_channels: float
+    """Share of the dimensions that hardly vary."""
+    num_dimensions: int
+    """Of a feature, or as many as so few images can span."""
+
+    @property
+    def collapse(self) -> str | None:
+        """What is wrong, in a sentence; None for features that have not collapsed."""
+        if self.dead_channels > MOST_DEAD:
+            return f"The features have collapsed: {self.dead_channels:.0%} of their dimensions hardly differ between images."
+        if self.rankme < LEAST_RANK * self.num_dimensions:
+            return (
+                f"The features have collapsed: they vary in {self.rankme:.1f} of {self.num_dimensions} possible dimensions "
+                f"(RankMe; below {LEAST_RANK:.0%} there is little left to tell images apart)."
+            )
+        return None
 
 
 def check_labels(settings: Settings, source: Source) -> None:
@@ -45,29 +62,38 @@ def check_labels(settings: Settings, source: Source) -> None:
 
 
 def evaluate_features(
-    model: HierarchicalJepa, source: Source, settings: Settings, progress: Callable[[int, int], None]
+    model: Model, source: Source, settings: Settings, progress: Callable[[int, int], None]
 ) -> Evaluation | None:
     """Measures what the settings ask for on at most EVALUATED images; None where that is nothing, or without two classes.
 
     `progress` is told (images read, images to read).
     """
+    asked = settings.evaluation.knn.enabled or settings.evaluation.linear_probe.enabled
+    return measure(model, source, settings, progress) if asked and len(source.classes) > 1 else None
+
+
+def measure(model: Model, source: Source, settings: Settings, progress: Callable[[int, int], None]) -> Evaluation:
+    """What evaluate_features measures, also on images without labels, whose accuracies are None."""
     knn, probe = settings.evaluation.knn, settings.evaluation.linear_probe
-    if not (knn.enabled or probe.enabled) or len(source.classes) < 2:
-        return None
     images = spread(source, EVALUATED)
     with build_loader(settings, images, "evaluate") as loader:
         features, labels = extract(model, loader, lambda done: progress(done, len(images)))
     labelled, classes = features[labels >= 0], labels[labels >= 0]
+    told_apart = len(source.classes) > 1
     return Evaluation(
-        knn_accuracy=knn_accuracy(labelled, classes, knn.k, knn.temperature) if knn.enabled else None,
-        linear_probe_accuracy=linear_probe_accuracy(labelled, classes, probe, settings.seed) if probe.enabled else None,
+        knn_accuracy=knn_accuracy(labelled, classes, knn.k, knn.temperature) if knn.enabled and told_apart else None,
+        linear_probe_accuracy=linear_probe_accuracy(labelled, classes, probe, settings.seed)
+        if probe.enabled and told_apart
+        else None,
         feature_std=float(feature_std(features)),
         rankme=float(rankme(features)),
+        dead_channels=float(dead_channels(features)),
+        num_dimensions=min(len(features) - 1, features.shape[1]),
     )
 
 
 @torch.no_grad()
-def extract(model: HierarchicalJepa, loader: Loader, progress: Callable[[int], None]) -> tuple[Tensor, Tensor]:
+def extract(model: Model, loader: Loader, progress: Callable[[int], None]) -> tuple[Tensor, Tensor]:
     """Features float32 [N, D] of the teacher and labels int64 [N]; `progress` is told how many images are done."""
     features, labels = [], []
     done = 0

@@ -1,4 +1,4 @@
-"""What changes from step to step: learning rate, weight decay and the teacher's momentum, as pure functions of the step.
+"""What changes from step to step, as pure functions of the step: learning rate, weight decay, momentum, temperature.
 
 Being functions, not objects with a state, they cannot restart or run ahead when a run is resumed.
 """
@@ -17,6 +17,8 @@ class Schedule:
     weight_decay: float
     momentum: float
     """Share of the teacher that is kept."""
+    teacher_temperature: float
+    """DINO's; H-JEPA reads it not."""
 
 
 def schedule(settings: Settings, step: int, steps_per_epoch: int) -> Schedule:
@@ -31,11 +33,17 @@ def schedule(settings: Settings, step: int, steps_per_epoch: int) -> Schedule:
         shape = _cosine if training.lr_schedule == "cosine" else _linear
         learning_rate = shape(training.lr, training.min_lr, progress)
     ramp = total if ema.momentum_warmup_epochs is None else ema.momentum_warmup_epochs * steps_per_epoch
+    heating = settings.dino.teacher_temperature_warmup_epochs * steps_per_epoch
     end = training.weight_decay if training.weight_decay_end is None else training.weight_decay_end
     return Schedule(
         learning_rate=learning_rate,
         weight_decay=_cosine(training.weight_decay, end, done),
         momentum=_linear(ema.momentum, ema.momentum_end, min(1.0, step / max(1, ramp - 1))),
+        teacher_temperature=_linear(
+            settings.dino.teacher_temperature,
+            settings.dino.teacher_temperature_end,
+            min(1.0, step / heating) if heating else 1.0,
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.source import Source, open_image
-from hjepa.step import StepMasks
+from hjepa.step_masks import StepMasks
 
 # H, W pixels, N patches, T target blocks
 Picture = npt.NDArray[np.float32]
@@ -27,9 +27,11 @@ BLOCKS = np.array([[0.84, 0.15, 0.16], [0.17, 0.63, 0.17], [0.12, 0.47, 0.71], [
 """Colours of target blocks, in the order in which they were drawn."""
 
 
-def save_picture(path: Path, batch: Batch, masks: StepMasks, recipe: Recipe, source: Source, num_images: int = 2) -> None:
+def save_picture(
+    path: Path, batch: Batch, masks: StepMasks | None, recipe: Recipe, source: Source, num_images: int = 2
+) -> None:
     """Writes a PNG: two rows per image, the first its global crops with the masks of each level, the second its local crops."""
-    num_globals, num_levels = masks.blocks.context.shape[:2]
+    num_globals, num_levels = len(batch.globals), 0 if masks is None else masks.blocks.context.shape[1]
     num_locals = 0 if batch.locals is None else len(batch.locals)
     columns = 1 + max(num_globals * (1 + num_levels), num_locals)
     rows = 2 if num_locals else 1
@@ -46,10 +48,8 @@ def save_picture(path: Path, batch: Batch, masks: StepMasks, recipe: Recipe, sou
         for number in range(num_locals):
             assert batch.locals is not None
             _show(own[1, 1 + number], to_picture(batch.locals[number, image], recipe), f"local {number}")
-    figure.suptitle(
-        "Masked crops: dark = hidden from the student, full colour = its context, tint = target blocks",
-        fontsize=9,
-    )
+    title = "Masked crops: dark = hidden from the student, full colour = its context, tint = target blocks"
+    figure.suptitle("Crops" if masks is None else title, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
@@ -92,7 +92,11 @@ def _show_source(axis: Axes, batch: Batch, image: int, recipe: Recipe, source: S
     axis.set_title(name, fontsize=7, parse_math=False)  # a name with two dollar signs is no formula
 
 
-def _show_globals(axes: npt.NDArray[np.object_], batch: Batch, masks: StepMasks, image: int, recipe: Recipe) -> None:
+def _show_globals(axes: npt.NDArray[np.object_], batch: Batch, masks: StepMasks | None, image: int, recipe: Recipe) -> None:
+    if masks is None:
+        for number, crop in enumerate(batch.globals[:, image]):
+            _show(axes[number], to_picture(crop, recipe), f"global {number}")
+        return
     num_levels, num_patches = masks.blocks.context.shape[1], masks.blocks.context.shape[-1]
     context = scatter(masks.context_index, masks.context_valid, num_patches)[:, :, image].cpu()
     targets = scatter(masks.target_index, masks.target_valid, num_patches)[:, :, image].cpu()

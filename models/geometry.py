@@ -29,6 +29,16 @@ class PatchPlaces:
     inside: Bool[Tensor, "G V B N"]
     """Whether the centre lies inside the global crop; on its border it does not."""
 
+    @property
+    def log_size(self) -> Float[Tensor, "G V B 2"]:
+        """Logarithm of the height and width of each local crop's patches, float32."""
+        first = self.footprint[..., 0, :]
+        return (first[..., 2:] - first[..., :2]).log()
+
+    def of(self, crops: slice) -> "PatchPlaces":
+        """The places of some of the local crops."""
+        return PatchPlaces(centre=self.centre[:, crops], footprint=self.footprint[:, crops], inside=self.inside[:, crops])
+
 
 def place_patches(
     local_box: Int[Tensor, "B V 4"],
@@ -45,6 +55,19 @@ def place_patches(
     columns = _along_axis(1, inner, mirrored, outer, turned, local_grid[1], global_grid[1])
     centre, first, last, inside = (_pairs(*parts) for parts in zip(rows, columns, strict=True))
     return PatchPlaces(centre=centre, footprint=torch.cat([first, last], dim=-1), inside=inside.all(-1))
+
+
+def touches(
+    footprint: Float[Tensor, "... N 4"], patches: Bool[Tensor, "... P"], grid: tuple[int, int]
+) -> Bool[Tensor, "... N"]:
+    """Whether each rectangle covers a part of a marked patch of the grid of (rows, columns); an edge in common is no part."""
+    top, left, bottom, right = footprint.unsqueeze(-1).unbind(-2)
+    rows, columns = (torch.arange(count, device=footprint.device) for count in grid)
+    in_row = ((top < rows + 1) & (bottom > rows)).float()  # [..., N, rows]
+    in_column = (left < columns + 1) & (right > columns)
+    # Counts of marked patches in the rows covered, for each column; as a product of matrices, for it is large.
+    counts = in_row @ patches.view(*patches.shape[:-1], *grid).float()
+    return ((counts > 0) & in_column).any(-1)
 
 
 @torch.no_grad()

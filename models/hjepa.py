@@ -3,10 +3,11 @@
 I-JEPA (arXiv 2301.08243) at several levels: at each, the student reads a few visible patches of a global crop, and from them
 the predictor guesses what the teacher, who read the whole crop, says about hidden blocks, averaged over that level's window.
 All contexts of all crops and levels are one batch for the student, all target blocks one batch for the predictor.
+Local crops may be context beside the global ones, and some of them may be masked and predicted: `local_masks`.
 """
 
 # G global crops, V local crops, L levels, B images, K context tokens, T target blocks, M patches of a block,
-# N patches of a crop, S and s pixels, D channels
+# N patches of a crop and n of a local one, J tokens of local crops, S and s pixels, D channels
 
 import copy
 from dataclasses import dataclass, field
@@ -18,8 +19,10 @@ from torch import Tensor, nn
 
 from hjepa.models.block import gather_tokens, initialise
 from hjepa.models.ema import update_average
+from hjepa.models.geometry import PatchPlaces, sampled_targets
+from hjepa.models.local_crops import LocalMasks, MaskedLocals, encode_patches, gather_patches, join_tokens, place_tokens
 from hjepa.models.losses import LossKind, baseline_loss, distance, prediction_loss, spread_loss
-from hjepa.models.predictor import Predictor, PredictorSettings
+from hjepa.models.predictor import LocalTokens, Predictor, PredictorSettings
 from hjepa.models.targets import level_targets
 from hjepa.models.vit import VisionTransformer, VisionTransformerSettings
 
@@ -46,6 +49,10 @@ class HierarchicalJepaSettings:
     """Weight of the term that predicts the whole image from each local crop; 0 leaves the local crops unread."""
     spread_weight: float = 0.0
     """Weight of the term that keeps the local crops' means apart, against collapse; it needs view_weight > 0."""
+    reads_locals: bool = False
+    """Whether the predictor can read local crops."""
+    cross_weight: float = 0.0
+    """Weight of the term that predicts masked local crops; it needs reads_locals."""
 
     def __post_init__(self) -> None:
         if not self.num_levels == len(self.level_windows) == len(self.level_weights) > 0:
@@ -55,10 +62,15 @@ class HierarchicalJepaSettings:
             )
         if bad := [window for window in self.level_windows if window < 1 or window % 2 == 0]:
             raise ValueError(f"level_windows must be odd and above 0, so that a window has a centre; got {bad[0]}")
-        if min(*self.level_weights, self.view_weight, self.spread_weight) < 0 or sum(self.level_weights) == 0:
+        if (
+            min(*self.level_weights, self.view_weight, self.spread_weight, self.cross_weight) < 0
+            or sum(self.level_weights) == 0
+        ):
             raise ValueError(f"weights must not be negative, nor all level_weights 0; got {self}")
         if self.spread_weight > 0 and self.view_weight == 0:
             raise ValueError(f"spread_weight={self.spread_weight} has no effect with view_weight=0; set view_weight above 0")
+        if self.cross_weight > 0 and not self.reads_locals:
+            raise ValueError(f"cross_weight={self.cross_weight} has no effect with reads_locals=False; set reads_locals=True")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +78,7 @@ class JepaLosses:
     """Losses of one batch, float32, on its device; only `total` carries a gradient."""
 
     total: Float[Tensor, ""]
-    """What is minimised: the weighted mean of the levels, plus the view and spread terms times their weights."""
+    """What is minimised: the weighted mean of the levels, plus the view, spread and cross terms times their weights."""
     levels: Float[Tensor, " L"]
     """Loss of each level, unweighted."""
     baselines: Float[Tensor, " L"]
@@ -75,6 +87,8 @@ class JepaLosses:
     """The view term, unweighted; 0 where it is off."""
     spread: Float[Tensor, ""]
     """The spread term, unweighted; 0 where it is off."""
+    cross: Float[Tensor, ""]
+    """The term of the masked local crops, unweighted; 0 where there are none."""
 
 
 class HierarchicalJepa(nn.Module):
@@ -85,7 +99,7 @@ class HierarchicalJepa(nn.Module):
         self.settings = settings
         width = settings.encoder.width
         self.encoder = VisionTransformer(settings.encoder)
-        self.predictor = Predictor(settings.predictor, width, settings.num_levels)
+        self.predictor = Predictor(settings.predictor, width, settings.num_levels, reads_locals=settings.reads_locals)
         self.view_projector: nn.Module | None = None
         if settings.view_weight > 0:
             self.view_projector = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width)).apply(initialise)
@@ -106,16 +120,23 @@ class HierarchicalJepa(nn.Module):
         target_index: Int[Tensor, "G L B T M"],
         target_valid: Bool[Tensor, "G L B T M"],
         local_crops: Float[Tensor, "V B 3 s s"] | None = None,
+        places: PatchPlaces | None = None,
+        local_masks: LocalMasks | None = None,
     ) -> JepaLosses:
-        """The training loss. Indices are int64 patches in raster order; valid is False at padding."""
+        """The training loss. Indices are int64 patches in raster order; valid is False at padding.
+
+        Local crops are context for the levels where local_masks come, with the places of their patches. On several ranks the
+        losses are this rank's shares of the mean over all (`models.ranks`).
+        """
         known = self.teacher_tokens(global_crops.flatten(0, 1))
         known = known.view(*global_crops.shape[:2], *known.shape[1:])
-        predicted = self.predict(global_crops, context_index, context_valid, target_index, target_valid)
+        local = self._read_locals(local_crops, places, local_masks)
+        predicted = self.predict(global_crops, context_index, context_valid, target_index, target_valid, local)
         grid = self.encoder.grid(global_crops)
         levels, baselines = self._level_losses(predicted, known, grid, target_index, target_valid)
         weights = self.settings.level_weights
         total = torch.stack([weight * level for weight, level in zip(weights, levels, strict=True)]).sum() / sum(weights)
-        view = spread = torch.zeros_like(total)
+        view = spread = cross = torch.zeros_like(total)
         if self.settings.view_weight > 0:
             means = self._local_means(local_crops)
             view = self._view_loss(means, known)
@@ -123,12 +144,16 @@ class HierarchicalJepa(nn.Module):
         if self.settings.spread_weight > 0:
             spread = spread_loss(means)
             total = total + self.settings.spread_weight * spread
+        if self.settings.cross_weight > 0:
+            cross = self._cross_loss(local_crops, places, local_masks, known, grid)
+            total = total + self.settings.cross_weight * cross
         return JepaLosses(
             total=total,
             levels=torch.stack(levels).detach(),
             baselines=torch.stack(baselines),
             view=view.detach(),
             spread=spread.detach(),
+            cross=cross.detach(),
         )
 
     @torch.no_grad()
@@ -152,8 +177,9 @@ class HierarchicalJepa(nn.Module):
         context_valid: Bool[Tensor, "G L B K"],
         target_index: Int[Tensor, "G L B T M"],
         target_valid: Bool[Tensor, "G L B T M"],
+        local: LocalTokens | None = None,
     ) -> Float[Tensor, "G L B T M D"]:
-        """What student and predictor say about the hidden patches, from the visible ones alone."""
+        """What student and predictor say about the hidden patches, from the visible ones alone; local has rows G B L."""
         num_crops, num_levels, num_images, _ = context_index.shape
         # Levels go next to each other: then the contexts of an image are one slice of its tokens, embedded once.
         index, valid, asked, counted = (
@@ -164,8 +190,63 @@ class HierarchicalJepa(nn.Module):
         context = self.encoder.encode(context, valid)
         level = torch.arange(num_levels, device=index.device).repeat(num_crops * num_images)
         grid = self.encoder.grid(global_crops)
-        predicted: Tensor = self.predictor(context, index, valid, asked, counted, level, grid)
+        predicted: Tensor = self.predictor(context, index, valid, asked, counted, level, grid, local)
         return predicted.view(num_crops, num_images, num_levels, *predicted.shape[1:]).transpose(1, 2)
+
+    def _read_locals(
+        self, local_crops: Tensor | None, places: PatchPlaces | None, masks: LocalMasks | None
+    ) -> LocalTokens | None:
+        """Tokens of the local crops that are context for the levels, rows in order G B L."""
+        if masks is None:
+            return None
+        assert local_crops is not None
+        assert places is not None
+        read = slice(len(local_crops) - masks.seen_index.shape[2], None)
+        tokens = encode_patches(self.encoder, local_crops[read], masks.seen_index, masks.seen_valid)
+        return place_tokens(tokens, masks.seen_index, masks.seen_valid, places.of(read))
+
+    def _cross_loss(
+        self,
+        local_crops: Tensor | None,
+        places: PatchPlaces | None,
+        masks: LocalMasks | None,
+        known: Float[Tensor, "G B N D"],
+        grid: tuple[int, int],
+    ) -> Float[Tensor, ""]:
+        """Distance of what is predicted of the masked local crops to the teacher's maps at the places of their patches."""
+        assert local_crops is not None
+        assert places is not None
+        assert masks is not None
+        if masks.masked is None:
+            raise ValueError("cross_weight > 0 predicts masked local crops and none came; pass local_masks.masked")
+        index = masks.masked.target_index
+        masked = places.of(slice(0, len(index)))
+        asked = index.flatten(2).expand(len(known), -1, -1, -1)  # [G, M, B, T m]
+        targets = sampled_targets(known, grid, self.settings.level_windows[:1], masked.centre)[0]
+        wanted = gather_patches(targets, asked).view(len(known), *index.shape, -1)
+        inside = gather_patches(masked.inside, asked).view(len(known), *index.shape)
+        valid = masks.masked.target_valid & inside
+        guess = self._predict_locals(local_crops, places, masks.masked, valid)
+        return prediction_loss(guess, wanted, valid, self.settings.loss, self.settings.normalize_embeddings)
+
+    def _predict_locals(
+        self, local_crops: Tensor, places: PatchPlaces, masked: MaskedLocals, valid: Bool[Tensor, "G M B T m"]
+    ) -> Float[Tensor, "G M B T m D"]:
+        """What is predicted of the masked local crops, from their own visible patches and from the other local crops."""
+        num_masked = len(masked.context_index)
+        own, others = places.of(slice(0, num_masked)), places.of(slice(num_masked, None))
+        index, counted = masked.context_index[None, None], masked.context_valid[None, None]
+        tokens = encode_patches(self.encoder, local_crops[:num_masked], index, counted)
+        index, counted, tokens = index.transpose(1, 2), counted.transpose(1, 2), tokens.transpose(1, 2)  # [1, M, 1, B, K, D]
+        context = place_tokens(tokens, index, counted, own, own=True)
+        index, counted = masked.seen_index.unsqueeze(0), masked.seen_valid.unsqueeze(0)
+        tokens = encode_patches(self.encoder, local_crops[num_masked:], index, counted)
+        context = join_tokens(context, place_tokens(tokens, index, counted, others))
+        asked = gather_patches(own.centre, masked.target_index.flatten(2).expand(len(valid), -1, -1, -1)).view(*valid.shape, 2)
+        asked, counted = (part.transpose(1, 2).flatten(0, 2) for part in (asked, valid))  # rows G B M
+        level = torch.zeros(len(asked), dtype=torch.int64, device=valid.device)
+        predicted = self.predictor.predict_places(context, asked, counted, level)
+        return predicted.view(len(valid), -1, num_masked, *predicted.shape[1:]).transpose(1, 2)
 
     def _level_losses(
         self, predicted: Tensor, known: Tensor, grid: tuple[int, int], target_index: Tensor, target_valid: Tensor

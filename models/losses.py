@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from hjepa.models.ranks import all_sum, num_ranks, share_of_mean
+
 LossKind: TypeAlias = Literal["smooth_l1", "mse", "huber"]
 
 
@@ -42,12 +44,15 @@ def prediction_loss(
     kind: LossKind = "smooth_l1",
     normalize_embeddings: bool = False,
 ) -> Float[Tensor, ""]:
-    """Mean over terms of the mean over each term's valid patches; a term without a valid patch is not counted."""
+    """Mean over terms of the mean over each term's valid patches; a term without a valid patch is not counted.
+
+    On several ranks it is this rank's share of the mean over the terms of all (`ranks.share_of_mean`).
+    """
     distances = distance(predicted, target, kind, normalize_embeddings)
     counts = valid.sum(-1)
     # where, not a product with the mask: padding gets a gradient of exactly zero.
     terms = torch.where(valid, distances, 0.0).sum(-1) / counts.clamp_min(1)
-    return terms.sum() / (counts > 0).sum().clamp_min(1)
+    return share_of_mean(terms.sum(), (counts > 0).sum())
 
 
 @torch.no_grad()
@@ -59,7 +64,7 @@ def baseline_loss(
 ) -> Float[Tensor, ""]:
     """`prediction_loss` of predicting the mean of all valid targets everywhere, for which no patch need be seen."""
     summed = torch.where(valid.unsqueeze(-1), target.float(), 0.0).flatten(0, -2).sum(0)
-    mean = summed / valid.sum().clamp_min(1)
+    mean = all_sum(summed) / all_sum(valid.sum()).clamp_min(1)
     return prediction_loss(mean.expand_as(target), target, valid, kind, normalize_embeddings)
 
 
@@ -67,10 +72,13 @@ def spread_loss(features: Float[Tensor, "V B D"]) -> Float[Tensor, ""]:
     """How far features of a batch are from varying in every channel, and in each on its own: 0 for a perfect spread.
 
     VICReg's variance and covariance terms (Bardes et al., arXiv 2105.04906, equations 1 and 3), in its proportion of 25 to 1,
-    averaged over the V views. With them a JEPA does not collapse: Mo and Tong, arXiv 2410.19560.
+    averaged over the V views. With them a JEPA does not collapse: Mo and Tong, arXiv 2410.19560. The batch is
+    that of all ranks.
     """
-    centred = features.float() - features.float().mean(1, keepdim=True)
-    deviation = (centred.square().sum(1) / max(1, centred.shape[1] - 1) + 1e-4).sqrt()
-    covariance = centred.transpose(1, 2) @ centred / max(1, centred.shape[1] - 1)
-    off_diagonal = covariance.square().sum((1, 2)) - covariance.diagonal(dim1=1, dim2=2).square().sum(1)
+    num_images = num_ranks() * features.shape[1]
+    centred = features.float() - all_sum(features.float().sum(1, keepdim=True)) / num_images
+    covariance = all_sum(centred.transpose(1, 2) @ centred) / max(1, num_images - 1)
+    variance = covariance.diagonal(dim1=1, dim2=2)
+    deviation = (variance + 1e-4).sqrt()
+    off_diagonal = covariance.square().sum((1, 2)) - variance.square().sum(1)
     return F.relu(1 - deviation).mean() + off_diagonal.mean() / features.shape[-1] / 25

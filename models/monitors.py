@@ -12,6 +12,12 @@ def feature_std(features: Float[Tensor, "B D"]) -> Float[Tensor, ""]:
     return features.float().std(0).mean()
 
 
+def dead_channels(features: Float[Tensor, "B D"]) -> Float[Tensor, ""]:
+    """Share of the channels that hardly vary over the images: by less than a hundredth of the features' root mean square."""
+    deviation, size = features.float().std(0), features.float().square().mean().sqrt()
+    return (deviation <= 0.01 * size).float().mean()
+
+
 def rankme(features: Float[Tensor, "B D"]) -> Float[Tensor, ""]:
     """Effective rank of the centred features, from 1 to min(B - 1, D): RankMe, Garrido et al., arXiv 2210.02885, equation 1."""
     centred = features.float() - features.float().mean(0)

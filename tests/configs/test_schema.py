@@ -107,10 +107,6 @@ def test_levels_have_one_weight_and_one_window_each() -> None:
 
 NOT_BUILT = {
     "logging.wandb.enabled=true": "logging.tensorboard.enabled",
-    "distributed.enabled=true": "distributed.enabled=false",
-    "distributed.world_size=2": "distributed.world_size=1",
-    "masking.strategy=global_with_local_context": "masking.strategy=global_only",
-    "masking.strategy=cross_crop_prediction": "masking.strategy=global_only",
 }
 
 
@@ -129,6 +125,19 @@ def test_what_is_not_built_is_refused_with_what_works(override: str) -> None:
             "model.view_weight=1.0 has no effect without local crops",
         ),
         (["model.view_weight=1", "data.use_multicrop=false"], "has no effect without local crops"),
+        (["masking.strategy=global_with_local_context", "data.multicrop.num_local_crops=0"], "needs 1 local crops or more"),
+        (["masking.strategy=cross_crop_prediction", "data.multicrop.num_local_crops=1"], "there may be 1; raise"),
+        (
+            [
+                "masking.strategy=cross_crop_prediction",
+                "data.multicrop.adaptive=true",
+                "data.multicrop.adaptive_config.min_local_crops=1",
+            ],
+            "needs 2 local crops or more in every epoch",
+        ),
+        (["objective=dino", "masking.strategy=cross_crop_prediction"], "has no effect with objective=dino"),
+        (["objective=dino", "model.view_weight=1"], "has no effect with objective=dino"),
+        (["objective=dino", "data.use_multicrop=false"], "compares crops of an image, and there is one alone"),
         (["data.data_path=/photos"], "set data.dataset=imagefolder"),
         (["data.dataset=imagefolder"], "set data.data_path"),
         (["data.num_workers=0"], "DALI needs at least one thread"),

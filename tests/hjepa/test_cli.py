@@ -57,7 +57,7 @@ class Call:
 def test_help_names_every_documented_flag(call: Call) -> None:
     code, output, _ = call("--help")
     assert code == 0
-    flags = "config pipeline batch-size epochs data-path dataset lr num-workers output-dir resume device seed"
+    flags = "config objective pipeline batch-size epochs data-path dataset lr num-workers output-dir resume device seed"
     assert [flag for flag in flags.split() if f"--{flag}" not in output] == []
     assert "hjepa-train --pipeline dali" in output
 
@@ -91,6 +91,37 @@ def test_no_run_overwrites_another_and_auto_goes_on_with_the_newest(call: Call, 
     assert code == 0
     assert "resuming from out-3/checkpoints/latest.pt, step 5" in output
     assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("content", [None, b"no checkpoint of ours"], ids=["truncated", "foreign"])
+def test_resume_auto_passes_over_a_damaged_checkpoint_and_says_so(
+    content: bytes | None, call: Call, labelled: Path, tmp_path: Path
+) -> None:
+    command = ["--data_path", labelled, "--output_dir", "out", *REFERENCE, *TINY, "--epochs", "2"]
+    assert call(*command)[0] == 0
+    folder = tmp_path / "out" / "checkpoints"
+    for path in (folder / "latest.pt", folder / "epoch_0002.pt"):
+        path.write_bytes(path.read_bytes()[:900] if content is None else content)
+    code, output, errors = call(*command, "--resume", "auto")
+    assert (code, errors) == (0, "")
+    assert "passed over: out/checkpoints/latest.pt is not a checkpoint of hjepa, or it is damaged" in output
+    assert "passed over: out/checkpoints/epoch_0002.pt" in output
+    assert "resuming from out/checkpoints/epoch_0001.pt, step 5" in output
+    assert checkpoint.load(folder / "latest.pt", torch.device("cpu"))["step"] == 10
+    for path in folder.iterdir():
+        path.write_bytes(b"")
+    code, _, errors = call(*command, "--resume", "auto")
+    assert code == 2
+    assert "latest.pt is not a checkpoint" in errors
+
+
+def test_dino_is_trained_by_its_flag(call: Call, labelled: Path) -> None:
+    head = ["dino.num_prototypes=16", "dino.hidden=16", "dino.bottleneck=8"]
+    plain = ["model.view_weight=0", "model.spread_weight=0"]
+    code, output, errors = call("--objective", "dino", "--data_path", labelled, *REFERENCE, *TINY, *head, *plain)
+    assert (code, errors) == (0, "")
+    assert "Finished" in output
+    assert call("--objective", "byol", "--data_path", labelled)[0] == 2
 
 
 def test_resume_auto_without_a_run_starts_one(call: Call, labelled: Path) -> None:

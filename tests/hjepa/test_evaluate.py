@@ -28,3 +28,13 @@ def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
     whole = knn_accuracy(features, labels, k=7, temperature=0.07)
     monkeypatch.setattr(evaluate, "CHUNK", 17)
     assert knn_accuracy(features, labels, k=7, temperature=0.07) == whole
+
+
+def test_nearest_is_by_angle_and_not_by_distance() -> None:
+    generator = torch.Generator().manual_seed(2)
+    labels = torch.arange(60) % 3
+    features = torch.eye(3)[labels] + 0.3 * torch.randn(60, 3, generator=generator)
+    lengths = 10 ** (4 * torch.rand(60, 1, generator=generator))  # votes of 1 - distance would be of the long ones alone
+    assert knn_accuracy(features * lengths, labels, k=5, temperature=0.07) == knn_accuracy(
+        features, labels, k=5, temperature=0.07
+    )

@@ -19,7 +19,7 @@ from hjepa.display import Display
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
-from hjepa.step import draw_masks
+from hjepa.step_masks import draw_masks
 from hjepa.trainer import DivergedError, Trainer
 
 TINY = [
@@ -63,14 +63,14 @@ def train(settings: Settings, folder: Path, resume: dict[str, Any] | None = None
     return trainer
 
 
-def interrupt_at(trainer: Trainer, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Presses Ctrl-C while that step is under way."""
+def interrupt_at(trainer: Trainer, step: int, monkeypatch: pytest.MonkeyPatch, number: signal.Signals = signal.SIGINT) -> None:
+    """Presses Ctrl-C, or sends another signal, while that step is under way."""
     real = Loader.__iter__
 
     def iterate(loader: Loader) -> Iterator[Batch]:
         for batch in real(loader):
             if loader is trainer.loader and trainer.step + 1 == step:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
             yield batch
 
     monkeypatch.setattr(Loader, "__iter__", iterate)
@@ -122,6 +122,53 @@ def test_interrupted_and_resumed_run_is_bitwise_the_same(
     assert actual.result.accuracies == expected.result.accuracies
     assert set(expected.result.probe_accuracies) == {0, 3}
     assert actual.result.probe_accuracies == expected.result.probe_accuracies
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_dino_that_a_scheduler_stops_goes_on_bitwise(
+    number: signal.Signals, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = ["dino.num_prototypes=16", "dino.hidden=16", "dino.bottleneck=8", "dino.teacher_temperature_warmup_epochs=2"]
+    chosen = ["objective=dino", "model.view_weight=0", "model.spread_weight=0", "evaluation.knn.enabled=false", *head]
+    whole, parts = (tiny(tmp_path / name, *chosen) for name in ("whole", "parts"))
+    expected = train(whole, labelled)
+    with Display() as display, Trainer(parts, open_folder(labelled), display) as stopped, monkeypatch.context() as patch:
+        interrupt_at(stopped, 7, patch, number)
+        stopped.run()
+    assert (stopped.result.signal, stopped.result.step) == (number, 7)
+    actual = train(parts, labelled, checkpoint.load(parts.checkpoint_folder / checkpoint.LATEST, torch.device("cpu")))
+    for name in ("loss", "student_norm", "teacher_norm", "center_norm", "grad_norm"):
+        assert [line[name] for line in lines(parts, "train")] == [line[name] for line in lines(whole, "train")], name
+    for name, tensor in expected.model.state_dict().items():
+        assert torch.equal(tensor, actual.model.state_dict()[name]), name
+    assert expected.model.state_dict()["center"].any()
+
+
+@pytest.mark.parametrize("strategy", ["global_with_local_context", "cross_crop_prediction"])
+def test_strategies_that_read_local_crops_go_on_bitwise(
+    strategy: str, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = [f"masking.strategy={strategy}", "evaluation.knn.enabled=false", "training.epochs=2"]
+    whole, parts = (tiny(tmp_path / name, *chosen) for name in ("whole", "parts"))
+    train(whole, labelled)
+    with Display() as display, Trainer(parts, open_folder(labelled), display) as stopped, monkeypatch.context() as patch:
+        interrupt_at(stopped, 3, patch)
+        stopped.run()
+    train(parts, labelled, checkpoint.load(parts.checkpoint_folder / checkpoint.LATEST, torch.device("cpu")))
+    for name in ("loss", "loss_cross", "grad_norm"):
+        assert [line[name] for line in lines(parts, "train")] == [line[name] for line in lines(whole, "train")], name
+    assert all((line["loss_cross"] > 0) == (strategy == "cross_crop_prediction") for line in lines(whole, "train"))
+
+
+def test_on_another_number_of_ranks_the_schedules_follow_the_share_that_is_done(labelled: Path, tmp_path: Path) -> None:
+    settings = tiny(tmp_path, "evaluation.knn.enabled=false")
+    with Display() as display, Trainer(settings, open_folder(labelled), display) as trainer:
+        trainer.train_epoch(0)
+        state = trainer._state()
+    state |= {"step": 10, "steps_per_epoch": 10}  # as one rank with batches of 4 would have left it
+    with Display() as display, Trainer(settings, open_folder(labelled), display, state) as resumed:
+        assert resumed.step == 5
+        assert resumed.run().finished
 
 
 def test_crash_resumes_from_the_end_of_the_last_saved_epoch(labelled: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from hjepa.models.geometry import PatchPlaces, place_patches, sampled_targets
+from hjepa.models.geometry import PatchPlaces, place_patches, sampled_targets, touches
 from hjepa.models.positions import grid_positions, sincos_positions
 from hjepa.models.targets import level_targets
 from hjepa.pipeline.backends.torchvision import render_image
@@ -218,3 +218,22 @@ def test_nothing_looks_at_a_value() -> None:
     places = place_patches(box, flip, box[:, :1], flip[:, :1], (3, 3), (6, 6))
     (sampled,) = sampled_targets(torch.empty(1, 2, 36, 8, device="meta"), (6, 6), (3,), places.centre)
     assert sampled.shape == (1, 3, 2, 9, 8)
+
+
+def test_a_rectangle_touches_the_patches_that_it_covers_a_part_of() -> None:
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.randint(-2, 7, (2, 50, 4), generator=generator) / 2
+    footprint = torch.cat(
+        [torch.minimum(corners[..., :2], corners[..., 2:]), torch.maximum(corners[..., :2], corners[..., 2:])], -1
+    )
+    footprint[..., 2:] += 0.5
+    marked = torch.rand(2, 12, generator=generator) < 0.3
+    expected = torch.zeros(2, 50, dtype=torch.bool)
+    for row, image in enumerate(footprint.tolist()):
+        for number, (top, left, bottom, right) in enumerate(image):
+            for patch in marked[row].nonzero().flatten().tolist():
+                down, across = divmod(patch, 4)
+                overlap = min(bottom, down + 1) > max(top, down) and min(right, across + 1) > max(left, across)
+                expected[row, number] |= overlap
+    assert 10 < expected.sum() < 90
+    assert torch.equal(touches(footprint, marked, (3, 4)), expected)

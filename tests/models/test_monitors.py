@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hjepa.models.losses import LossKind, baseline_loss, prediction_loss
-from hjepa.models.monitors import baseline_ratio, feature_std, rankme
+from hjepa.models.monitors import baseline_ratio, dead_channels, feature_std, rankme
 
 
 def test_features_that_do_not_depend_on_the_image_have_no_deviation() -> None:
@@ -55,3 +55,11 @@ def test_where_there_is_nothing_to_predict_the_ratio_is_one() -> None:
     alike = torch.ones(3, 4, 8)
     assert _ratio(alike, alike, torch.ones(3, 4, dtype=torch.bool), "mse") == 1
     assert _ratio(alike, torch.randn(3, 4, 8), torch.zeros(3, 4, dtype=torch.bool), "mse") == 1
+
+
+def test_channels_that_hardly_vary_are_dead() -> None:
+    features = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    assert dead_channels(features) == 0
+    features[:, :2] = 1 + 1e-3 * features[:, :2]
+    assert dead_channels(features) == 0.25
+    assert dead_channels(torch.ones(5, 8)) == 1

@@ -1,0 +1,133 @@
+"""Several ranks that train together, as torchrun starts them: one process for each GPU, the same program in all of them.
+
+    torchrun --nproc-per-node 8 $(which hjepa-train) --data-path photos
+
+Gradients are joined by DistributedDataParallel. What ranks say to each other beside (whether to stop, where to write) goes over
+the CPU, so that no rank waits for its GPU to hear it.
+"""
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
+from typing import Literal, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from hjepa.configs.schema import Settings
+from hjepa.pipeline.device import resolve_device, resolve_workers
+
+PATIENCE = timedelta(hours=2)
+"""How long ranks wait for the first one while it makes an index or evaluates. A rank that fails is noticed at once."""
+Shared = TypeVar("Shared")
+
+
+class Ranks:
+    """The ranks of a run, one or several; use it as a context manager, which leaves them."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Joins the ranks. Raises ValueError where the settings contradict torchrun."""
+        launched = dist.is_torchelastic_launched()
+        self.rank = int(os.environ["RANK"]) if launched else 0
+        self.world_size = int(os.environ["WORLD_SIZE"]) if launched else 1
+        _check(settings, launched, self.world_size)
+        self._control: dist.ProcessGroup | None = None
+        self.device = _own_device(settings, launched)
+        if launched:
+            backend = _backend(settings, self.device)
+            dist.init_process_group(backend, timeout=PATIENCE)
+            control = dist.new_group(backend="gloo", timeout=PATIENCE)
+            assert isinstance(control, dist.ProcessGroup)
+            self._control = control
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the rank that speaks and writes."""
+        return self.rank == 0
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model whose gradients are means over the ranks; itself on one."""
+        return model if self._control is None else DistributedDataParallel(model)
+
+    def largest(self, number: int) -> int:
+        """The largest of the ranks' numbers; all ranks must ask."""
+        if self._control is None:
+            return number
+        shared = torch.tensor(number)
+        dist.all_reduce(shared, dist.ReduceOp.MAX, group=self._control)
+        return int(shared)
+
+    def share(self, value: Shared) -> Shared:
+        """The first rank's value; all ranks must ask."""
+        if self._control is None:
+            return value
+        held = [value]
+        dist.broadcast_object_list(held, src=0, group=self._control)
+        return held[0]
+
+    def wait(self) -> None:
+        """Returns when all ranks have come here."""
+        self.largest(0)
+
+    def __enter__(self) -> "Ranks":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # After an error the others may be anywhere: leaving in order would wait for them, and torchrun ends them anyway.
+        if self._control is not None and (kind is None or issubclass(kind, SystemExit)):
+            dist.destroy_process_group()
+
+
+def without_joining(model: nn.Module, unless: bool) -> AbstractContextManager[None]:
+    """Keeps gradients to this rank, for batches that are accumulated before an update; `unless` it is the last of them."""
+    return nullcontext() if unless or not isinstance(model, DistributedDataParallel) else model.no_sync()
+
+
+def share_of_workers(num_workers: int | Literal["auto"], pipeline: str) -> int:
+    """Threads or processes for data: what was asked for, or this rank's part of the machine's cores."""
+    if num_workers != "auto":
+        return num_workers
+    return max(1, resolve_workers("auto", pipeline) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def _check(settings: Settings, launched: bool, world_size: int) -> None:
+    asked = settings.distributed
+    start = "torchrun --nproc-per-node N $(which hjepa-train) ..."
+    if asked.enabled is True and not launched:
+        raise ValueError(f"distributed.enabled=true, and this process was not started by torchrun; start it as {start}")
+    if asked.enabled is False and world_size > 1:
+        raise ValueError(
+            f"distributed.enabled=false, and torchrun started {world_size} ranks; set distributed.enabled=auto, or start "
+            "hjepa-train without torchrun"
+        )
+    if asked.world_size not in ("auto", world_size) and (launched or asked.world_size != 1):
+        raise ValueError(
+            f"distributed.world_size={asked.world_size}, and there are {world_size} ranks; set distributed.world_size=auto, "
+            f"or start {asked.world_size} ranks: {start}"
+        )
+
+
+def _own_device(settings: Settings, launched: bool) -> torch.device:
+    """This rank's device, which is then torch's current one."""
+    if not launched or settings.device == "cpu" or not torch.cuda.is_available():
+        return resolve_device(settings.device)
+    if settings.device.startswith("cuda:"):
+        raise ValueError(f"device={settings.device} would put all ranks on one GPU; set device=cuda")
+    number = int(os.environ["LOCAL_RANK"])
+    if number >= torch.cuda.device_count():
+        raise ValueError(
+            f"there are {torch.cuda.device_count()} GPUs for {os.environ['LOCAL_WORLD_SIZE']} ranks of this machine; "
+            f"use --nproc-per-node {torch.cuda.device_count()}"
+        )
+    torch.cuda.set_device(number)
+    return resolve_device("cuda")
+
+
+def _backend(settings: Settings, device: torch.device) -> str:
+    fitting = "nccl" if device.type == "cuda" else "gloo"
+    asked = settings.distributed.backend
+    if asked == "nccl" and fitting == "gloo":
+        raise ValueError("distributed.backend=nccl joins GPUs, and the device is the CPU; set distributed.backend=auto or gloo")
+    return fitting if asked == "auto" else asked

@@ -1,0 +1,103 @@
+"""Document C's DINO trainer for a student-teacher model of one's own; `hjepa-train --objective dino` is the whole run.
+
+The document's names are kept; where its code trains on noise or leaks gradients (docs: requirements.md, B1 to B6) this does
+not: crops are crop-major, locals keep their size, the teacher is detached, and the centre moves after the loss.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from hjepa.models.dino import dino_loss, moved_center
+from hjepa.pipeline.batch import Batch
+
+# G global crops, V local crops, B images, S and s pixels, P outputs
+
+
+class StudentTeacher(Protocol):
+    """What the trainer asks of a model; images of any size come as [R, 3, S, S] and outputs go as [R, P]."""
+
+    def forward_student(self, images: Tensor) -> Tensor:
+        """The student's outputs."""
+        ...
+
+    def forward_teacher(self, images: Tensor) -> Tensor:
+        """The teacher's outputs."""
+        ...
+
+    def get_student_parameters(self) -> Iterable[nn.Parameter]:
+        """What the optimizer trains."""
+        ...
+
+    def update_teacher(self, epoch: int) -> None:
+        """Moves the teacher; called after each step of the optimizer."""
+        ...
+
+
+class MultiCropTrainer:
+    """DINO's loss and step on batches of crops."""
+
+    def __init__(
+        self,
+        student_teacher_model: StudentTeacher,
+        temperature_student: float = 0.1,
+        temperature_teacher: float = 0.04,
+        center_momentum: float = 0.9,
+    ) -> None:
+        self.model = student_teacher_model
+        self.temperature_student = temperature_student
+        self.temperature_teacher = temperature_teacher
+        self.center_momentum = center_momentum
+        self.center: Tensor | None = None
+        """[P]; None, which is zeros, before the first update."""
+
+    def forward_multicrop(self, global_crops: Tensor, local_crops: Tensor | None, batch_size: int) -> tuple[Tensor, Tensor]:
+        """Outputs of the student [(G + V) B, P] and of the teacher [G B, P], crop-major as global_crops [G B, 3, S, S]."""
+        if len(global_crops) % batch_size or (local_crops is not None and len(local_crops) % batch_size):
+            raise ValueError(
+                f"crops come as whole batches of batch_size={batch_size}, crop after crop; got {len(global_crops)}"
+            )
+        sizes = [global_crops] if local_crops is None else [global_crops, local_crops]
+        with torch.no_grad():
+            teacher_outputs = self.model.forward_teacher(global_crops)
+        return torch.cat([self.model.forward_student(crops) for crops in sizes]), teacher_outputs
+
+    def compute_dino_loss(
+        self, student_outputs: Tensor, teacher_outputs: Tensor, batch_size: int, num_local_crops: int = 8
+    ) -> Tensor:
+        """The mean over all pairs of different crops of an image: 2 + 2 num_local_crops terms for two global crops."""
+        student = student_outputs.float().view(-1, batch_size, student_outputs.shape[-1])
+        teacher = teacher_outputs.float().view(-1, batch_size, teacher_outputs.shape[-1])
+        if len(student) != len(teacher) + num_local_crops:
+            raise ValueError(
+                f"the student has {len(student)} crops, and the teacher {len(teacher)} beside num_local_crops="
+                f"{num_local_crops}; pass the number of local crops that were forwarded"
+            )
+        center = teacher.new_zeros(teacher.shape[-1]) if self.center is None else self.center
+        return dino_loss(student, teacher, center, self.temperature_student, self.temperature_teacher)
+
+    def update_center(self, teacher_outputs: Tensor) -> None:
+        """Moves the centre towards the mean of the outputs, on all ranks; after the loss."""
+        center = teacher_outputs.new_zeros(teacher_outputs.shape[-1]).float() if self.center is None else self.center
+        self.center = moved_center(center, teacher_outputs.unsqueeze(0), self.center_momentum)
+
+    def training_step(self, batch: Batch, optimizer: torch.optim.Optimizer, epoch: int) -> dict[str, float]:
+        """One step on a batch of a Loader: loss, student_norm, teacher_norm and center_norm, which waits for the device."""
+        num_images = len(batch.labels)
+        locals_ = None if batch.locals is None else batch.locals.flatten(0, 1)
+        student, teacher = self.forward_multicrop(batch.globals.flatten(0, 1), locals_, num_images)
+        loss = self.compute_dino_loss(student, teacher, num_images, 0 if batch.locals is None else len(batch.locals))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+        nn.utils.clip_grad_norm_(self.model.get_student_parameters(), 3.0)
+        optimizer.step()
+        self.model.update_teacher(epoch)
+        self.update_center(teacher)
+        assert self.center is not None
+        norms = (student.detach().norm(dim=-1).mean(), teacher.norm(dim=-1).mean(), self.center.norm())
+        return {
+            "loss": loss.item(),
+            **{name: norm.item() for name, norm in zip(("student_norm", "teacher_norm", "center_norm"), norms, strict=True)},
+        }

@@ -1,0 +1,84 @@
+"""Which folder a run writes to, and which checkpoint it goes on from: no run overwrites another."""
+
+import glob
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hjepa import checkpoint
+from hjepa.configs.schema import Settings
+
+SETTINGS = "settings.yaml"
+"""File that marks a folder as a run's."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resume:
+    """The checkpoint that a run continues from."""
+
+    path: Path
+    output: Path
+    content: dict[str, Any]
+    damaged: dict[Path, str] = field(default_factory=dict)
+    """Newer checkpoints that could not be read, and why."""
+
+
+def find_resume(settings: Settings) -> Resume | None:
+    """What checkpoint.resume asks for; with auto the newest run's newest checkpoint that can be read, None without a run."""
+    resume = settings.checkpoint.resume
+    if resume is None:
+        return None
+    if resume != "auto":
+        path, output = Path(resume), Path(settings.output_dir)
+        if not settings.checkpoint.checkpoint_dir and path.parent.name == "checkpoints":
+            output = path.parent.parent
+        return Resume(path=path, output=output, content=checkpoint.load(path, torch.device("cpu")))
+    output = (_run_folders(settings) or [Path(settings.output_dir)])[-1]
+    folder = settings.model_copy(update={"output_dir": str(output)}).checkpoint_folder
+    damaged: dict[Path, str] = {}
+    # Nothing to go on from starts anew: not even an older run is taken, which would be another experiment.
+    for path in checkpoint.newest_first(folder):
+        try:
+            content = checkpoint.load(path, torch.device("cpu"))
+        except checkpoint.CheckpointError as error:
+            damaged[path] = str(error)
+        else:
+            return Resume(path=path, output=output, content=content, damaged=damaged)
+    if damaged:
+        raise checkpoint.CheckpointError("; ".join(damaged.values()))
+    return None
+
+
+def fresh_folder(settings: Settings) -> Settings:
+    """Another output folder where this one has a run in it already."""
+    if settings.checkpoint.checkpoint_dir and (settings.checkpoint_folder / checkpoint.LATEST).exists():
+        raise ValueError(
+            f"checkpoint.checkpoint_dir={settings.checkpoint_folder} holds the checkpoints of another run; "
+            "use --resume auto to go on with it, or another folder"
+        )
+    if settings.logging.log_dir and settings.metrics_file.exists():
+        raise ValueError(
+            f"logging.log_dir={settings.log_folder} holds the log of another run; use --resume auto to go on with it, "
+            "or another folder"
+        )
+    output = Path(settings.output_dir)
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output-dir {output} is a file; give a folder, which may be a new one")
+    taken = _run_folders(settings)
+    if not taken:
+        return settings
+    number = 1 if taken[-1] == output else int(taken[-1].name.removeprefix(f"{output.name}-"))
+    return settings.model_copy(update={"output_dir": f"{output}-{number + 1}"})
+
+
+def _run_folders(settings: Settings) -> list[Path]:
+    """The output folder and its numbered successors, as far as they hold runs, oldest first."""
+    first = Path(settings.output_dir)
+    runs = {1: first} if (first / SETTINGS).exists() else {}
+    for file in first.parent.glob(f"{glob.escape(first.name)}-*/{SETTINGS}"):
+        number = file.parent.name.removeprefix(f"{first.name}-")
+        if number.isdecimal():
+            runs[int(number)] = file.parent
+    return [runs[number] for number in sorted(runs)]

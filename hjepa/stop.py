@@ -1,0 +1,33 @@
+"""Signals that ask a run to save a checkpoint and end: Ctrl-C, SIGTERM, and SIGUSR1, which schedulers send ahead of time."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+class StopRequest:
+    """Remembers that one of the signals came."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        """Number of the signal; 0 before one came."""
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """The first Ctrl-C or SIGTERM asks for the end; the second acts as it would without us. SIGUSR1 only ever asks."""
+
+        def stop(number: int, _: object) -> None:
+            if number != signal.SIGUSR1:
+                signal.signal(number, previous[signal.Signals(number)])
+            self.signal = number  # nothing is printed here: the signal may have come in the middle of a print
+
+        previous = {number: signal.getsignal(number) for number in SIGNALS}
+        try:
+            for number in previous:
+                signal.signal(number, stop)
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)

@@ -1,0 +1,76 @@
+"""Trained encoders: what a checkpoint's features are worth, and its encoder as a file for timm.
+
+The exported model is timm's VisionTransformer without a class token, its tokens averaged after the last norm. The positions,
+fixed sines and cosines here, are written as timm's learned ones for the image size of the run; timm resamples them for others,
+where hjepa would compute them anew.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from hjepa import checkpoint
+from hjepa.assembly import Model, build_model, open_source
+from hjepa.configs.load import settings_from_plain
+from hjepa.configs.schema import Settings
+from hjepa.evaluate import Evaluation, measure
+from hjepa.models.positions import grid_positions
+from hjepa.pipeline.device import resolve_device
+
+
+def load_model(path: Path, changes: Mapping[str, object]) -> tuple[Model, Settings]:
+    """The model of a checkpoint and the settings of its run, with changes by dotted path (None: no change)."""
+    state = checkpoint.load(path, torch.device("cpu"))
+    plain = state["settings"]
+    plain["evaluation"]["linear_probe"]["dataset"] = None  # whatever it was: the probe reads the images that are named
+    settings = settings_from_plain(plain, changes)
+    model = build_model(settings, resolve_device(settings.device))
+    model.load_state_dict(state["model"])
+    return model, settings
+
+
+def evaluate(path: Path, changes: Mapping[str, object], progress: Callable[[str, int, int], None]) -> Evaluation:
+    """Measures the features of a checkpoint on the data that the settings, so changed, name."""
+    model, settings = load_model(path, changes)
+    source = open_source(settings, progress)
+    return measure(model, source, settings, lambda done, total: progress("reading features", done, total))
+
+
+def export(path: Path, output: Path) -> dict[str, Any]:
+    """Writes the teacher's encoder; returns the arguments of timm's VisionTransformer that it fits strictly."""
+    if output.suffix != ".safetensors":
+        raise ValueError(f"{output} does not end with .safetensors, which is what is written; rename it")
+    model, settings = load_model(path, {"device": "cpu"})
+    encoder = settings.model.encoder
+    side = settings.data.image_size // encoder.patch_size
+    positions = grid_positions((side, side), encoder.width, torch.device("cpu"))
+    weights = {name: tensor.contiguous() for name, tensor in model.teacher.state_dict().items()}
+    arguments: dict[str, Any] = {
+        "img_size": settings.data.image_size,
+        "patch_size": encoder.patch_size,
+        "embed_dim": encoder.width,
+        "depth": encoder.depth,
+        "num_heads": encoder.num_heads,
+        "mlp_ratio": encoder.mlp_ratio,
+        "class_token": False,
+        "global_pool": "avg",
+        "fc_norm": False,
+        "num_classes": 0,
+    }
+    save_file({"pos_embed": positions.unsqueeze(0), **weights}, output, metadata={"timm": json.dumps(arguments)})
+    return arguments
+
+
+def loading(arguments: Mapping[str, Any], file: Path) -> str:
+    """The Python that loads an exported encoder."""
+    written = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return (
+        "from safetensors.torch import load_file\n"
+        "from timm.models.vision_transformer import VisionTransformer\n"
+        f"model = VisionTransformer({written})\n"
+        f"model.load_state_dict(load_file({str(file)!r}))\n"
+    )

@@ -1,0 +1,185 @@
+"""Several ranks, started by torchrun as users start them: the run of one rank, an end for all, and settings that agree."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hjepa import checkpoint, cli
+from hjepa.configs.load import load_settings
+from hjepa.distributed import Ranks
+
+REPOSITORY = str(Path(cli.__file__).resolve().parents[1])
+TINY = [
+    "data.image_size=32",
+    "data.multicrop.global_crop_size=32",
+    "data.multicrop.local_crop_size=16",
+    "model.encoder.width=16",
+    "model.embed_dim=16",
+    "model.encoder.depth=1",
+    "model.encoder.num_heads=2",
+    "model.predictor.width=8",
+    "model.predictor.depth=1",
+    "training.warmup_epochs=0",
+    "masking.min_keep=1",
+    "logging.log_frequency=1",
+]
+OPTIONS = [
+    "--pipeline",
+    "torchvision",
+    "--num_workers",
+    "0",
+    "--device",
+    "cpu",
+    "--config",
+    "small",
+    "--dataset",
+    "imagefolder",
+]
+DINO = ["--objective", "dino", "model.view_weight=0", "model.spread_weight=0", "dino.num_prototypes=32", "dino.hidden=16"]
+CROSS = ["masking.strategy=cross_crop_prediction"]
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(labelled: Path, tmp_path: Path) -> Iterator[Start]:
+    """Starts hjepa-train on as many ranks; `before` is Python that each rank runs first."""
+    started = []
+
+    def start(ranks: int, output: str, *arguments: object, before: str = "") -> "subprocess.Popen[str]":
+        script = tmp_path / f"{output}.py"
+        script.write_text(f"{before}\nfrom hjepa.cli import main\nmain()\n")
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+        command = [*launcher, str(script), "--data-path", labelled, "--output-dir", tmp_path / output, *OPTIONS, *TINY]
+        process = subprocess.Popen(
+            [*map(str, command), *map(str, arguments)],
+            env={**os.environ, "PYTHONPATH": REPOSITORY, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    text = (folder / "logs" / "metrics.jsonl").read_text().splitlines()
+    return [line for line in map(json.loads, text) if line["kind"] == "train"]
+
+
+@pytest.mark.parametrize(
+    "variant", [[*CROSS, "training.accumulation_steps=2"], DINO], ids=["cross_crop_prediction, accumulated", "dino"]
+)
+def test_two_ranks_train_as_one_with_the_same_global_batch(variant: list[str], start: Start, tmp_path: Path) -> None:
+    """Over 50 batches; each sample's draws are its own, so only rounding may differ."""
+    runs = [start(ranks, f"of{ranks}", "--batch-size", 8 // ranks, "--epochs", 10, *variant) for ranks in (1, 2)]
+    for run in runs:
+        output, _ = run.communicate(timeout=300)
+        assert run.returncode == 0, output
+        assert output.count("Finished") == 1  # only the first rank speaks
+    one, two = (lines(tmp_path / name) for name in ("of1", "of2"))
+    assert len(one) == len(two) >= 20
+    names = [name for name in one[0] if name.startswith("loss") or name.endswith("norm")]
+    for alone, joined in zip(one, two, strict=True):
+        for name in names:
+            assert joined[name] == pytest.approx(alone[name], rel=1e-4 if name == "grad_norm" else 1e-5, abs=1e-6), name
+    latest = [tmp_path / name / "checkpoints" / "latest.pt" for name in ("of1", "of2")]
+    alone, joined = (checkpoint.load(path, torch.device("cpu"))["model"] for path in latest)
+    assert not torch.equal(joined["teacher.norm.weight"], torch.ones(16))  # the teacher follows under DDP, too
+    for name, tensor in alone.items():
+        # AdamW makes steps of the noise in gradients that are 0, such as those of the keys' biases
+        torch.testing.assert_close(joined[name], tensor, rtol=1e-3, atol=2e-3)
+
+
+def test_an_error_on_one_rank_ends_all_with_its_message(start: Start) -> None:
+    broken = (
+        "import os, hjepa.trainer\n"
+        "real = hjepa.trainer.draw_masks\n"
+        "def draw(*args):\n"
+        "    if os.environ['RANK'] == '1':\n"
+        "        raise ValueError('the second rank cannot go on')\n"
+        "    return real(*args)\n"
+        "hjepa.trainer.draw_masks = draw\n"
+    )
+    run = start(2, "broken", "--batch-size", 4, "--epochs", 2, before=broken)
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode != 0
+    assert "hjepa-train (rank 1): the second rank cannot go on" in output
+
+
+def test_signal_to_one_rank_saves_and_ends_all_and_auto_goes_on(start: Start, tmp_path: Path) -> None:
+    signalled = (
+        "import os, signal, hjepa.trainer\n"
+        "real, seen = hjepa.trainer.draw_masks, []\n"
+        "def draw(*args):\n"
+        "    seen.append(0)\n"
+        "    if os.environ['RANK'] == '1' and len(seen) == 3:\n"
+        "        os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "    return real(*args)\n"
+        "hjepa.trainer.draw_masks = draw\n"
+    )
+    arguments = ["--batch-size", 4, "--epochs", 2]
+    run = start(2, "stopped", *arguments, before=signalled)
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 0, output
+    assert "SIGUSR1: saving a checkpoint" in output
+    folder = tmp_path / "stopped"
+    assert checkpoint.load(folder / "checkpoints" / "latest.pt", torch.device("cpu"))["step"] == 3
+    again = start(2, "stopped", *arguments, "--resume", "auto")
+    output, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, output
+    assert "step 3" in output
+    assert [line["step"] for line in lines(folder)] == list(range(1, 11))
+
+
+def test_torchrun_that_is_terminated_leaves_a_checkpoint(start: Start, tmp_path: Path) -> None:
+    run = start(2, "ended", "--batch-size", 4, "--epochs", 200)
+    log = tmp_path / "ended" / "logs" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and len(lines(tmp_path / "ended")) > 2):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    run.send_signal(signal.SIGTERM)
+    output, _ = run.communicate(timeout=60)
+    assert "SIGTERM: saving a checkpoint" in output
+    assert checkpoint.load(tmp_path / "ended" / "checkpoints" / "latest.pt", torch.device("cpu"))["step"] > 2
+
+
+@pytest.mark.parametrize(
+    ("override", "launched", "message"),
+    [
+        ("distributed.enabled=true", None, "was not started by torchrun"),
+        ("distributed.world_size=2", None, "and there are 1 ranks"),
+        ("distributed.enabled=false", 2, "torchrun started 2 ranks"),
+        ("distributed.world_size=3", 2, "distributed.world_size=3, and there are 2 ranks"),
+        ("distributed.backend=nccl", 1, "the device is the CPU"),
+    ],
+)
+def test_settings_that_contradict_torchrun_are_refused(
+    override: str, launched: int | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if launched is not None:
+        for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "WORLD_SIZE": str(launched)}.items():
+            monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=message):
+        Ranks(load_settings(Path("small"), [override, "device=cpu"]))
+
+
+def test_published_settings_agree_with_one_process() -> None:
+    alone = ["distributed.enabled=false", "distributed.world_size=1", "distributed.backend=nccl", "device=cpu"]
+    with Ranks(load_settings(Path("small"), alone)) as ranks:
+        assert (ranks.is_first, ranks.world_size, ranks.largest(7), ranks.share("x")) == (True, 1, 7, "x")

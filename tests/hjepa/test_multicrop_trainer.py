@@ -1,0 +1,73 @@
+"""Document C's trainer on a model of one's own."""
+
+import copy
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hjepa.models.dino import dino_loss
+from hjepa.multicrop_trainer import MultiCropTrainer
+from hjepa.pipeline.folder import open_folder
+from hjepa.pipeline.loader import Loader
+from hjepa.pipeline.presets.jepa import multicrop
+
+
+class Mean:
+    """Student and teacher: the mean colour, mapped linearly."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.student = nn.Linear(3, 8)
+        self.teacher = copy.deepcopy(self.student)
+        self.sizes: list[int] = []
+        self.epochs: list[int] = []
+
+    def forward_student(self, images: Tensor) -> Tensor:
+        self.sizes.append(images.shape[-1])
+        said: Tensor = self.student(images.mean((2, 3)))
+        return said
+
+    def forward_teacher(self, images: Tensor) -> Tensor:
+        said: Tensor = self.teacher(images.mean((2, 3)))
+        return said
+
+    def get_student_parameters(self) -> Iterable[nn.Parameter]:
+        return self.student.parameters()
+
+    def update_teacher(self, epoch: int) -> None:
+        self.epochs.append(epoch)
+
+
+def test_a_step_trains_the_student_on_crops_at_their_own_size(labelled: Path) -> None:
+    model = Mean()
+    trainer = MultiCropTrainer(model)
+    optimizer = torch.optim.SGD(model.student.parameters(), lr=0.1)
+    recipe = multicrop(num_local_crops=3, global_crop_size=32, local_crop_size=16)
+    with Loader(open_folder(labelled), recipe, batch_size=8, backend="torchvision", num_workers=0, device="cpu") as loader:
+        figures = [trainer.training_step(batch, optimizer, epoch=4) for batch in loader]
+    assert set(figures[0]) == {"loss", "student_norm", "teacher_norm", "center_norm"}
+    assert model.sizes[:2] == [32, 16]
+    assert set(model.epochs) == {4}
+    assert len(figures) == len(model.epochs) == 5
+    assert all(parameter.grad is None for parameter in model.teacher.parameters())
+    assert figures[0]["center_norm"] > 0
+
+
+def test_the_loss_needs_no_centre_and_is_that_of_the_objective() -> None:
+    trainer = MultiCropTrainer(Mean())
+    student, teacher = torch.randn(5, 4, 8), torch.randn(2, 4, 8)
+    loss = trainer.compute_dino_loss(student.flatten(0, 1), teacher.flatten(0, 1), 4, num_local_crops=3)
+    assert loss == dino_loss(student, teacher, torch.zeros(8), 0.1, 0.04)
+    trainer.update_center(teacher.flatten(0, 1))
+    torch.testing.assert_close(trainer.center, 0.1 * teacher.mean((0, 1)))
+
+
+def test_what_does_not_fit_together_is_refused() -> None:
+    trainer = MultiCropTrainer(Mean())
+    with pytest.raises(ValueError, match="whole batches of batch_size=3"):
+        trainer.forward_multicrop(torch.randn(8, 3, 4, 4), None, 3)
+    with pytest.raises(ValueError, match="num_local_crops=8"):
+        trainer.compute_dino_loss(torch.randn(20, 8), torch.randn(8, 8), 4)

@@ -1,0 +1,54 @@
+"""The order of a step: accumulated gradients are a mean, and the teacher follows the student's new weights, once an update."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from hjepa.assembly import build_loader, build_masks, build_model
+from hjepa.configs.load import load_settings
+from hjepa.configs.schema import Settings
+from hjepa.models.hjepa import HierarchicalJepa
+from hjepa.pipeline.folder import open_folder
+from hjepa.schedules import Schedule
+from hjepa.step import backward, build_optimizer, update
+from hjepa.step_masks import draw_masks
+
+VALUES = Schedule(learning_rate=1e-2, weight_decay=0.0, momentum=0.0, teacher_temperature=0.04)
+
+
+def settings_of(*overrides: str) -> Settings:
+    place = ["data.dataset=imagefolder", "data.data_path=unused", "data.pipeline=torchvision", "data.num_workers=0"]
+    return load_settings(Path("small"), [*place, "data.batch_size=8", "device=cpu", *overrides])
+
+
+@pytest.mark.parametrize("objective", ["hjepa", "dino"])
+def test_accumulated_gradients_are_divided_by_their_number(objective: str, labelled: Path) -> None:
+    head = ["model.view_weight=0", "model.spread_weight=0", "dino.num_prototypes=16", "dino.hidden=16", "dino.bottleneck=8"]
+    norms = []
+    for accumulation in (1, 4):
+        settings = settings_of(f"training.accumulation_steps={accumulation}", f"objective={objective}", *head)
+        model, generator = build_model(settings, torch.device("cpu")).eval(), build_masks(settings)
+        with build_loader(settings, open_folder(labelled), "train") as loader:
+            batch = next(iter(loader))
+        masks = draw_masks(generator, batch, settings) if objective == "hjepa" else None
+        for number in range(accumulation):
+            backward(model, batch, masks, VALUES, settings, last=number + 1 == accumulation)
+        norms.append(torch.stack([parameter.grad.norm() for parameter in model.encoder.parameters()]))
+    torch.testing.assert_close(norms[1], norms[0])
+    assert norms[0].all()
+
+
+def test_the_teacher_follows_the_weights_of_this_step() -> None:
+    settings = settings_of()
+    model = build_model(settings, torch.device("cpu"))
+    optimizer = build_optimizer(model, settings)
+    before = model.encoder.norm.weight.detach().clone()
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter) if parameter.requires_grad else None
+    update(model, optimizer, VALUES, clip_grad=0)  # at momentum 0 the teacher is a copy
+    assert not torch.equal(model.encoder.norm.weight, before)
+    for teacher, student in zip(model.teacher.parameters(), model.encoder.parameters(), strict=True):
+        assert torch.equal(teacher, student)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert isinstance(model, HierarchicalJepa)

@@ -1,0 +1,98 @@
+"""Trained encoders: measured by `hjepa eval`, loaded by timm after `hjepa export`, and an alarm where features collapsed."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from timm.models.vision_transformer import VisionTransformer
+
+from hjepa import checkpoint, commands, trained
+from hjepa.assembly import build_model
+from hjepa.configs.load import load_settings
+from hjepa.evaluate import Evaluation
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def saved(labelled: Path, tmp_path: Path) -> Path:
+    """A checkpoint of a model that was not trained."""
+    place = ["data.dataset=imagefolder", f"data.data_path={labelled}", "data.pipeline=torchvision", "data.num_workers=0"]
+    settings = load_settings(Path("small"), [*place, "device=cpu", "evaluation.linear_probe.dataset=cifar10"])
+    path = tmp_path / "latest.pt"
+    model = build_model(settings, CPU)
+    checkpoint.save(path, {"model": model.state_dict(), "settings": checkpoint.plain_settings(settings)})
+    return path
+
+
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "argv", ["hjepa", *map(str, arguments)])
+    code = 0
+    try:
+        commands.main()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    return code, *capsys.readouterr()
+
+
+def test_eval_measures_a_checkpoint(
+    saved: Path, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = tmp_path / "figures.json"
+    options = ["--pipeline", "torchvision", "--num-workers", "0", "--device", "cpu", "--json", figures]
+    code, output, errors = call(monkeypatch, capsys, "eval", saved, "--data-path", labelled, *options)
+    assert (code, errors) == (0, "")
+    found = json.loads(figures.read_text())
+    assert found["knn_accuracy"] > 0.8  # one class is dark, the other light
+    assert found["linear_probe_accuracy"] > 0.8
+    assert found["feature_std"] > 0
+    for part in ("kNN accuracy", "linear probe", f"{found['rankme']:.1f} of 39", "hardly vary"):
+        assert part in output
+
+
+def test_eval_without_labels_says_what_can_be_said(
+    saved: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--pipeline", "torchvision", "--num-workers", "0", "--device", "cpu"]
+    code, output, _ = call(monkeypatch, capsys, "eval", saved, "--data-path", photographs, *options)
+    assert code == 0
+    assert "of 31" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["eval", "missing.pt"], "there is no checkpoint missing.pt"), (["export", "SAVED", "out.pt"], "rename it")],
+)
+def test_users_mistake_is_one_line(
+    arguments: list[str], message: str, saved: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, errors = call(monkeypatch, capsys, *(str(saved) if part == "SAVED" else part for part in arguments))
+    assert code == 2
+    assert message in errors
+    assert errors.count("\n") == 1
+
+
+def test_exported_encoder_is_timms_with_the_same_features(saved: Path, tmp_path: Path) -> None:
+    file = tmp_path / "encoder.safetensors"
+    arguments = trained.export(saved, file)
+    theirs = VisionTransformer(**arguments).eval()
+    theirs.load_state_dict(load_file(file))  # strict
+    ours, _ = trained.load_model(saved, {"device": "cpu"})
+    images = torch.randn(3, 3, 48, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(images), ours.features(images), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(theirs.forward_features(images), ours.teacher(images), rtol=1e-5, atol=1e-5)
+    namespace: dict[str, object] = {}
+    exec(trained.loading(arguments, file), namespace)
+    assert isinstance(namespace["model"], VisionTransformer)
+
+
+def test_collapsed_features_are_called_so() -> None:
+    figures = {"knn_accuracy": None, "linear_probe_accuracy": None, "feature_std": 0.1, "num_dimensions": 128}
+    assert Evaluation(**figures, rankme=60.0, dead_channels=0.0).collapse is None
+    assert "7.0 of 128" in (Evaluation(**figures, rankme=7.0, dead_channels=0.0).collapse or "")
+    assert "60% of their dimensions" in (Evaluation(**figures, rankme=60.0, dead_channels=0.6).collapse or "")
