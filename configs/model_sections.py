@@ -139,6 +139,8 @@ class MaskingSettings(Section):
 
     strategy: Literal["global_only", "global_with_local_context", "cross_crop_prediction"] = "global_only"
     """What is masked: only global crops, with local crops as extra context, or a half of the local crops too."""
+    law: Literal["exact", "reference"] = "exact"
+    """How blocks are drawn: exact (they never overlap and keep their areas), or reference (as published: they may overlap)."""
     num_masks: Count = 4
     """Target blocks per global crop and level."""
     mask_scale: ShareRange = (0.05, 0.15)
@@ -148,7 +150,7 @@ class MaskingSettings(Section):
     scale_progression: Literal["geometric", "linear"] = "geometric"
     """Growth of mask_scale at level l: geometric times 2**l, linear times 1 + l."""
     max_attempts: Count = 10
-    """Tries to place a block clear of the others before a smaller one is placed."""
+    """Tries to place a block clear of the others before a smaller one is placed; read when law is reference."""
     min_keep: Count = 4
     """Context patches that every global crop keeps at every level."""
     context_tokens: Share = 0.5
