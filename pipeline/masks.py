@@ -2,8 +2,8 @@
 
 They follow one of two laws (docs/masks.md). "exact", the default: targets never overlap, have the areas that were asked for,
 and leave min_keep patches of context. "reference": that of the published generators, number for number, with their rejection
-and their fallback blocks. The idea of predicting several blocks from one context block is I-JEPA's, arXiv 2301.08243. Chance comes
-from a seed of the generator, not from global state, and settings without a solution are refused.
+and their fallback blocks. The idea of predicting several blocks from one context block is I-JEPA's, arXiv 2301.08243. Chance
+comes from a seed of the generator, not from global state, and settings without a solution are refused.
 
 Masks are bool, one byte for each patch, True = use; patch n lies in row n // W and column n % W of the H x W grid.
 """
