@@ -154,6 +154,8 @@ class MaskingSettings(Section):
     """What is masked: only global crops, with local crops as extra context, or a half of the local crops too."""
     exclude_leaks: bool = True
     """Whether patches of local crops that show a part of a target block are hidden; false: they give the answer away."""
+    law: Literal["exact", "reference"] = "exact"
+    """How blocks are drawn: exact (they never overlap and keep their areas), or reference (as published: they may overlap)."""
     num_masks: Count = 4
     """Target blocks per global crop and level."""
     mask_scale: ShareRange = (0.05, 0.15)
@@ -163,7 +165,7 @@ class MaskingSettings(Section):
     scale_progression: Literal["geometric", "linear"] = "geometric"
     """Growth of mask_scale at level l: geometric times 2**l, linear times 1 + l."""
     max_attempts: Count = 10
-    """Tries to place a block clear of the others before a smaller one is placed."""
+    """Tries to place a block clear of the others before a smaller one is placed; read when law is reference."""
     min_keep: Count = 4
     """Context patches that every masked crop keeps at every level, as far as context_tokens of a local crop reaches."""
     context_tokens: Share = 0.5

@@ -179,18 +179,19 @@ def _level_problems(settings: Settings) -> list[str]:
 def _mask_problems(settings: Settings) -> list[str]:
     masking, data = settings.masking, settings.data
     problems = []
+    side = data.multicrop.global_crop_size if data.use_multicrop else data.image_size
+    patches = (side // settings.model.encoder.patch_size) ** 2
     level = settings.model.num_hierarchies - 1
     factor = growth(masking, level)
     least = min(LARGEST_SHARE, masking.mask_scale[0] * factor)
-    if masking.num_masks * least > 1:
-        fitting = int(10_000 / (masking.num_masks * factor)) / 10_000
+    room = 1 - masking.min_keep / max(1, patches) if masking.law == "exact" else 1.0
+    if masking.num_masks * max(least, 1 / max(1, patches)) > room:
+        fitting = int(10_000 * max(0, room) / (masking.num_masks * factor)) / 10_000
         problems.append(
             f"masking.mask_scale={list(masking.mask_scale)} is {factor} times as large at level {level}, where "
-            f"{masking.num_masks} blocks (masking.num_masks) of at least {least:.0%} of a crop cannot lie side by side; lower "
-            f"the first number of masking.mask_scale to {fitting}, or use fewer masks or levels"
+            f"{masking.num_masks} blocks (masking.num_masks) of at least {least:.0%} of a crop cannot lie side by side in "
+            f"{room:.0%} of it; lower the first number of masking.mask_scale to {fitting}, or use fewer masks or levels"
         )
-    side = data.multicrop.global_crop_size if data.use_multicrop else data.image_size
-    patches = (side // settings.model.encoder.patch_size) ** 2
     context = int(masking.context_tokens * patches)
     if masking.min_keep > context:
         problems.append(

@@ -109,6 +109,8 @@ def build_masks(settings: Settings) -> MultiCropMaskGenerator:
         aspect_ratio_range=masking.aspect_ratio,
         max_attempts=masking.max_attempts,
         scale_progression=masking.scale_progression,
+        law=masking.law,
+        min_keep=masking.min_keep,
         seed=settings.seed,
     )
 

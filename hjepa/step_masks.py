@@ -98,7 +98,7 @@ def _masked_locals(generator: MultiCropMaskGenerator, batch: Batch, num_masked: 
     read = _places(batch, generator, "local", "local", slice(0, num_masked), slice(num_masked, None))
     seen = torch.ones_like(read.inside)  # [M, U, B, n]
     if masking.exclude_leaks:
-        seen = ~touches(read.footprint, targets.any(-2).unsqueeze(1), generator.local_sampler.grid)
+        seen = ~touches(read.footprint, targets.any(-2).unsqueeze(1), generator.local_grid)
     seen_index, seen_valid = _seen(seen, _fold(batch.mask_keys, READ_BESIDE, seen.shape[:2]), masking)
     return MaskedLocals(
         context_index=context_index,
@@ -146,7 +146,7 @@ def _places(
 ) -> PatchPlaces:
     """Where the patches of some crops lie in others of the same image, on the device of the batch."""
     device = batch.globals.device
-    grids = {"global": generator.global_sampler.grid, "local": generator.local_sampler.grid}
+    grids = {"global": generator.global_sampler.grid, "local": generator.local_grid}
     box, flip = (
         {name: views.transpose(0, 1).to(device, non_blocking=True) for name, views in placed.items() if name in grids}
         for placed in (batch.boxes, batch.flips)

@@ -1,13 +1,12 @@
-"""Block masks: rectangles drawn by rejection for every sample, crop and level at once, and painted as boolean masks.
+"""The law "reference": rectangles drawn by rejection for every sample, crop and level at once, as document E's generators do.
 
-The law is that of document E's generators: T target blocks in order, each redrawn (scale, aspect, place) until it is clear of
-the targets before it, at most A times, and then a small fallback block anywhere; one context block with no condition, less the
-targets. Blocks as prediction targets: I-JEPA, arXiv 2301.08243, section 3. What makes it fast:
+T target blocks in order, each redrawn (scale, aspect, place) until it is clear of the targets before it, at most A times, and
+then a small fallback block anywhere, which may lie on others; one context block with no condition, less the targets. Blocks as
+prediction targets: I-JEPA, arXiv 2301.08243, section 3. What makes it fast:
 
 * All candidates of all blocks are drawn together; a candidate is clear of an occupancy map exactly if it is clear of the
   rectangles that made the map, so rejection compares rectangles, and only the accepted ones are painted.
 * No step looks at a value, so nothing waits for the device, and shapes depend on sizes alone: fit for a CUDA graph.
-* The samples are the innermost axis until the painting, so that inner loops are long and loads coalesce.
 """
 
 # L levels, B samples, ... further leading axes (crops); T targets, A attempts, H x W grid, N = H * W patches
@@ -18,12 +17,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hjepa.kernels import chance
+from hjepa.kernels.rectangles import Blocks, Grid, masks_of, place, uniforms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BlockLaw:
-    """What one level draws its blocks from: uniform scale and uniform aspect."""
+    """What one level draws its blocks from. The law "exact" (`kernels.exact_blocks`) has no use for the fallback."""
 
     target_scale: tuple[float, float]
     """Least and greatest area of a target block, as a share of the grid."""
@@ -35,76 +34,45 @@ class BlockLaw:
     """Height and width, in patches, of a target that found no free place."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Blocks:
-    """Accepted rectangles. Edges are top, bottom, left, right in patches, ends exclusive, whole numbers in float32."""
-
-    targets: Tensor
-    """float32 [4, T, ..., L, B]"""
-    context: Tensor
-    """float32 [4, ..., L, B], before the targets are removed"""
-    accepted: Tensor
-    """int64 [T, ..., L, B]: number of the accepted candidate, A where it is the fallback"""
-
-
 def law_tensor(laws: Sequence[BlockLaw]) -> Tensor:
     """The laws of L levels as float32 [L, 8] on the CPU. Copy it to the device once: a copy in every step would be a wait."""
     return torch.tensor([(*law.target_scale, *law.context_scale, *law.aspect_ratio, *law.fallback) for law in laws])
 
 
-def block_masks(
-    keys: Tensor, laws: Tensor, grid: tuple[int, int], *, num_targets: int, max_attempts: int
-) -> tuple[Tensor, Tensor]:
+def block_masks(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int, max_attempts: int) -> tuple[Tensor, Tensor]:
     """Context bool [..., L, B, N] and targets bool [..., L, B, T, N], True = use, on the device of the keys.
 
     keys: int64 [..., L, B], one for each sample, crop and level; laws: `law_tensor`, on the same device. Context and targets
     are disjoint; a target overlaps an earlier one only where it is the fallback.
     """
-    blocks = draw_blocks(keys, laws, grid, num_targets=num_targets, max_attempts=max_attempts)
-    targets = _paint(blocks.targets.movedim(1, -1).contiguous(), grid)
-    context = _paint(blocks.context, grid)
-    for target in targets.unbind(-2):  # targets.any(-2), a reduction of bytes, is many times slower on a CPU
-        context &= ~target
-    return context, targets
+    return masks_of(draw_blocks(keys, laws, grid, num_targets=num_targets, max_attempts=max_attempts), grid)
 
 
-def draw_blocks(keys: Tensor, laws: Tensor, grid: tuple[int, int], *, num_targets: int, max_attempts: int) -> Blocks:
+def draw_blocks(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int, max_attempts: int) -> Blocks:
     """The rectangles behind `block_masks`, and which candidate each one was.
 
     Candidate a of target t is made from number t * (A + 1) + a of the row's key, the context from number T * (A + 1). The
     fallback is the last candidate: of another size and accepted wherever it lies.
     """
     candidates = max_attempts + 1
-    counters = torch.arange(num_targets * candidates + 1, device=keys.device)
-    uniforms = _uniforms(chance.bits_tensor(keys, counters.view(-1, *[1] * keys.ndim)))
+    count = num_targets * candidates + 1
+    numbers = uniforms(keys, 4 * count).view(count, 4, *keys.shape).transpose(0, 1)
     columns = laws.unsqueeze(-1).unbind(-2)  # each [L, 1]
-    context = _candidates(uniforms[:, -1], columns[2:4], columns[4:6], grid)
-    uniforms = uniforms[:, :-1].reshape(4, num_targets, candidates, *keys.shape)
-    redrawn = _candidates(uniforms[:, :, :-1], columns[0:2], columns[4:6], grid)
-    fallback = _place(uniforms[2:, :, -1:], columns[6], columns[7], grid)
+    context = _candidates(numbers[:, -1], columns[2:4], columns[4:6], grid)
+    numbers = numbers[:, :-1].reshape(4, num_targets, candidates, *keys.shape)
+    redrawn = _candidates(numbers[:, :, :-1], columns[0:2], columns[4:6], grid)
+    fallback = place(numbers[2:, :, -1:], columns[6].clamp_max(grid[0]), columns[7].clamp_max(grid[1]), grid)
     targets, accepted = _accept(torch.cat([redrawn, fallback], dim=2))
-    return Blocks(targets=targets, context=context, accepted=accepted)
+    return Blocks(targets=targets, context=context, choice=accepted)
 
 
-def _uniforms(words: Tensor) -> Tensor:
-    """Four float32 in [0, 1), [4, ...], from the 16-bit quarters of each word: a quarter of the hashing, 1.5e-5 off at most."""
-    return torch.stack([(words >> shift) & 0xFFFF for shift in (48, 32, 16, 0)]).to(torch.float32).mul_(2.0**-16)
-
-
-def _candidates(uniforms: Tensor, scale: Sequence[Tensor], aspect: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
+def _candidates(numbers: Tensor, scale: Sequence[Tensor], aspect: Sequence[Tensor], grid: Grid) -> Tensor:
     """Edges [4, ..., L, B] of blocks from four uniforms each: scale, aspect, top, left."""
-    area = (scale[0] + uniforms[0] * (scale[1] - scale[0])).mul_(grid[0] * grid[1])
-    ratio = aspect[0] + uniforms[1] * (aspect[1] - aspect[0])
+    area = (scale[0] + numbers[0] * (scale[1] - scale[0])).mul_(grid[0] * grid[1])
+    ratio = aspect[0] + numbers[1] * (aspect[1] - aspect[0])
     height = (area / ratio).sqrt_().round_()  # half to even, as numpy and Python round
     width = (height * ratio).round_()  # from the rounded height, before the clamp: part of the law
-    return _place(uniforms[2:], height.clamp_(1, grid[0]), width.clamp_(1, grid[1]), grid)
-
-
-def _place(uniforms: Tensor, height: Tensor, width: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Edges [4, ..., L, B] of blocks of this size, anywhere in the grid, its last row and column included."""
-    top = (uniforms[0] * (grid[0] + 1 - height)).floor_()
-    left = (uniforms[1] * (grid[1] + 1 - width)).floor_()
-    return torch.stack([top, top + height, left, left + width])
+    return place(numbers[2:], height.clamp_(1, grid[0]), width.clamp_(1, grid[1]), grid)
 
 
 def _accept(candidates: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,13 +93,3 @@ def _accept(candidates: Tensor) -> tuple[Tensor, Tensor]:
         accepted.append(first)
         edges.append(tries.gather(1, first.expand(4, 1, *first.shape)).squeeze(1))
     return torch.stack(edges, dim=1), torch.stack(accepted)
-
-
-def _paint(edges: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Boolean masks [..., N] of rectangles with these edges [4, ...]: patch n lies in row n // W and column n % W."""
-    top, bottom, left, right = edges.unsqueeze(-1).unbind(0)
-    rows = torch.arange(grid[0], device=edges.device)
-    columns = torch.arange(grid[1], device=edges.device)
-    in_rows = ((rows >= top) & (rows < bottom)).unsqueeze(-1)
-    in_columns = ((columns >= left) & (columns < right)).unsqueeze(-2)
-    return (in_rows & in_columns).flatten(-2)

@@ -8,12 +8,17 @@ sample's masks depend on nothing but its key: not on the batch, the rank, the de
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from hjepa.kernels import chance
 from hjepa.kernels.block_masks import BlockLaw, block_masks, law_tensor
+from hjepa.kernels.exact_blocks import exact_law_tensor, exact_masks
+
+Law = Literal["exact", "reference"]
+"""exact: targets never overlap and keep their areas (`kernels.exact_blocks`). reference: as published (`block_masks`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +26,7 @@ class BlockMasks:
     """Masks of a batch for one size of crop; True = use."""
 
     context: Tensor
-    """bool [G, L, B, N], disjoint from the targets of the same crop and level; may be empty (`kernels.mask_indices`)"""
+    """bool [G, L, B, N], disjoint from the targets of the same crop and level; under the law "reference" it may be empty"""
     targets: Tensor
     """bool [G, L, B, T, N]"""
 
@@ -29,22 +34,35 @@ class BlockMasks:
 class MaskSampler:
     """Draws the masks of every crop, level and sample in one call, without waiting for the device."""
 
-    def __init__(self, laws: Sequence[BlockLaw], grid: tuple[int, int], *, num_target_masks: int, max_attempts: int) -> None:
+    def __init__(
+        self,
+        laws: Sequence[BlockLaw],
+        grid: tuple[int, int],
+        *,
+        num_target_masks: int,
+        law: Law,
+        max_attempts: int,
+        min_keep: int,
+    ) -> None:
+        """max_attempts is the reference's, min_keep (context patches that every row has, at least) the exact law's."""
+        if law not in get_args(Law):
+            raise ValueError(f"unknown law={law!r}; use one of {get_args(Law)}")
         if num_target_masks < 1:
             raise ValueError(f"num_target_masks={num_target_masks} leaves nothing to predict; use 1 or more")
         if max_attempts < 1:
             raise ValueError(f"max_attempts={max_attempts} never places a block; use 1 or more")
-        for level, law in enumerate(laws):
-            least = law.target_scale[0]
-            if num_target_masks * least > 1 + 1e-9:
-                raise ValueError(
-                    f"{num_target_masks} target blocks of at least {least:.0%} of the grid cannot be disjoint (level {level}); "
-                    f"use at most {int(1 / least)} blocks, smaller scales or fewer levels"
-                )
+        if min_keep < 1:
+            raise ValueError(f"min_keep={min_keep} lets the context be empty; use 1 or more")
+        if law == "reference":
+            _check_reference(laws, num_target_masks)
         self.laws = tuple(laws)
         self.grid = grid
         self.num_target_masks = num_target_masks
+        self.law = law
         self.max_attempts = max_attempts
+        self.min_keep = min_keep
+        exact = law == "exact"
+        self._law_tensor = exact_law_tensor(laws, grid, num_target_masks, min_keep) if exact else law_tensor(laws)
         self._law_tensors: dict[torch.device, Tensor] = {}
 
     def sample(self, keys: Tensor, crops: range) -> BlockMasks:
@@ -53,19 +71,29 @@ class MaskSampler:
         assert keys.ndim == 1, keys.shape
         crop_numbers = torch.arange(crops.start, crops.stop, device=keys.device).view(-1, 1, 1)
         levels = torch.arange(len(self.laws), device=keys.device).view(-1, 1)
-        context, targets = block_masks(
-            chance.fold_tensor(chance.fold_tensor(keys, crop_numbers), levels),
-            self._laws_on(keys.device),
-            self.grid,
-            num_targets=self.num_target_masks,
-            max_attempts=self.max_attempts,
-        )
+        rows = chance.fold_tensor(chance.fold_tensor(keys, crop_numbers), levels)
+        laws, count = self._laws_on(keys.device), self.num_target_masks
+        if self.law == "exact":
+            context, targets = exact_masks(rows, laws, self.grid, num_targets=count, min_keep=self.min_keep)
+        else:
+            context, targets = block_masks(rows, laws, self.grid, num_targets=count, max_attempts=self.max_attempts)
         return BlockMasks(context=context, targets=targets)
 
     def _laws_on(self, device: torch.device) -> Tensor:
         if device not in self._law_tensors:  # copied once: a copy in every step would wait for the device
-            self._law_tensors[device] = law_tensor(self.laws).to(device)
+            self._law_tensors[device] = self._law_tensor.to(device)
         return self._law_tensors[device]
+
+
+def _check_reference(laws: Sequence[BlockLaw], num_target_masks: int) -> None:
+    """Refuses what can only be done by overlapping."""
+    for level, law in enumerate(laws):
+        least = law.target_scale[0]
+        if num_target_masks * least > 1 + 1e-9:
+            raise ValueError(
+                f"{num_target_masks} target blocks of at least {least:.0%} of the grid cannot be disjoint (level {level}); "
+                f"use at most {int(1 / least)} blocks, smaller scales or fewer levels"
+            )
 
 
 class KeyStream:

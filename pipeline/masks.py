@@ -1,8 +1,9 @@
 """Document E's mask generators for single images: multi-block, and a hierarchy of levels with blocks of growing size.
 
-The laws are the reference implementation's, number for number (docs: masks.md, 2.1 and 2.2), with its order of rejection and
-its fallback blocks; the idea of predicting several blocks from one context block is I-JEPA's, arXiv 2301.08243. Unlike the
-reference, chance comes from a seed of the generator, not from global state, and settings without a solution are refused.
+They follow one of two laws (docs/masks.md). "exact", the default: targets never overlap, have the areas that were asked for,
+and leave min_keep patches of context. "reference": that of the published generators, number for number, with their rejection
+and their fallback blocks. The idea of predicting several blocks from one context block is I-JEPA's, arXiv 2301.08243. Chance
+comes from a seed of the generator, not from global state, and settings without a solution are refused.
 
 Masks are bool, one byte for each patch, True = use; patch n lies in row n // W and column n % W of the H x W grid.
 """
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from hjepa.kernels.block_masks import BlockLaw
-from hjepa.pipeline.mask_sampler import BlockMasks, KeyStream, MaskSampler, check_range, patch_grid
+from hjepa.pipeline.mask_sampler import BlockMasks, KeyStream, Law, MaskSampler, check_range, patch_grid
 from hjepa.pipeline.mask_statistics import mask_statistics, named_statistics
 
 if TYPE_CHECKING:
@@ -36,10 +37,11 @@ class LevelMasks(TypedDict):
 
 
 class MultiBlockMaskGenerator:
-    """Several target blocks and one large context block without them (document E; law: masks.md, 2.1).
+    """Several target blocks and one large context block without them, as in document E.
 
-    Targets are redrawn until they are clear of each other, at most `max_attempts` times; then a block of a quarter of the
-    grid's sides goes anywhere, so targets may overlap. Scales are shares of the grid, the aspect ratio is width / height.
+    Scales are shares of the grid, the aspect ratio is width / height. law="reference": targets are redrawn until they are clear
+    of each other, at most `max_attempts` times; then a block of a quarter of the grid's sides goes anywhere, so targets may
+    overlap, and min_keep is not kept.
     """
 
     def __init__(
@@ -52,19 +54,23 @@ class MultiBlockMaskGenerator:
         aspect_ratio_range: tuple[float, float] = (0.75, 1.5),
         max_attempts: int = 10,
         *,
+        law: Law = "exact",
+        min_keep: int = 1,
         seed: int = 0,
     ) -> None:
         check_range("target_scale", target_scale, 1)
         check_range("context_scale", context_scale, 1)
         check_range("aspect_ratio_range", aspect_ratio_range)
         grid = patch_grid(input_size, patch_size)
-        law = BlockLaw(
+        blocks = BlockLaw(
             target_scale=target_scale,
             context_scale=context_scale,
             aspect_ratio=aspect_ratio_range,
             fallback=(max(1, grid[0] // 4), max(1, grid[1] // 4)),
         )
-        self.sampler = MaskSampler([law], grid, num_target_masks=num_target_masks, max_attempts=max_attempts)
+        self.sampler = MaskSampler(
+            [blocks], grid, num_target_masks=num_target_masks, law=law, max_attempts=max_attempts, min_keep=min_keep
+        )
         self._stream = KeyStream(seed)
 
     def __call__(self, batch_size: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
@@ -108,11 +114,11 @@ class MultiBlockMaskGenerator:
 
 
 class HierarchicalMaskGenerator:
-    """Masks for several levels, drawn independently of each other (document E; law: masks.md, 2.2).
+    """Masks for several levels, drawn independently of each other, as in document E.
 
-    Targets and context blocks grow with the level as `hierarchy_laws` says, but four large blocks seldom fit beside each other:
-    with the defaults 14, 93 and 100 % of the samples of levels 0, 1 and 2 use the fallback for some target (30 000 samples of
-    14 x 14 patches), and what is left of the context, 37, 36 and 41 % of the grid, does not grow.
+    Targets and context blocks grow with the level as `hierarchy_laws` says, but four large blocks do not fit beside each other.
+    law="exact" brings areas down to what fits: with the defaults 10, 19 and 21 % of the grid at levels 0, 1 and 2, instead of
+    10, 20 and 40. law="reference" then uses its fallback blocks, for 14, 93 and 100 % of the samples, and its targets overlap.
     """
 
     def __init__(
@@ -126,12 +132,16 @@ class HierarchicalMaskGenerator:
         aspect_ratio_range: tuple[float, float] = (0.75, 1.5),
         max_attempts: int = 10,
         *,
+        law: Law = "exact",
+        min_keep: int = 1,
         seed: int = 0,
     ) -> None:
         self.input_size = input_size
         grid = patch_grid(input_size, patch_size)
         laws = hierarchy_laws(grid, num_hierarchies, scale_progression, base_scale, aspect_ratio_range)
-        self.sampler = MaskSampler(laws, grid, num_target_masks=num_target_masks, max_attempts=max_attempts)
+        self.sampler = MaskSampler(
+            laws, grid, num_target_masks=num_target_masks, law=law, max_attempts=max_attempts, min_keep=min_keep
+        )
         self._stream = KeyStream(seed)
 
     def __call__(self, batch_size: int, device: torch.device | str = "cpu") -> dict[str, LevelMasks]:

@@ -1,6 +1,6 @@
 """Document A's mask generator for multi-crop training: hierarchical masks for the global crops, and three uses of the locals.
 
-The structures are the reference implementation's (docs: masks.md, 2.3). The masks of all crops and levels come from one call
+The structures are the reference implementation's. The masks of all crops and levels come from one call
 and are views of two tensors, which `sample` and `sample_local` give out as they are, for a trainer with keyed samples.
 """
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hjepa.pipeline.mask_sampler import BlockMasks, KeyStream, MaskSampler, patch_grid
+from hjepa.pipeline.mask_sampler import BlockMasks, KeyStream, Law, MaskSampler, patch_grid
 from hjepa.pipeline.masks import LevelMasks, ScaleProgression, hierarchy_laws, level_masks
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class MultiCropMasks(TypedDict):
 
 
 class MultiCropMaskGenerator:
-    """Hierarchical masks for global crops and, by strategy, for locals (document A; law of each level: masks.md, 2.2).
+    """Hierarchical masks for global crops and, by strategy, for locals (document A; laws: docs/masks.md).
 
     * global_only: no masks for locals (None).
     * global_with_local_context: every local patch is context.
@@ -65,6 +65,8 @@ class MultiCropMaskGenerator:
         max_attempts: int = 10,
         *,
         scale_progression: ScaleProgression = "geometric",
+        law: Law = "exact",
+        min_keep: int = 1,
         seed: int = 0,
     ) -> None:
         if masking_strategy not in get_args(MaskingStrategy):
@@ -77,10 +79,15 @@ class MultiCropMaskGenerator:
         def sampler(crop_size: int) -> MaskSampler:
             grid = patch_grid(crop_size, patch_size)
             laws = hierarchy_laws(grid, num_hierarchies, scale_progression, base_scale, aspect_ratio_range)
-            return MaskSampler(laws, grid, num_target_masks=num_target_masks, max_attempts=max_attempts)
+            return MaskSampler(
+                laws, grid, num_target_masks=num_target_masks, law=law, max_attempts=max_attempts, min_keep=min_keep
+            )
 
         self.global_sampler = sampler(global_crop_size)
-        self.local_sampler = sampler(local_crop_size)
+        self.local_grid = patch_grid(local_crop_size, patch_size)
+        # Crops that are never masked may be too small for the blocks.
+        self.local_sampler = sampler(local_crop_size) if masking_strategy == "cross_crop_prediction" else None
+        self.num_target_masks = num_target_masks
         self.global_crop_size = global_crop_size
         self.local_crop_size = local_crop_size
         self.num_global_crops = num_global_crops
@@ -112,6 +119,10 @@ class MultiCropMaskGenerator:
 
     def sample_local(self, keys: Tensor) -> BlockMasks:
         """Masks of the locals that cross_crop_prediction masks, the first num_local_crops // 2, for keys int64 [B]."""
+        if self.local_sampler is None:
+            raise ValueError(
+                f"masking_strategy={self.masking_strategy} masks no local crop; use masking_strategy='cross_crop_prediction'"
+            )
         first = self.num_global_crops  # crops are numbered through, so that no local shares a global's chance
         return self.local_sampler.sample(keys, range(first, first + self.num_local_crops // 2))
 
@@ -147,7 +158,7 @@ class MultiCropMaskGenerator:
         """One sample's contexts and targets: crops in columns, levels in rows (`mask_pictures.plot_multicrop_masks`)."""
         from hjepa.pipeline.mask_pictures import plot_multicrop_masks  # here, so that drawing masks does not load matplotlib
 
-        grids = self.global_sampler.grid, self.local_sampler.grid
+        grids = self.global_sampler.grid, self.local_grid
         return plot_multicrop_masks(masks, *grids, sample_idx=sample_idx, figsize=figsize, save_path=save_path, images=images)
 
     def _local_masks(self, keys: Tensor) -> dict[str, dict[str, LevelMasks]] | dict[str, VisibleMasks] | None:
@@ -160,9 +171,9 @@ class MultiCropMaskGenerator:
         num_masked = self.num_local_crops // 2
         local_masks = {f"crop_{crop}": level_masks(masked, crop) for crop in range(num_masked)}
         for crop in range(num_masked, self.num_local_crops):
-            nothing = visible.new_zeros(len(keys), self.local_sampler.num_target_masks, self._num_local_patches())
+            nothing = visible.new_zeros(len(keys), self.num_target_masks, self._num_local_patches())
             local_masks[f"crop_{crop}"] = {"level_0": {"context": visible[crop], "targets": nothing}}
         return local_masks
 
     def _num_local_patches(self) -> int:
-        return self.local_sampler.grid[0] * self.local_sampler.grid[1]
+        return self.local_grid[0] * self.local_grid[1]

@@ -71,8 +71,10 @@ def test_image_size_and_global_crop_size_agree() -> None:
     ("overrides", "feasible"),
     [
         (["masking.mask_scale=[0.15, 0.2]"], False),  # 4 blocks of 60 % at level 2
-        (["masking.mask_scale=[0.0625, 0.2]"], True),  # 4 blocks of 25 %: a full crop
-        (["masking.mask_scale=[0.0626, 0.2]"], False),
+        (["masking.mask_scale=[0.0612, 0.2]"], True),  # 4 blocks of 48 patches, and 4 of 196 for the context
+        (["masking.mask_scale=[0.0613, 0.2]"], False),
+        (["masking.law=reference", "masking.mask_scale=[0.0625, 0.2]"], True),  # 4 blocks of 25 %: a full crop
+        (["masking.law=reference", "masking.mask_scale=[0.0626, 0.2]"], False),
         (["masking.mask_scale=[0.08, 0.2]", "masking.scale_progression=linear"], True),
         (["masking.mask_scale=[0.09, 0.2]", "masking.scale_progression=linear"], False),
         (["masking.mask_scale=[0.3, 0.4]", "masking.num_masks=1"], True),  # 120 %, held at 95 %

@@ -71,14 +71,14 @@ def per_sample_statistics(row: str) -> dict[str, Tensor]:
     )
     parts = [statistics_of(*draw(part, grid, row=row), grid) for part in keys.view(-1, 5000)]
     found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    fallback = (blocks.accepted[:, 0] == ATTEMPTS).double()
+    fallback = (blocks.choice[:, 0] == ATTEMPTS).double()
     top, bottom, left, right = blocks.context[:, 0].double()
     found["ctx_block_cov"] = (bottom - top) * (right - left) / (grid[0] * grid[1])
     found["ctx_full"] = (found["ctx_block_cov"] == 1).double()
     found["fallback_sample_frac"] = fallback.amax(0)
     for t in range(TARGETS):
         found[f"fallback_block_frac_by_order.{t}"] = fallback[t]
-        found[f"attempts_mean_by_order.{t}"] = (blocks.accepted[t, 0] + 1).clamp_max(ATTEMPTS).double()
+        found[f"attempts_mean_by_order.{t}"] = (blocks.choice[t, 0] + 1).clamp_max(ATTEMPTS).double()
     return found
 
 
@@ -170,11 +170,11 @@ def test_targets_overlap_only_where_one_is_the_fallback(grid: tuple[int, int]) -
     blocks = block_masks.draw_blocks(keys, laws, grid, num_targets=3, max_attempts=ATTEMPTS)
     _, masks = block_masks.block_masks(keys, laws, grid, num_targets=3, max_attempts=ATTEMPTS)
     overlapping = (masks[0].sum(1) > 1).any(-1)
-    with_fallback = (blocks.accepted[:, 0] == ATTEMPTS).any(0)
+    with_fallback = (blocks.choice[:, 0] == ATTEMPTS).any(0)
     assert not (overlapping & ~with_fallback).any()
     assert (overlapping & with_fallback).any()
     assert (~with_fallback).any()
-    assert (blocks.accepted[0] == 0).all()
+    assert (blocks.choice[0] == 0).all()
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)

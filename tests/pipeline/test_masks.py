@@ -155,8 +155,10 @@ def test_keyed_samples_do_not_depend_on_their_batch_or_on_the_stream() -> None:
     again = generator.sample(keys[5:8])
     assert torch.equal(masks.context[:, :, 5:8], again.context)
     assert torch.equal(masks.targets[:, :, 5:8], again.targets)
-    local = generator.sample_local(keys)
-    assert local.targets.shape == (3, 2, 20, 4, 36)
+    crossed = MultiCropMaskGenerator(num_hierarchies=2, masking_strategy="cross_crop_prediction")
+    assert crossed.sample_local(keys).targets.shape == (3, 2, 20, 4, 36)
+    with pytest.raises(ValueError, match="global_only masks no local crop"):
+        generator.sample_local(keys)
 
 
 def test_a_crop_and_a_level_have_the_same_masks_however_many_there_are() -> None:
@@ -196,11 +198,11 @@ def test_levels_grow_as_the_document_says() -> None:
 
 
 def test_generators_report_statistics_of_what_they_drew() -> None:
-    multi_block = MultiBlockMaskGenerator()
+    multi_block = MultiBlockMaskGenerator(law="reference")
     statistics = multi_block.get_mask_statistics(*multi_block(1000))
     assert statistics["context_coverage_mean"] == pytest.approx(0.4225, abs=0.015)
     assert statistics["overlap_max"] == 0
-    hierarchical = HierarchicalMaskGenerator()
+    hierarchical = HierarchicalMaskGenerator(law="reference")
     by_level = hierarchical.get_hierarchical_statistics(hierarchical(1000))
     found = [by_level[f"level_{n}"]["target_coverage_mean"] for n in range(3)]
     assert found == pytest.approx([0.0991, 0.1398, 0.1419], abs=0.01)
@@ -218,10 +220,15 @@ def test_generators_report_statistics_of_what_they_drew() -> None:
         ("multi-block", {"context_scale": (0.9, 1.1)}, "context_scale"),
         ("multi-block", {"aspect_ratio_range": (1.5, 0.75)}, "aspect_ratio_range"),
         ("multi-block", {"num_target_masks": 0}, "num_target_masks=0"),
-        ("multi-block", {"num_target_masks": 7}, r"7 target blocks of at least 15%.* at most 6 blocks"),
+        ("multi-block", {"num_target_masks": 7}, r"7 target blocks of at least 29.4 of 14x14 .* at most 6 blocks"),
+        ("multi-block", {"num_target_masks": 7, "law": "reference"}, r"7 target blocks of at least 15%.* at most 6 blocks"),
+        ("multi-block", {"num_target_masks": 6, "min_keep": 20}, r"leave 20 for the context .* at most 5 blocks"),
+        ("multi-block", {"law": "fast"}, "unknown law='fast'"),
+        ("multi-block", {"min_keep": 0}, "min_keep=0 lets the context be empty"),
         ("multi-block", {"max_attempts": 0}, "max_attempts=0"),
         ("hierarchical", {"base_scale": (0.3, 0.2)}, "base_scale"),
-        ("hierarchical", {"base_scale": (0.15, 0.2)}, r"at least 30% .*level 1.* at most 3 blocks"),
+        ("hierarchical", {"base_scale": (0.15, 0.2)}, r"at least 58.8 .*level 1.* at most 3 blocks"),
+        ("hierarchical", {"base_scale": (0.15, 0.2), "law": "reference"}, r"at least 30% .*level 1.* at most 3 blocks"),
         ("hierarchical", {"num_hierarchies": 0}, "num_hierarchies=0"),
         ("hierarchical", {"num_hierarchies": 4}, "level 3"),
         ("hierarchical", {"scale_progression": "cubic"}, "unknown scale_progression='cubic'"),
@@ -235,6 +242,20 @@ def test_generators_report_statistics_of_what_they_drew() -> None:
 def test_settings_without_a_meaning_are_refused(name: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GENERATORS[name](**settings)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_by_default_targets_never_overlap_and_the_reference_law_is_asked_for(name: str) -> None:
+    for law, overlapping in (("exact", False), ("reference", True)):
+        tensors = leaves(GENERATORS[name](law=law)(200))
+        assert any(bool((targets.sum(1) > 1).any()) for targets in tensors[1::2]) == overlapping
+    assert torch.equal(leaves(GENERATORS[name]()(9))[1], leaves(GENERATORS[name](law="exact")(9))[1])
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_a_context_has_min_keep_patches_or_more(name: str) -> None:
+    least = min(int(context.sum(-1).min()) for context in leaves(GENERATORS[name](min_keep=7)(2000))[::2])
+    assert 7 <= least < (10 if name == "cross-crop" else 40)
 
 
 @pytest.mark.parametrize("name", GENERATORS)
