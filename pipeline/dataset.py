@@ -16,13 +16,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from hjepa.pipeline.header import MAX_PIXELS, explain, read_header, too_large
+from hjepa.pipeline.labels import LABEL_NAMES
 from hjepa.pipeline.pixels import array_to_rgb, to_rgb
 from hjepa.pipeline.source import BadImage, Samples, as_ppm
 
 # N images of the source, B images of a batch
 IMAGE_NAMES = ("image", "img", "jpg", "png", "webp", "pixel_values")
 """Where the image stands in an item that is a dictionary; the first that is there counts."""
-LABEL_NAMES = ("label", "labels", "fine_label", "cls", "class", "target")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

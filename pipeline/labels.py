@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 # N images
+LABEL_NAMES = ("label", "labels", "fine_label", "cls", "class", "target", "category", "class_name")
+"""What the label of an image is called, in tables, items and .json members; the first that is there counts."""
 MAX_NUMBER = 100_000
 """Numbers up to this one are numbers of classes; larger ones are names that happen to be written in digits."""
 

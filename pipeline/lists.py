@@ -21,7 +21,7 @@ from hjepa.pipeline.columns import Columns
 from hjepa.pipeline.dataset import DatasetSource, open_dataset
 from hjepa.pipeline.header import MAX_PIXELS, Header, read_file_header
 from hjepa.pipeline.index import Index, Progress
-from hjepa.pipeline.labels import number_labels
+from hjepa.pipeline.labels import LABEL_NAMES, number_labels
 from hjepa.pipeline.source import BadImage, Samples
 
 # N images of the source, B images of a batch
@@ -29,7 +29,6 @@ CHECKED_FILES = 100_000
 """Up to this many files each one's length and time of change are compared when a list is opened again."""
 PATH_NAMES = ("path", "file", "filename", "file_name", "filepath", "image", "image_path")
 """What the first line of a CSV file may call its column of paths."""
-LABEL_NAMES = ("label", "labels", "class", "cls", "target", "category", "class_name")
 LABELLED = re.compile(r"(?P<path>.*\S)(\t\s*(?P<name>[^\t]+)| +(?P<number>\d+))")
 """A line of a text file with a label: anything after a tab, or a number after a space, as in DALI's lists."""
 

@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hjepa.pipeline import columns, index
-from hjepa.pipeline.dataset import IMAGE_NAMES, LABEL_NAMES
+from hjepa.pipeline.dataset import IMAGE_NAMES
 from hjepa.pipeline.header import MAX_PIXELS, Header, read_header
 from hjepa.pipeline.index import Index, Progress
-from hjepa.pipeline.labels import number_labels
+from hjepa.pipeline.labels import LABEL_NAMES, number_labels
 from hjepa.pipeline.source import BadImage, Samples
 
 # N images of the source, B images of a batch

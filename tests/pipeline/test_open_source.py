@@ -1,6 +1,7 @@
 """The one door: what the user has is recognised, and what it is not is said; and every source feeds every backend alike."""
 
 import io
+import json
 import pickle
 import tarfile
 from pathlib import Path
@@ -16,6 +17,7 @@ import hjepa
 from hjepa.pipeline.arrays import ArraySource
 from hjepa.pipeline.dataset import DatasetSource
 from hjepa.pipeline.folder import FolderSource
+from hjepa.pipeline.labels import LABEL_NAMES
 from hjepa.pipeline.lists import ListSource
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.open_source import open_source
@@ -203,3 +205,16 @@ def test_anything_else_is_refused_with_what_is_accepted(
     (tmp_path / "x.zip").touch()
     with pytest.raises(ValueError, match=message):
         open_source(data)
+
+
+@pytest.mark.parametrize("name", LABEL_NAMES)
+def test_label_is_known_by_the_same_names_everywhere(name: str, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(png(PIXELS[0]))
+    (tmp_path / "x.json").write_text(json.dumps({"id": 1, name: 5}))
+    (tmp_path / "x.csv").write_text(f"id,{name},path\n1,5,x.png\n")
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for member in ("x.png", "x.json"):
+            archive.add(tmp_path / member, member)
+    sources = [open_source(tmp_path / "x.csv"), open_source(tmp_path / "x.tar")]
+    sources.append(open_source(torch.utils.data.Subset([{"id": 1, name: 5, "image": PIXELS[0]}], [0])))
+    assert [source.fetch(np.array([0])).labels.tolist() for source in sources] == [[5]] * 3
