@@ -1,13 +1,14 @@
 """Parquet files with a column of encoded images, such as Hugging Face publishes (needs pyarrow).
 
 A parquet file is read by groups of rows, and no less: the groups last used are kept, and an order that stays within groups
-for a while (shuffle="blocks") reads each of them once.
+for a while (shuffle="blocks") reads each of them once, if those of its window fit into what is kept.
 """
 
 import glob
 import importlib
 import io
 import json
+import logging
 import os
 import threading
 from collections import OrderedDict
@@ -20,14 +21,18 @@ import numpy.typing as npt
 
 from hjepa.pipeline import columns, index
 from hjepa.pipeline.dataset import IMAGE_NAMES
-from hjepa.pipeline.header import MAX_PIXELS, Header, read_header
+from hjepa.pipeline.header import MAX_PIXELS, Header, explain, read_header
 from hjepa.pipeline.index import Index, Progress
 from hjepa.pipeline.labels import LABEL_NAMES, number_labels
+from hjepa.pipeline.order import WINDOW
 from hjepa.pipeline.source import BadImage, Samples
 
 # N images of the source, B images of a batch
 KEPT_BYTES = 1 << 29
 """Size of the groups of rows that are kept."""
+LARGE_GROUP = 256
+"""Rows per group; with more an order without blocks is slow enough to say so."""
+log = logging.getLogger("hjepa")
 
 
 class ParquetSource:
@@ -68,7 +73,7 @@ class ParquetSource:
                 for member in members:
                     contents[member] = np.frombuffer(images[int(places[member])].as_buffer(), dtype=np.uint8)
             except (OSError, ValueError, IndexError) as error:  # pyarrow's errors are of these kinds
-                failures.update((member, str(error)) for member in members)
+                failures.update(dict.fromkeys(members, explain(error)))
         return self.index.samples(rows, contents, failures)
 
     def fingerprint(self) -> str:
@@ -135,7 +140,21 @@ def open_parquet(
     if not len(used):
         first = used.bad[0] if used.bad else BadImage(path=name, reason="there are no rows")
         raise ValueError(f"no usable image in {name}; the first: {first.path}: {first.reason}")
+    _advise(name, stored)
     return ParquetSource(name, paths, used)
+
+
+def _advise(name: str, stored: columns.Columns) -> None:
+    """Says once what makes large groups of rows slow, and what helps."""
+    lengths = stored.arrays["length"]
+    rows = len(lengths) // len(stored.about["groups"])
+    if rows <= LARGE_GROUP:
+        return
+    fits = WINDOW * rows * int(lengths.mean()) <= KEPT_BYTES
+    advice = (
+        "use a Loader's shuffle='blocks'" if fits else "write them with groups of 100 rows, and use a Loader's shuffle='blocks'"
+    )
+    log.warning("%s: a group of %d rows is read whole for any row of it; %s (see docs/data.md)", name, rows, advice)
 
 
 def find_parquet(name: str | Path) -> list[Path]:

@@ -117,3 +117,18 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(ValueError, match="pip install pyarrow"):
         open_parquet(file)
+
+
+def test_large_groups_of_rows_are_said_once_with_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = image()
+    open_parquet(write(tmp_path / "small.parquet", {"image": [one] * 600}, group=200))
+    assert caplog.messages == []
+    large = write(tmp_path / "large.parquet", {"image": [one] * 600}, group=300)
+    open_parquet(large)
+    assert len(caplog.messages) == 1
+    assert "a group of 300 rows is read whole for any row of it; use a Loader's shuffle='blocks'" in caplog.messages[0]
+    monkeypatch.setattr(parquet, "KEPT_BYTES", 300 * len(one))
+    open_parquet(large)
+    assert "write them with groups of 100 rows" in caplog.messages[1]
