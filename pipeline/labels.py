@@ -27,6 +27,11 @@ def number_labels(values: Sequence[int | str | None]) -> tuple[npt.NDArray[np.in
     return np.array([-1 if value is None else order[str(value)] for value in values], dtype=np.int64), tuple(names)
 
 
+def is_number(text: str) -> bool:
+    """Whether a label as it is written is the number of a class, or -1 for none."""
+    return _number(text) is not None
+
+
 def _number(value: int | str | None) -> int | None:
     """The number of a class that the label is, -1 for no label; None where it is a name."""
     if value is None:
