@@ -1,9 +1,11 @@
 """One door for all data: whatever the user has, as a Source."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
+
+from torch.utils.data import Subset
 
 from hjepa.pipeline.cifar import holds_cifar, open_cifar
 from hjepa.pipeline.dataset import open_dataset
@@ -38,8 +40,9 @@ def open_source(data: Any, *, max_pixels: int = MAX_PIXELS, num_workers: int = 8
         return _open_path(os.fspath(data), max_pixels, num_workers, progress)
     if isinstance(data, list | tuple):
         return open_list(data, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
-    if _is_plain_folder(data):
-        items, classes = data.samples, data.classes
+    chosen, whole = _choice(data)
+    if _is_plain_folder(whole):
+        items, classes = [whole.samples[number] for number in chosen], whole.classes
         return open_list(items, classes=classes, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
     if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
         return open_dataset(data, max_pixels=max_pixels)
@@ -56,6 +59,14 @@ def is_source(data: Any) -> TypeGuard[Source]:
     ):  # with it, a data set that has a fetch of its own
         raise ValueError(f"{type(data).__name__} has fetch, but is no Source without {', '.join(missing)}; see hjepa.Source")
     return not missing
+
+
+def _choice(data: Any) -> tuple[Sequence[int], Any]:
+    """The numbers that torch's Subset, or a Subset of one, takes of a data set, and that data set."""
+    if not isinstance(data, Subset):
+        return range(len(data)) if hasattr(data, "__len__") else (), data
+    chosen, whole = _choice(data.dataset)
+    return [chosen[int(number)] for number in data.indices], whole
 
 
 def _is_plain_folder(data: Any) -> bool:

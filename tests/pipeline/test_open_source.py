@@ -177,11 +177,16 @@ def test_image_folder_of_torchvision_gives_its_files_unless_it_changes_them(tmp_
     source = open_source(ImageFolder(tmp_path))
     assert isinstance(source, ListSource)
     assert (source.classes, source.fetch(np.arange(2)).labels.tolist()) == (("a", "b"), [0, 1])
+    half = open_source(torch.utils.data.Subset(torch.utils.data.Subset(ImageFolder(tmp_path), [1, 0]), [0]))
+    assert isinstance(half, ListSource)
+    assert (half.classes, half.fetch(np.arange(1)).labels.tolist()) == (("a", "b"), [1])
     turned = open_source(ImageFolder(tmp_path, transform=lambda image: image.rotate(180)))
     assert isinstance(turned, DatasetSource)
     samples = turned.fetch(np.array([1]))
     np.testing.assert_array_equal(np.asarray(open_image(samples.encoded, 0)), PIXELS[0][::-1, ::-1])
     assert (turned.classes, samples.labels.tolist()) == (("a", "b"), [1])
+    part = open_source(torch.utils.data.Subset(turned.dataset, [1]))
+    assert (part.classes, part.fetch(np.arange(1)).labels.tolist()) == (("a", "b"), [1])
 
 
 @pytest.mark.parametrize(
