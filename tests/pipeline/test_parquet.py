@@ -1,6 +1,7 @@
 """Parquet files: columns of bytes and of pairs, labels, random access by groups of rows, and what is refused."""
 
 import io
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 
 from hjepa.pipeline import parquet
 from hjepa.pipeline.parquet import open_parquet
-from hjepa.pipeline.source import Samples, Source
+from hjepa.pipeline.source import Samples, Source, open_image
 
 arrow = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -78,6 +79,28 @@ def test_groups_that_are_kept_stay_within_their_limit(tmp_path: Path, monkeypatc
     everything(source)
     assert len(source._groups) == 1
     assert [content.nbytes > 1000 for content in everything(source).encoded] == [True] * 12
+
+
+def test_no_more_than_some_files_are_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(12):
+        write(tmp_path / f"{number:02d}.parquet", {"image": [image(10 + number)]})
+    monkeypatch.setattr(parquet, "KEPT", 3)
+    monkeypatch.setattr(parquet, "KEPT_BYTES", 1)
+    before, most = len(os.listdir("/proc/self/fd")), 0
+    real = parquet._read_bytes
+
+    def read(file: Any, group: int, name: str) -> Any:
+        nonlocal most
+        most = max(most, len(os.listdir("/proc/self/fd")))
+        return real(file, group, name)
+
+    monkeypatch.setattr(parquet, "_read_bytes", read)
+    source = open_parquet(tmp_path)
+    assert most <= before + 2
+    for _ in range(2):
+        assert everything(source).sizes[:, 0].tolist() == list(range(10, 22))
+        assert [open_image(everything(source).encoded, place).height for place in range(12)] == list(range(10, 22))
+    assert most <= before + 5
 
 
 def test_hugging_face_names_of_classes_and_numbers_are_kept(tmp_path: Path) -> None:
