@@ -37,7 +37,7 @@ def find_layout(table: Path, rows: Rows) -> Layout:
     names = [name.strip().lower() for name in rows[0][1]]
     labels = [place for place, name in enumerate(names) if name in LABEL_NAMES]
     path = next((place for place, name in enumerate(names) if name in PATH_NAMES), None)
-    if path is None and len(names) == 2 and labels == [0] and not _is_path(names[1]):
+    if path is None and len(names) == 2 and labels == [0] and not _is_path(table, rows[0][1][1]):
         path = 1
     if path is None:
         if not _names_columns(table, rows):
@@ -60,8 +60,9 @@ def _names_columns(table: Path, rows: Rows) -> bool:
     texts = [fields[1].strip() for fields in others if len(fields) > 1 and fields[1].strip()]
     label = first[1].strip() if len(first) > 1 else ""
     is_odd = bool(label and texts) and not is_number(label) and all(map(is_number, texts))
-    if not _is_path(first[0]):
-        return is_odd or (bool(others) and all(os.path.splitext(fields[0].strip())[1] for fields in others))
+    if not _is_path(table, first[0]):
+        has_ending = [bool(os.path.splitext(fields[0].strip())[1]) for fields in (first, *others)]
+        return is_odd or (len(others) > 0 and not has_ending[0] and all(has_ending[1:]) and not (label and is_number(label)))
     if is_odd:
         raise ValueError(
             f"{table}, line {number}: the label {label!r} of {first[0]} is no number, and all others are; "
@@ -70,6 +71,6 @@ def _names_columns(table: Path, rows: Rows) -> bool:
     return False
 
 
-def _is_path(text: str) -> bool:
-    """Whether it looks like a path rather than a name of a column."""
-    return "/" in text or text.strip().lower().endswith(ENDINGS)
+def _is_path(table: Path, text: str) -> bool:
+    """Whether it is a path, or looks like one, rather than a name of a column."""
+    return "/" in text or text.strip().lower().endswith(ENDINGS) or os.path.lexists(table.parent / text.strip())

@@ -119,10 +119,15 @@ def test_line_that_is_an_image_is_none_of_names(tmp_path: Path) -> None:
     for name in ("a.png", "b.png", "label.png"):
         write(tmp_path / name)
     write(tmp_path / "folder" / "c.png").rename(tmp_path / "folder" / "c")
+    write(tmp_path / "c.png").rename(tmp_path / "c")
     (tmp_path / "names.csv").write_text("a.png,label\nb.png,cat\n")
     assert everything(open_csv(tmp_path / "names.csv")).labels.tolist() == [1, 0]
     (tmp_path / "bare.csv").write_text("folder/c\na.png\n")
     assert len(open_csv(tmp_path / "bare.csv")) == 2
+    (tmp_path / "there.csv").write_text("c,cat\na.png,dog\n")
+    assert everything(open_csv(tmp_path / "there.csv")).labels.tolist() == [0, 1]
+    (tmp_path / "numbered.csv").write_text("gone,0\na.png,1\n")
+    assert [bad.path for bad in open_csv(tmp_path / "numbered.csv").bad] == ["gone"]
     (tmp_path / "numbers.csv").write_text("a.png,cat\nb.png,1\nb.png,2\n")
     with pytest.raises(ValueError, match=r"line 1: the label 'cat' of a\.png is no number, and all others are"):
         open_csv(tmp_path / "numbers.csv")
