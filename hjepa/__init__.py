@@ -30,12 +30,13 @@ from hjepa.pipeline.parquet import open_parquet
 from hjepa.pipeline.presets import preset
 from hjepa.pipeline.quarantine import BadImageError, DataError, TooManyBadImagesError
 from hjepa.pipeline.recipe import Jitter, Recipe, View
-from hjepa.pipeline.source import Samples, Source
+from hjepa.pipeline.source import BadImage, Samples, Source
 from hjepa.pipeline.stl10 import open_stl10
 from hjepa.pipeline.webdataset import open_webdataset
 
 __all__ = [
     "AdaptiveMultiCropTransform",
+    "BadImage",
     "BadImageError",
     "Batch",
     "Curriculum",

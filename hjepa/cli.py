@@ -42,7 +42,7 @@ def train(
     ] = None,
     objective: Annotated[str | None, typer.Option(help="What is learned: hjepa, or dino.")] = None,
     pipeline: Annotated[str | None, typer.Option(help="Who decodes and crops: dali, or torchvision (the reference).")] = None,
-    data_path: Annotated[Path | None, typer.Option(help="Folder of images, or what --dataset lies in.")] = None,
+    data_path: Annotated[str | None, typer.Option(help="Folder of images, or what --dataset lies in.")] = None,
     dataset: Annotated[str | None, typer.Option(help="sample (made by hjepa), imagefolder, cifar10, ...")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per step on each GPU.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the images.")] = None,
@@ -187,6 +187,8 @@ def _train(settings: Settings, source: Source, display: Display, state: Resume |
 
 def _choose_settings(config: Path | None, overrides: list[str], flags: dict[str, object]) -> tuple[Settings, str]:
     """The settings, and where they came from in words."""
+    if flags["data.data_path"] == "":  # as of a shell's variable that is not set
+        raise ValueError("--data-path is empty; give the place of the data, . for the current folder, or leave it out")
     if config is not None:
         return load_settings(config, overrides, flags), f"{config}"
     reasons = []

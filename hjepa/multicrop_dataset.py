@@ -118,21 +118,30 @@ class MultiCropDatasetRaw(MultiCropDataset):
 
 
 class MultiCropDataLoader:
-    """Batches (list of [B, 3, S, S], labels int64 [B]) from a Loader; its other methods are the Loader's."""
+    """Batches (list of [B, 3, S, S], labels int64 [B]; empty without labels) from a Loader, which is in `loader`."""
 
-    def __init__(self, loader: Loader) -> None:
+    def __init__(self, loader: Loader, return_labels: bool = True) -> None:
         self.loader = loader
+        self.return_labels = return_labels
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[tuple[Crops, Tensor]]:
         for batch in self.loader:
-            yield batch.views(), batch.labels
+            yield batch.views(), batch.labels if self.return_labels else batch.labels[:0]
 
     def set_epoch(self, epoch: int) -> None:
         """See Loader.set_epoch."""
         self.loader.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Loader.state_dict."""
+        return self.loader.state_dict()
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """See Loader.load_state_dict."""
+        self.loader.load_state_dict(saved)
 
     def close(self) -> None:
         """See Loader.close."""
@@ -191,25 +200,29 @@ def build_multicrop_dataloader(
 ) -> MultiCropDataLoader:
     """Batches of a MultiCropDataset, rendered by a Loader, which takes the other options.
 
-    What the data set wraps is read as open_source says, and no item of it is asked for its crops. Raises ValueError for data
-    that no source reads.
+    What the data set wraps is read as open_source says, and no item of it is asked for its crops. The transform's seed (unless
+    seed=... is among the options) and epoch are the Loader's, and the data set's return_labels is kept. Raises ValueError for
+    data that no source reads.
     """
     images, transform = dataset.base_dataset, dataset.multicrop_transform
     source = images.source if isinstance(images, SourceImages) else open_source(images)
     recipe = transform.curriculum if isinstance(transform, AdaptiveMultiCropTransform) else transform.recipe
     tail: Literal["drop", "keep"] = "drop" if drop_last else "keep"
-    return MultiCropDataLoader(
-        Loader(
-            source,
-            recipe,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            shuffle=shuffle,
-            tail=tail,
-            **options,
-        )
+    if isinstance(transform, MultiCropTransform):
+        options.setdefault("seed", transform.seed)
+    loader = Loader(
+        source,
+        recipe,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        shuffle=shuffle,
+        tail=tail,
+        **options,
     )
+    if isinstance(transform, MultiCropTransform):
+        loader.set_epoch(transform.epoch)
+    return MultiCropDataLoader(loader, dataset.return_labels)
 
 
 def multicrop_collate_fn(batch: Sequence[Any]) -> tuple[Crops, Tensor]:

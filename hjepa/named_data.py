@@ -34,6 +34,8 @@ def open_named(
     """
     if split not in ("train", "val"):
         raise ValueError(f"split={split!r} is unknown; use 'train' or 'val'")
+    if not str(place).strip():
+        raise ValueError(f"the path of the data set {name!r} is empty; give its place, or . for the current folder")
     own: Literal["train", "test"] = "train" if split == "train" else "test"
     if name == "imagefolder":
         return open_folder(place, max_pixels=max_pixels, verify=verify, progress=progress)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ class ArraySource:
     classes: tuple[str, ...]
     title: str
     """What the keys begin with: the third image's key is "title/2"."""
+    known: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The fingerprint, once it was asked for."""
 
     @property
     def bad(self) -> Sequence[BadImage]:
@@ -48,7 +50,12 @@ class ArraySource:
         )
 
     def fingerprint(self) -> str:
-        """Identifies the images by their number, their size and the pixels of 1000 of them, evenly spaced."""
+        """Identifies the images by their number, their size and the pixels of 1000 of them, evenly spaced. Made once."""
+        if not self.known:
+            self.known.append(self._digest())
+        return self.known[0]
+
+    def _digest(self) -> str:
         probes = np.unique(np.linspace(0, len(self) - 1, PROBES).round().astype(np.int64))
         digest = hashlib.sha256(f"{len(self)} {self.parts[0].shape[1:]}".encode())
         digest.update(self._pixels(probes).tobytes())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
 from hjepa.pipeline.presets import preset
-from hjepa.pipeline.recipe import Jitter, Recipe, View
+from hjepa.pipeline.recipe import Jitter, Recipe, View, require
 from hjepa.pipeline.spelling import suggest
 
 Value: TypeAlias = float | tuple[float, float]
@@ -37,14 +37,16 @@ class Ramp:
     """Whole numbers move by multiples of this, as a size must by the patch."""
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 0, f"Ramp: epochs={self.epochs} is negative; use 0 to jump to the end")
-        _require(self.delay >= 0, f"Ramp: delay={self.delay} is negative; use 0 to begin at once")
-        _require(self.step >= 1, f"Ramp: step={self.step} is not a step; use 1 or more")
+        require(self.epochs >= 0, f"Ramp: epochs={self.epochs} is negative; use 0 to jump to the end")
+        require(self.delay >= 0, f"Ramp: delay={self.delay} is negative; use 0 to begin at once")
+        require(self.step >= 1, f"Ramp: step={self.step} is not a step; use 1 or more")
+        for name, value in (("start", self.start), ("end", self.end)):
+            object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)  # as a View's ranges
         alike = isinstance(self.start, tuple) == isinstance(self.end, tuple)
-        _require(alike, f"Ramp: start={self.start} and end={self.end} are a number and a range; use two of a kind")
+        require(alike, f"Ramp: start={self.start} and end={self.end} are a number and a range; use two of a kind")
         for name, value in (("start", self.start), ("end", self.end)):
             pair = not isinstance(value, tuple) or len(value) == 2
-            _require(pair, f"Ramp: {name}={value} is no range; use (low, high)")
+            require(pair, f"Ramp: {name}={value} is no range; use (low, high)")
 
     @property
     def last(self) -> int:
@@ -137,31 +139,26 @@ def _check(recipe: Recipe, path: str, ramp: Ramp) -> None:
     name, _, place = path.partition(".")
     views = [view for view in recipe.views if view.name == name]
     known = NUMBERS | RANGES | JITTER
-    _require(bool(views), f"ramp {path!r}: there is no view {name!r}; {suggest(name, (view.name for view in recipe.views))}")
-    _require(place in known, f"ramp {path!r}: there is no number {place!r} in a view; {suggest(place, sorted(known))}")
-    _require(
+    require(bool(views), f"ramp {path!r}: there is no view {name!r}; {suggest(name, (view.name for view in recipe.views))}")
+    require(place in known, f"ramp {path!r}: there is no number {place!r} in a view; {suggest(place, sorted(known))}")
+    require(
         place != "count" or len(views) == 1,
         f"ramp {path!r}: {len(views)} views are named {name!r}, each with its own count; give them different names",
     )
-    _require(
+    require(
         place not in JITTER or all(view.jitter is not None for view in views),
         f"ramp {path!r}: a view {name!r} has no jitter; give it one, of strengths 0 where it starts without",
     )
     if place in RANGES:
-        _require(isinstance(ramp.start, tuple), f"ramp {path!r}: start={ramp.start} is no range; use start=(low, high)")
+        require(isinstance(ramp.start, tuple), f"ramp {path!r}: start={ramp.start} is no range; use start=(low, high)")
     else:
-        _require(not isinstance(ramp.start, tuple), f"ramp {path!r}: start={ramp.start} is a range; use one number")
+        require(not isinstance(ramp.start, tuple), f"ramp {path!r}: start={ramp.start} is a range; use one number")
     if place in WHOLE:
         whole = isinstance(ramp.start, int) and isinstance(ramp.end, int)
-        _require(whole, f"ramp {path!r}: start={ramp.start} and end={ramp.end} must be whole numbers")
+        require(whole, f"ramp {path!r}: start={ramp.start} and end={ramp.end} must be whole numbers")
         assert isinstance(ramp.start, int)
         assert isinstance(ramp.end, int)
         fits = (ramp.end - ramp.start) % ramp.step == 0
-        _require(fits, f"ramp {path!r}: from {ramp.start} to {ramp.end} is no multiple of step={ramp.step}; change one of them")
+        require(fits, f"ramp {path!r}: from {ramp.start} to {ramp.end} is no multiple of step={ramp.step}; change one of them")
     else:
-        _require(ramp.step == 1, f"ramp {path!r}: step={ramp.step} is for whole numbers; leave it out")
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise ValueError(message)
+        require(ramp.step == 1, f"ramp {path!r}: step={ramp.step} is for whole numbers; leave it out")

@@ -8,21 +8,23 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from torch.utils.data import Subset
 
+from hjepa.pipeline import content
 from hjepa.pipeline.header import MAX_PIXELS, explain, read_header, too_large
+from hjepa.pipeline.labels import LABEL_NAMES
 from hjepa.pipeline.pixels import array_to_rgb, to_rgb
 from hjepa.pipeline.source import BadImage, Samples, as_ppm
 
 # N images of the source, B images of a batch
 IMAGE_NAMES = ("image", "img", "jpg", "png", "webp", "pixel_values")
 """Where the image stands in an item that is a dictionary; the first that is there counts."""
-LABEL_NAMES = ("label", "labels", "fine_label", "cls", "class", "target")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +36,8 @@ class DatasetSource:
     """[N] where they are known before an item is read; None: as the items say."""
     classes: tuple[str, ...]
     max_pixels: int
+    known: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The fingerprint, once it was asked for."""
 
     @property
     def name(self) -> str:
@@ -71,9 +75,14 @@ class DatasetSource:
         )
 
     def fingerprint(self) -> str:
-        """Identifies the data set by its class, its length and, for Hugging Face, its own fingerprint."""
-        own = getattr(self.dataset, "_fingerprint", "")
-        return hashlib.sha256(f"{self.name} {len(self)} {own}".encode()).hexdigest()[:16]
+        """Identifies the data set by its class, its length, its labels and the contents of some items: see content.digest.
+
+        What lies between those items is not seen. Made once.
+        """
+        if not self.known:
+            digest = content.digest(self.dataset, self.labels, lambda index: self.fetch(np.array([index])))
+            self.known.append(hashlib.sha256(f"{self.name} {len(self)} {digest}".encode()).hexdigest()[:16])
+        return self.known[0]
 
 
 def open_dataset(
@@ -192,7 +201,9 @@ def _is_plain(dataset: Any) -> bool:
 
 
 def _classes(dataset: Any) -> Sequence[str]:
-    """Names of the classes, as torchvision's data sets or Hugging Face's features carry them."""
+    """Names of the classes, as torchvision's data sets or Hugging Face's features carry them, also through torch's Subset."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
     if isinstance(getattr(dataset, "classes", None), list | tuple):
         return list(dataset.classes)
     features = getattr(dataset, "features", None)

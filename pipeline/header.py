@@ -3,6 +3,7 @@
 An image is refused where the decoders of the backends would read it differently, or not at all.
 """
 
+import errno
 import io
 import os
 from collections.abc import Callable
@@ -17,6 +18,10 @@ MAX_PIXELS = 100_000_000
 """Most pixels of an image, unless told otherwise: decoded it takes three bytes each, and a small file can claim any number."""
 LONGEST_REASON = 120
 """Letters."""
+SPEAKING = (OSError, ValueError, SyntaxError, RuntimeError, EOFError)
+"""Exceptions whose text is a sentence; that of KeyError, for one, is a name."""
+DECODERS = ("PIL", "struct", "zlib")
+"""Modules whose exceptions are about bytes of an image."""
 ORIENTATION_TAG = 0x0112
 TIFF_MODES = ("L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I;16B")
 """Of what a TIFF may hold, that which PIL and DALI read alike."""
@@ -67,11 +72,24 @@ def read_file_header(path: bytes) -> Header:
 
 
 def explain(error: Exception) -> str:
-    """PIL's exception, or the system's, as a reason in words."""
+    """An exception as a reason in words, after the name of its type where its text was not written to be read alone.
+
+    Raises OSError where no more files can be opened, which is the machine's state and no fault of the image's.
+    """
     if isinstance(error, OSError) and error.errno:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise OSError(
+                error.errno,
+                f"{os.strerror(error.errno)}: raise the limit (ulimit -n) or close some; images were not judged by it",
+                error.filename,
+            ) from error
         return os.strerror(error.errno)
-    reason = "not an image that can be identified" if "cannot identify" in str(error) else str(error)
-    return reason[:LONGEST_REASON] or type(error).__name__
+    kind, text = type(error), str(error)
+    if "cannot identify" in text:
+        text = "not an image that can be identified"
+    elif kind not in SPEAKING and kind.__module__.partition(".")[0] not in DECODERS:
+        text = f"{kind.__name__}: {text}" if text else ""
+    return text[:LONGEST_REASON] or kind.__name__
 
 
 def open_encoded(file: BinaryIO) -> Image.Image:

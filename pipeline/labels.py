@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 # N images
+LABEL_NAMES = ("label", "labels", "fine_label", "cls", "class", "target", "category", "class_name")
+"""What the label of an image is called, in tables, items and .json members; the first that is there counts."""
 MAX_NUMBER = 100_000
 """Numbers up to this one are numbers of classes; larger ones are names that happen to be written in digits."""
 
@@ -23,6 +25,11 @@ def number_labels(values: Sequence[int | str | None]) -> tuple[npt.NDArray[np.in
     names = sorted({str(value) for value in values if value is not None})
     order = {name: number for number, name in enumerate(names)}
     return np.array([-1 if value is None else order[str(value)] for value in values], dtype=np.int64), tuple(names)
+
+
+def is_number(text: str) -> bool:
+    """Whether a label as it is written is the number of a class, or -1 for none."""
+    return _number(text) is not None
 
 
 def _number(value: int | str | None) -> int | None:

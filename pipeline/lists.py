@@ -22,14 +22,14 @@ from hjepa.pipeline.dataset import DatasetSource, open_dataset
 from hjepa.pipeline.header import MAX_PIXELS, Header, read_file_header
 from hjepa.pipeline.index import Index, Progress
 from hjepa.pipeline.labels import number_labels
+from hjepa.pipeline.layout import find_layout
 from hjepa.pipeline.source import BadImage, Samples
 
 # N images of the source, B images of a batch
 CHECKED_FILES = 100_000
 """Up to this many files each one's length and time of change are compared when a list is opened again."""
-PATH_NAMES = ("path", "file", "filename", "file_name", "filepath", "image", "image_path")
-"""What the first line of a CSV file may call its column of paths."""
-LABEL_NAMES = ("label", "labels", "class", "cls", "target", "category", "class_name")
+READING = 2
+"""Changes when lines are read otherwise, so that no index of another reading is used."""
 LABELLED = re.compile(r"(?P<path>.*\S)(\t\s*(?P<name>[^\t]+)| +(?P<number>\d+))")
 """A line of a text file with a label: anything after a tab, or a number after a space, as in DALI's lists."""
 
@@ -105,6 +105,8 @@ def open_list(
     names = tuple(classes) or found
     if all(isinstance(image, str | os.PathLike) for image in images):
         keys = [os.fsencode(os.path.expanduser(image)) for image in images]
+        if (nul := next((number for number, key in enumerate(keys) if b"\0" in key), None)) is not None:
+            raise ValueError(f"item {nul} of the list, {images[nul]!r}, holds a NUL, which no path does; give paths of files")
         listing = Listing(root=os.fsencode(os.getcwd()), keys=keys, labels=numbers, classes=names)
         made_from = _digest(listing)
         file = index.cache_file("list", made_from.encode())
@@ -125,15 +127,15 @@ def open_csv(
 ) -> ListSource:
     """A CSV file (path, label) or a text file with a path per line; relative paths start at the file's own folder.
 
-    The first line of a CSV file may name the columns (path, label); without names the first column is the path and the
-    second, if any, the label. In a text file a label follows a tab, or is a number after a space. Labels are numbers of
+    The first line may name the columns: see find_layout; without names the first column is the path and the second, if any,
+    the label. In a text file a label follows a tab, or is a number after a space. Labels are numbers of
     classes or names. Raises ValueError with the number of the line that is wrong.
     """
     path = Path(file).expanduser().absolute()
     if not path.is_file():
         raise ValueError(f"there is no file {path}; give a CSV or text file with a path, and perhaps a label, on each line")
     status, root = path.stat(), os.fsencode(path.parent)
-    cache, made_from = index.cache_file("csv", os.fsencode(path)), [status.st_size, status.st_mtime_ns]
+    cache, made_from = index.cache_file("csv", os.fsencode(path)), [READING, status.st_size, status.st_mtime_ns]
     stored = index.load(cache, made_from)
     if stored is None or verify or len(stored.arrays["length"]) <= CHECKED_FILES:
         keys, texts = _read_lines(path)
@@ -154,20 +156,22 @@ def _unzip(items: list[Any]) -> tuple[list[Any], list[Any]]:
 
 def _read_lines(path: Path) -> tuple[list[bytes], list[str | None]]:
     """Paths and labels as they are written; None for no label."""
+    rows = list(_rows(path))
+    if not rows:
+        raise ValueError(_no_images(path))
+    layout = find_layout(path, rows)
     keys: list[bytes] = []
     labels: list[str | None] = []
-    places: tuple[int, int | None] | None = None
-    for number, fields in _rows(path):
-        if places is None:
-            names = [name.strip().lower() for name in fields]
-            places = _places(names)
-            if names[places[0]] in PATH_NAMES:  # the names of the columns
-                continue
-        keys.append(os.fsencode(_field(fields, places[0], path, number)))
-        labels.append(None if places[1] is None else _field(fields, places[1], path, number) or None)
+    for number, fields in rows[layout.is_named :]:
+        keys.append(os.fsencode(_field(fields, layout.path, path, number)))
+        labels.append(None if layout.label is None else _field(fields, layout.label, path, number) or None)
     if not keys:
-        raise ValueError(f"{path} names no images; write a path, and perhaps a label, on each line")
+        raise ValueError(_no_images(path))
     return keys, labels
+
+
+def _no_images(path: Path) -> str:
+    return f"{path} names no images; write a path, and perhaps a label, on each line"
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -195,17 +199,13 @@ def _split(line: str) -> list[str]:
     return [match["path"], match["name"] or match["number"]] if match else [line, ""]
 
 
-def _places(names: list[str]) -> tuple[int, int | None]:
-    """Columns of the path and of the label."""
-    path = next((place for place, name in enumerate(names) if name in PATH_NAMES), None)
-    if path is None:
-        return 0, 1 if len(names) > 1 else None
-    return path, next((place for place, name in enumerate(names) if name in LABEL_NAMES and place != path), None)
-
-
 def _field(fields: list[str], place: int, path: Path, number: int) -> str:
     if place >= len(fields) or (place == 0 and not fields[0].strip()):
         raise ValueError(f"{path}, line {number}: {fields} has no column {place + 1}; write path,label on each line")
+    if "\0" in fields[place]:
+        raise ValueError(
+            f"{path}, line {number}: {fields[place]!r} holds a NUL, which no path or label does; write text (UTF-8)"
+        )
     return fields[place].strip()
 
 

@@ -1,9 +1,11 @@
 """One door for all data: whatever the user has, as a Source."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
+
+from torch.utils.data import Subset
 
 from hjepa.pipeline.cifar import holds_cifar, open_cifar
 from hjepa.pipeline.dataset import open_dataset
@@ -22,6 +24,9 @@ ACCEPTED = (
     "a pattern such as shard-{0000..0009}.tar, a list of paths, images or pairs with labels, a map-style data set, or a Source"
 )
 
+MEMBERS = ("name", "classes", "bad", "__len__", "fetch", "fingerprint")
+"""What a Source has."""
+
 
 def open_source(data: Any, *, max_pixels: int = MAX_PIXELS, num_workers: int = 8, progress: Progress | None = None) -> Source:
     """The source for what came: see ACCEPTED. A Source is given back as it is; splits are the training ones.
@@ -35,8 +40,9 @@ def open_source(data: Any, *, max_pixels: int = MAX_PIXELS, num_workers: int = 8
         return _open_path(os.fspath(data), max_pixels, num_workers, progress)
     if isinstance(data, list | tuple):
         return open_list(data, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
-    if _is_plain_folder(data):
-        items, classes = data.samples, data.classes
+    chosen, whole = _choice(data)
+    if _is_plain_folder(whole):
+        items, classes = [whole.samples[number] for number in chosen], whole.classes
         return open_list(items, classes=classes, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
     if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
         return open_dataset(data, max_pixels=max_pixels)
@@ -46,8 +52,21 @@ def open_source(data: Any, *, max_pixels: int = MAX_PIXELS, num_workers: int = 8
 
 
 def is_source(data: Any) -> TypeGuard[Source]:
-    """Whether it does what a Source does."""
-    return all(callable(getattr(data, name, None)) for name in ("fetch", "fingerprint", "__len__"))
+    """Whether it has the six members of a Source. Raises ValueError where it was meant to be one and some are missing."""
+    missing = [name for name in MEMBERS if not hasattr(data, name)]
+    if (
+        missing and hasattr(data, "fetch") and not hasattr(data, "__getitem__")
+    ):  # with it, a data set that has a fetch of its own
+        raise ValueError(f"{type(data).__name__} has fetch, but is no Source without {', '.join(missing)}; see hjepa.Source")
+    return not missing
+
+
+def _choice(data: Any) -> tuple[Sequence[int], Any]:
+    """The numbers that torch's Subset, or a Subset of one, takes of a data set, and that data set."""
+    if not isinstance(data, Subset):
+        return range(len(data)) if hasattr(data, "__len__") else (), data
+    chosen, whole = _choice(data.dataset)
+    return [chosen[int(number)] for number in data.indices], whole
 
 
 def _is_plain_folder(data: Any) -> bool:
@@ -61,6 +80,8 @@ def _is_plain_folder(data: Any) -> bool:
 
 
 def _open_path(text: str, max_pixels: int, num_workers: int, progress: Progress | None) -> Source:
+    if not text.strip():
+        raise ValueError(f"the path of the data is empty; give {ACCEPTED}")
     path = Path(text).expanduser()
     name = path.name.lower()
     if path.is_dir():
@@ -89,8 +110,37 @@ def _open_folder(folder: Path, max_pixels: int, num_workers: int, progress: Prog
             return open_cifar(folder, classes)
         if holds_stl10(folder):
             return open_stl10(folder)
+        _refuse_both(folder, endings & {".tar", ".parquet"})
         if ".tar" in endings:
             return open_webdataset(folder, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
         if ".parquet" in endings:
             return open_parquet(folder, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
     return open_folder(folder, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
+
+
+def _refuse_both(folder: Path, packed: set[str]) -> None:
+    """Raises ValueError where a folder holds images in more than one way: which of them is the data would be a guess."""
+    found = [f"{ending} files" for ending in sorted(packed)]
+    if packed and (image := _image_below(folder)):
+        found.append(f"images in folders ({image})")
+    if len(found) > 1:
+        raise ValueError(
+            f"{folder} holds both {' and '.join(found)}; use open_folder, open_webdataset or open_parquet "
+            "(data.dataset=imagefolder, webdataset or parquet)"
+        )
+
+
+def _image_below(folder: Path) -> str | None:
+    """The first image in the folders below, of those that can be read."""
+    visited = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        real = os.path.realpath(place)
+        if real in visited:  # a link back to a folder above
+            folders.clear()
+            continue
+        visited.add(real)
+        for name in files:
+            if name.lower().endswith(ENDINGS) and not name.startswith("."):
+                return os.path.relpath(os.path.join(place, name), folder)
+    return None

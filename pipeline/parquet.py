@@ -1,13 +1,14 @@
 """Parquet files with a column of encoded images, such as Hugging Face publishes (needs pyarrow).
 
 A parquet file is read by groups of rows, and no less: the groups last used are kept, and an order that stays within groups
-for a while (shuffle="blocks") reads each of them once.
+for a while (shuffle="blocks") reads each of them once, if those of its window fit into what is kept.
 """
 
 import glob
 import importlib
 import io
 import json
+import logging
 import os
 import threading
 from collections import OrderedDict
@@ -19,15 +20,20 @@ import numpy as np
 import numpy.typing as npt
 
 from hjepa.pipeline import columns, index
-from hjepa.pipeline.dataset import IMAGE_NAMES, LABEL_NAMES
-from hjepa.pipeline.header import MAX_PIXELS, Header, read_header
+from hjepa.pipeline.dataset import IMAGE_NAMES
+from hjepa.pipeline.handles import KEPT
+from hjepa.pipeline.header import MAX_PIXELS, Header, explain, read_header
 from hjepa.pipeline.index import Index, Progress
-from hjepa.pipeline.labels import number_labels
+from hjepa.pipeline.labels import LABEL_NAMES, number_labels
+from hjepa.pipeline.order import WINDOW
 from hjepa.pipeline.source import BadImage, Samples
 
 # N images of the source, B images of a batch
 KEPT_BYTES = 1 << 29
 """Size of the groups of rows that are kept."""
+LARGE_GROUP = 256
+"""Rows per group; with more an order without blocks is slow enough to say so."""
+log = logging.getLogger("hjepa")
 
 
 class ParquetSource:
@@ -37,7 +43,7 @@ class ParquetSource:
         self.name = name
         self.files = files
         self.index = used
-        self._opened: dict[int, Any] = {}
+        self._opened: OrderedDict[int, Any] = OrderedDict()
         self._groups: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -68,7 +74,7 @@ class ParquetSource:
                 for member in members:
                     contents[member] = np.frombuffer(images[int(places[member])].as_buffer(), dtype=np.uint8)
             except (OSError, ValueError, IndexError) as error:  # pyarrow's errors are of these kinds
-                failures.update((member, str(error)) for member in members)
+                failures.update(dict.fromkeys(members, explain(error)))
         return self.index.samples(rows, contents, failures)
 
     def fingerprint(self) -> str:
@@ -97,7 +103,10 @@ class ParquetSource:
             file, own = about["groups"][group]
             if file not in self._opened:
                 self._opened[file] = _import_parquet().ParquetFile(self.files[file], memory_map=True)
+            self._opened.move_to_end(file)
             self._groups[group] = _read_bytes(self._opened[file], own, about["image"])
+            while len(self._opened) > KEPT:
+                self._opened.popitem(last=False)[1].close()
         self._groups.move_to_end(group)
         while len(self._groups) > 1 and sum(kept.nbytes for kept in self._groups.values()) > KEPT_BYTES:
             self._groups.popitem(last=False)
@@ -135,7 +144,21 @@ def open_parquet(
     if not len(used):
         first = used.bad[0] if used.bad else BadImage(path=name, reason="there are no rows")
         raise ValueError(f"no usable image in {name}; the first: {first.path}: {first.reason}")
+    _advise(name, stored)
     return ParquetSource(name, paths, used)
+
+
+def _advise(name: str, stored: columns.Columns) -> None:
+    """Says once what makes large groups of rows slow, and what helps."""
+    lengths = stored.arrays["length"]
+    rows = len(lengths) // len(stored.about["groups"])
+    if rows <= LARGE_GROUP:
+        return
+    fits = WINDOW * rows * int(lengths.mean()) <= KEPT_BYTES
+    advice = (
+        "use a Loader's shuffle='blocks'" if fits else "write them with groups of 100 rows, and use a Loader's shuffle='blocks'"
+    )
+    log.warning("%s: a group of %d rows is read whole for any row of it; %s (see docs/data.md)", name, rows, advice)
 
 
 def find_parquet(name: str | Path) -> list[Path]:
@@ -166,26 +189,30 @@ def _build(
     num_workers: int,
     progress: Progress | None,
 ) -> columns.Columns:
-    opened = [_open(parquet, path) for path in paths]
-    image_name = _column(opened[0], image, IMAGE_NAMES, paths[0])
-    label_name = (
-        "" if label == "auto" and not _has(opened[0], LABEL_NAMES) else _column(opened[0], label, LABEL_NAMES, paths[0])
-    )
-    groups = [(number, own) for number, file in enumerate(opened) for own in range(file.num_row_groups)]
-    counts = [opened[number].metadata.row_group(own).num_rows for number, own in groups]
+    with _open(parquet, paths[0]) as first:
+        image_name = _column(first, image, IMAGE_NAMES, paths[0])
+        label_name = "" if label == "auto" and not _has(first, LABEL_NAMES) else _column(first, label, LABEL_NAMES, paths[0])
+        names = _names(first, label_name)
+    groups: list[tuple[int, int]] = []
+    counts: list[int] = []
+    for number, path in enumerate(paths):
+        with _open(parquet, path) as file:
+            groups += [(number, own) for own in range(file.num_row_groups)]
+            counts += [file.metadata.row_group(own).num_rows for own in range(file.num_row_groups)]
     scan, length = index.empty_scan(sum(counts)), np.zeros(sum(counts), dtype=np.int64)
     keys: list[bytes] = []
     labels: list[int | str | None] = []
     start = 0
     for (number, own), count in zip(groups, counts, strict=True):
-        images = _read_group(opened[number], own, image_name, paths[number])
+        with _open(parquet, paths[number]) as file:  # all at once may be more than can be open
+            images = _read_group(file, own, image_name, paths[number])
+            if label_name:
+                labels += file.read_row_group(own, columns=[label_name]).column(0).to_pylist()
         rows = np.arange(start, start + count)
         length[rows] = [len(one.as_buffer() or b"") for one in images]
         reader = _Reader(images, start)
         index.scan_headers(scan, rows, reader.read, num_workers=num_workers, progress=None)
         keys += [os.fsencode(f"{paths[number].name}/{own}/{row}") for row in range(count)]
-        if label_name:
-            labels += opened[number].read_row_group(own, columns=[label_name]).column(0).to_pylist()
         start += count
         if progress:
             progress(start, len(length))
@@ -194,7 +221,7 @@ def _build(
         keys=keys,
         length=length,
         labels=numbers,
-        classes=_names(opened[0], label_name) or classes,
+        classes=names or classes,
         scan=scan,
         more={
             "group": np.repeat(np.arange(len(groups), dtype=np.int32), counts),

@@ -3,6 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 from math import inf, isfinite
+from numbers import Real
 from typing import Any, Literal, TypeAlias
 
 from hjepa.pipeline.spelling import suggest
@@ -26,8 +27,8 @@ class Jitter:
     def __post_init__(self) -> None:
         for name in ("brightness", "contrast", "saturation"):
             value = getattr(self, name)
-            _require(0 <= value < inf, f"Jitter.{name}={value} is not a strength from 0, which switches it off")
-        _require(0 <= self.hue <= 0.5, f"Jitter.hue={self.hue} is outside [0, 0.5] turns")
+            require(0 <= value < inf, f"Jitter.{name}={value} is not a strength from 0, which switches it off")
+        require(0 <= self.hue <= 0.5, f"Jitter.hue={self.hue} is outside [0, 0.5] turns")
         _require_probability("Jitter.probability", self.probability)
 
 
@@ -69,15 +70,17 @@ class View:
     """Name of the views whose boxes and flips these share: crop i takes those of their crop i. None for its own."""
 
     def __post_init__(self) -> None:
-        _require(bool(self.name), "a view needs a name, such as 'global'")
-        _require(self.count >= 0, f"{self.name}: count={self.count} is negative")
-        _require(self.size >= 1, f"{self.name}: size={self.size} is not a number of pixels")
-        _require(0 < self.area[0] <= self.area[1] <= 1, f"{self.name}: area={self.area} is not a range in (0, 1]")
-        _require(0 < self.ratio[0] <= self.ratio[1] < inf, f"{self.name}: ratio={self.ratio} is not a positive range")
-        _require(0 < self.sigma[0] <= self.sigma[1] < inf, f"{self.name}: sigma={self.sigma} is not a positive range")
-        _require(self.blur_window >= 1, f"{self.name}: blur_window={self.blur_window} is not a number of pixels")
-        _require(self.blur_window % 2 == 1, f"{self.name}: blur_window={self.blur_window} is even; use {self.blur_window + 1}")
-        _require(0 <= self.solarize_threshold <= 256, f"{self.name}: solarize_threshold={self.solarize_threshold} is no level")
+        require(bool(self.name), "a view needs a name, such as 'global'")
+        for option in ("area", "ratio", "sigma"):
+            object.__setattr__(self, option, as_numbers(f"{self.name}: {option}", getattr(self, option), 2))
+        require(self.count >= 0, f"{self.name}: count={self.count} is negative")
+        require(self.size >= 1, f"{self.name}: size={self.size} is not a number of pixels")
+        require(0 < self.area[0] <= self.area[1] <= 1, f"{self.name}: area={self.area} is not a range in (0, 1]")
+        require(0 < self.ratio[0] <= self.ratio[1] < inf, f"{self.name}: ratio={self.ratio} is not a positive range")
+        require(0 < self.sigma[0] <= self.sigma[1] < inf, f"{self.name}: sigma={self.sigma} is not a positive range")
+        require(self.blur_window >= 1, f"{self.name}: blur_window={self.blur_window} is not a number of pixels")
+        require(self.blur_window % 2 == 1, f"{self.name}: blur_window={self.blur_window} is even; use {self.blur_window + 1}")
+        require(0 <= self.solarize_threshold <= 256, f"{self.name}: solarize_threshold={self.solarize_threshold} is no level")
         for option in ("flip", "gray", "blur", "solarize"):
             _require_probability(f"{self.name}: {option}", getattr(self, option))
 
@@ -96,15 +99,20 @@ class Recipe:
     """Leave images as they are stored (as torchvision does), or turn them upright by their EXIF tag first."""
 
     def __post_init__(self) -> None:
-        _require(self.num_views > 0, f"recipe {self.name}: no view has a count above 0")
-        _require(all(map(isfinite, self.mean)), f"recipe {self.name}: mean={self.mean} must be finite")
-        _require(all(0 < std < inf for std in self.std), f"recipe {self.name}: std={self.std} must be positive and finite")
+        are_views = isinstance(self.views, list | tuple) and all(isinstance(view, View) for view in self.views)
+        require(are_views, f"recipe {self.name}: views={self.views!r} are not views; use (View(...), ...)")
+        object.__setattr__(self, "views", tuple(self.views))
+        for option in ("mean", "std"):
+            object.__setattr__(self, option, as_numbers(f"recipe {self.name}: {option}", getattr(self, option), 3))
+        require(self.num_views > 0, f"recipe {self.name}: no view has a count above 0")
+        require(all(map(isfinite, self.mean)), f"recipe {self.name}: mean={self.mean} must be finite")
+        require(all(0 < std < inf for std in self.std), f"recipe {self.name}: std={self.std} must be positive and finite")
         for group in self.groups():
             first = group[0]
             shared = ("size", "interpolation", "blur_window", "solarize_threshold", "same_box_as")
             for view in group:
                 differing = [key for key in shared if getattr(view, key) != getattr(first, key)]
-                _require(not differing, f"recipe {self.name}: views named {view.name!r} differ in {differing}; rename one")
+                require(not differing, f"recipe {self.name}: views named {view.name!r} differ in {differing}; rename one")
             self._require_a_leader(group)
 
     def _require_a_leader(self, group: tuple[View, ...]) -> None:
@@ -114,17 +122,15 @@ class Recipe:
             return
         leaders = [view for view in self.views if view.name == leader for _ in range(view.count)]
         followers = [view for view in group for _ in range(view.count)]
-        _require(
-            bool(leaders), f"{place}: same_box_as={leader!r} names no view that is rendered; {suggest(leader, self.names)}"
-        )
-        _require(leaders[0].same_box_as is None, f"{place}: same_box_as={leader!r}, which shares a box itself; name its leader")
-        _require(len(followers) <= len(leaders), f"{place}: count={len(followers)}, but there are {len(leaders)} of {leader!r}")
+        require(bool(leaders), f"{place}: same_box_as={leader!r} names no view that is rendered; {suggest(leader, self.names)}")
+        require(leaders[0].same_box_as is None, f"{place}: same_box_as={leader!r}, which shares a box itself; name its leader")
+        require(len(followers) <= len(leaders), f"{place}: count={len(followers)}, but there are {len(leaders)} of {leader!r}")
         for own, its in zip(followers, leaders, strict=False):
             for key in ("area", "ratio", "crop", "flip"):
                 message = (
                     f"{place}: {key}={getattr(own, key)}, but boxes and flips are those of {leader!r}; use {getattr(its, key)}"
                 )
-                _require(getattr(own, key) == getattr(its, key), message)
+                require(getattr(own, key) == getattr(its, key), message)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -145,10 +151,18 @@ class Recipe:
         return dataclasses.asdict(self)
 
 
-def _require(holds: bool, message: str) -> None:
+def as_numbers(name: str, values: Any, count: int) -> tuple[float, ...]:
+    """That many numbers as a tuple: a list, as YAML gives, has no hash, which caches of recipes need."""
+    is_row = isinstance(values, list | tuple) and len(values) == count and all(isinstance(one, Real) for one in values)
+    require(is_row, f"{name}={values!r} is not {count} numbers; use ({', '.join(['number'] * count)})")
+    return tuple(values)
+
+
+def require(holds: bool, message: str) -> None:
+    """Raises ValueError with the message where the claim does not hold."""
     if not holds:
         raise ValueError(message)
 
 
 def _require_probability(name: str, value: float) -> None:
-    _require(0 <= value <= 1, f"{name}={value} is not a probability in [0, 1]")
+    require(0 <= value <= 1, f"{name}={value} is not a probability in [0, 1]")

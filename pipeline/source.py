@@ -141,7 +141,7 @@ def read_files(samples: Samples) -> Samples:
             contents.append(np.fromfile(path, dtype=np.uint8))
         except OSError as error:
             contents.append(np.empty(0, dtype=np.uint8))
-            failures.setdefault(place, os.strerror(error.errno) if error.errno else str(error))
+            failures.setdefault(place, explain(error))
     return replace(samples, encoded=contents, failures=failures)
 
 

@@ -10,12 +10,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from hjepa.pipeline.labels import number_labels
+from hjepa.pipeline.labels import LABEL_NAMES, number_labels
 from hjepa.pipeline.walk import ENDINGS
 
 BLOCK = 512
-LABEL_NAMES = ("label", "cls", "class")
-"""Where the label stands in a .json member; the first that is there counts."""
 LONGEST_NAME = 100
 """Letters of a class's name in a .txt member; a longer text is a caption."""
 MANY_NAMES = 100

@@ -9,7 +9,6 @@ import glob
 import io
 import os
 import re
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hjepa.pipeline import columns, index
-from hjepa.pipeline.header import MAX_PIXELS, Header, read_header
+from hjepa.pipeline.handles import Handles
+from hjepa.pipeline.header import MAX_PIXELS, Header, explain, read_header
 from hjepa.pipeline.index import Index, Progress
 from hjepa.pipeline.source import BadImage, Samples
 from hjepa.pipeline.tars import Member, group, label_of, number_texts, read_members
@@ -35,8 +35,7 @@ class WebDatasetSource:
         self.name = name
         self.files = files
         self.index = used
-        self._handles: dict[int, int] = {}
-        self._lock = threading.Lock()
+        self._handles = Handles(files)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -58,9 +57,9 @@ class WebDatasetSource:
         contents, failures = [], {}
         for place, (shard, offset, length) in enumerate(places):
             try:
-                content = os.pread(self._handle(shard), length, offset)
+                content = self._handles.read(shard, length, offset)
             except OSError as error:
-                content, failures[place] = b"", f"{self.files[shard]}: {os.strerror(error.errno or 0)}"
+                content, failures[place] = b"", f"{self.files[shard]}: {explain(error)}"
             if len(content) < length:
                 failures.setdefault(place, f"{self.files[shard]} ends in it")
             contents.append(np.frombuffer(content, dtype=np.uint8))
@@ -72,10 +71,7 @@ class WebDatasetSource:
 
     def close(self) -> None:
         """Closes the shards; a later fetch opens them again."""
-        with self._lock:
-            for handle in self._handles.values():
-                os.close(handle)
-            self._handles.clear()
+        self._handles.close()
 
     def __enter__(self) -> "WebDatasetSource":
         return self
@@ -88,12 +84,6 @@ class WebDatasetSource:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return WebDatasetSource, (self.name, self.files, self.index)  # file handles do not travel
-
-    def _handle(self, shard: int) -> int:
-        with self._lock:
-            if shard not in self._handles:
-                self._handles[shard] = os.open(self.files[shard], os.O_RDONLY)
-            return self._handles[shard]
 
 
 def open_webdataset(
@@ -180,17 +170,12 @@ def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: 
                 keys.append(os.fsencode(f"{file.name}/{sample.image.name}"))
                 texts.append(label_of(sample, opened.fileno()))
     scan = index.empty_scan(len(images))
-    handles = [os.open(file, os.O_RDONLY) for file in files]
-    try:
 
-        def read(row: int) -> Header:
-            shard, member = images[row]
-            return _read_header(handles[shard], member)
+    def read(row: int) -> Header:
+        shard, member = images[row]
+        return _read_header(files[shard], member)
 
-        index.scan_headers(scan, np.arange(len(images)), read, num_workers=num_workers, progress=progress)
-    finally:
-        for handle in handles:
-            os.close(handle)
+    index.scan_headers(scan, np.arange(len(images)), read, num_workers=num_workers, progress=progress)
     labels, classes = number_texts(texts)
     return index.build(
         keys=keys,
@@ -207,8 +192,12 @@ def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: 
     )
 
 
-def _read_header(handle: int, member: Member) -> Header:
-    header = read_header(io.BytesIO(os.pread(handle, min(member.length, HEAD), member.offset)))
-    if header.reason and member.length > HEAD:  # a TIFF may describe itself at its end
-        header = read_header(io.BytesIO(os.pread(handle, member.length, member.offset)))
+def _read_header(file: Path, member: Member) -> Header:
+    try:
+        with open(file, "rb", buffering=0) as opened:  # once per image: all shards at once may be more than can be open
+            header = read_header(io.BytesIO(os.pread(opened.fileno(), min(member.length, HEAD), member.offset)))
+            if header.reason and member.length > HEAD:  # a TIFF may describe itself at its end
+                header = read_header(io.BytesIO(os.pread(opened.fileno(), member.length, member.offset)))
+    except OSError as error:
+        return Header(reason=explain(error))
     return header

@@ -192,6 +192,8 @@ def test_number_of_local_crops_follows_the_epochs(call: Call, labelled: Path) ->
     ("arguments", "message"),
     [
         (["--data_path", "missing"], "missing does not exist"),
+        (["--data_path", ""], "--data-path is empty"),
+        (["--config", "small", "--data_path", ""], "--data-path is empty"),
         (["--data_path", "empty"], "no images in"),
         (["--data_path", "texts"], r"found: 1 .txt"),
         (["--config", "missing.yaml"], "there is no file missing.yaml"),

@@ -116,6 +116,51 @@ def test_loader_follows_an_adaptive_transform(photographs: Path) -> None:
     assert counts == [3, 4, 5]
 
 
+REFERENCE = {"batch_size": 2, "device": "cpu", "backend": "torchvision", "num_workers": 0}
+
+
+def test_loader_takes_seed_and_epoch_of_the_transform() -> None:
+    def first(own: int, epoch: int, **options: int) -> torch.Tensor:
+        transform = hjepa.MultiCropTransform(**SMALL, seed=own)
+        transform.set_epoch(epoch)
+        dataset = hjepa.MultiCropDataset([(IMAGE, 4), (IMAGE, 2)], transform)
+        with hjepa.build_multicrop_dataloader(dataset, **REFERENCE, shuffle=False, **options) as loader:
+            return next(iter(loader))[0][0]
+
+    assert torch.equal(first(5, 3), first(5, 3))
+    assert torch.equal(first(5, 3), first(0, 3, seed=5))
+    assert not torch.equal(first(5, 3), first(6, 3))
+    assert not torch.equal(first(5, 3), first(5, 0))
+    whole = hjepa.MultiCropTransform(**SMALL, seed=5)
+    whole.set_epoch(3)
+    torch.testing.assert_close(first(5, 3)[0], whole(IMAGE)[0])  # sample 0 of the epoch, whoever renders it
+
+
+def test_loader_gives_no_labels_where_the_data_set_gives_none() -> None:
+    dataset = hjepa.MultiCropDataset([(IMAGE, 4), (IMAGE, 2)], hjepa.MultiCropTransform(**SMALL), return_labels=False)
+    with hjepa.build_multicrop_dataloader(dataset, **REFERENCE) as loader:
+        crops, labels = next(iter(loader))
+    collated = hjepa.multicrop_collate_fn([dataset[0], dataset[1]])
+    assert [crop.shape for crop in crops] == [crop.shape for crop in collated[0]]
+    assert (labels.shape, labels.dtype) == (collated[1].shape, collated[1].dtype) == ((0,), torch.int64)
+
+
+def test_loader_goes_on_from_its_state() -> None:
+    dataset = hjepa.MultiCropDataset([(IMAGE, number) for number in range(8)], hjepa.MultiCropTransform(**SMALL))
+    with hjepa.build_multicrop_dataloader(dataset, **REFERENCE) as loader:
+        batches = iter(loader)
+        next(batches)
+        saved = loader.state_dict()
+        expected = list(batches)
+    with hjepa.build_multicrop_dataloader(dataset, **REFERENCE) as loader:
+        loader.load_state_dict(saved)
+        resumed = list(loader)
+    assert len(resumed) == len(expected) == 3
+    for (crops, labels), (again, same) in zip(expected, resumed, strict=True):
+        assert torch.equal(crops[0], again[0])
+        assert torch.equal(labels, same)
+
+
 def test_raw_dataset_has_the_documented_defaults(labelled: Path) -> None:
     dataset = hjepa.MultiCropDatasetRaw("imagefolder", labelled)
     crops, label = dataset[39]

@@ -95,5 +95,7 @@ def test_unknown_name_and_missing_data_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'mnist' is unknown; use one of imagefolder"):
         open_named("mnist", tmp_path)
     for name in NAMES:
+        with pytest.raises(ValueError, match=f"the path of the data set '{name}' is empty"):
+            open_named(name, "")
         with pytest.raises(ValueError, match=r"no |does not exist|cannot read|pyarrow"):
             open_named(name, tmp_path / "missing")

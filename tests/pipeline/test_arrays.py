@@ -221,3 +221,10 @@ def test_fingerprint_of_arrays_follows_the_pixels() -> None:
     assert len({source(images).fingerprint() for images in (IMAGES, other, IMAGES[:59])}) == 3
     split = ArraySource(name="x", parts=(IMAGES[:1], IMAGES[1:]), labels=np.full(60, -1), classes=(), title="y")
     assert split.fingerprint() == source(IMAGES).fingerprint()
+
+
+def test_fingerprint_of_arrays_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ArraySource(name="x", parts=(IMAGES,), labels=np.full(60, -1), classes=(), title="x")
+    first = source.fingerprint()
+    monkeypatch.setattr(ArraySource, "_pixels", None)
+    assert source.fingerprint() == first

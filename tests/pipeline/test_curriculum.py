@@ -121,3 +121,9 @@ def test_views_that_share_a_name_have_no_common_count_and_plain_views_no_jitter(
 def test_bad_ramp_is_refused_by_name(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"Ramp: .*{list(changes)[-1]}="):
         replace(Ramp(start=1, end=2, epochs=3), **changes)
+
+
+def test_ramp_of_lists_is_a_ramp_of_ranges() -> None:
+    listed = Ramp(start=[0.3, 1.0], end=[0.1, 1.0], epochs=2)
+    assert listed == Ramp(start=(0.3, 1.0), end=(0.1, 1.0), epochs=2)
+    assert moved(HJEPA, local__area=listed).at(1).views[-1].area == (0.2, 1.0)

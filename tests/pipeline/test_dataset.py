@@ -1,12 +1,14 @@
 """Map-style data sets: every kind of item, every kind of image, and items that fail."""
 
 import io
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import Subset
 
 from hjepa.pipeline.dataset import open_dataset
 from hjepa.pipeline.source import Samples, Source, open_image
@@ -128,10 +130,71 @@ def test_data_set_of_another_kind_is_refused(items: Any, message: str) -> None:
         open_dataset(items)
 
 
-def test_fingerprint_follows_class_and_length() -> None:
-    sources = [open_dataset(items) for items in (Items([IMAGE]), Items([PIXELS]), Items([IMAGE] * 2), [IMAGE])]
-    assert sources[0].fingerprint() == sources[1].fingerprint()
-    assert len({source.fingerprint() for source in sources}) == 3
+def other(count: int = 1) -> list[np.ndarray]:
+    return [PIXELS ^ np.uint8(1)] * count
+
+
+def test_fingerprint_follows_class_length_labels_and_contents() -> None:
+    lists: list[Any] = [
+        [IMAGE] * 12,
+        [*[IMAGE] * 6, *other(), *[IMAGE] * 5],
+        [IMAGE] * 11,
+        [(IMAGE, 1)] * 12,
+        [png(IMAGE)] * 12,
+    ]
+    data: list[Any] = [*lists, *map(Items, [lists[0], other(12), *lists[2:4]])]
+    labelled = [open_dataset([IMAGE] * 12, labels=np.full(12, label)) for label in (3, 4)]
+    prints = [open_dataset(one).fingerprint() for one in data]
+    prints += [source.fingerprint() for source in labelled]
+    assert prints == [open_dataset(one).fingerprint() for one in data] + [source.fingerprint() for source in labelled]
+    assert len(set(prints)) == len(prints)
+
+
+def test_fingerprint_reads_items_once_and_travels() -> None:
+    read: list[int] = []
+
+    class Counting(Items):
+        def __getitem__(self, index: int) -> Any:
+            read.append(index)
+            return super().__getitem__(index)
+
+    source = open_dataset(Counting([IMAGE] * 100))
+    read.clear()
+    first = source.fingerprint()
+    assert len(read) == 16  # twice each, for those that change
+    assert (source.fingerprint(), pickle.loads(pickle.dumps(open_dataset(Items([IMAGE])))).known) == (first, [])
+    assert len(read) == 16
+
+
+def test_fingerprint_of_items_that_change_does_not() -> None:
+    chance = np.random.default_rng(1)
+
+    class Changing(Items):
+        def __getitem__(self, index: int) -> Any:
+            return chance.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+
+    class Transformed(Changing):
+        transform = print
+
+        def __getitem__(self, index: int) -> Any:
+            asked.append(index)
+            return super().__getitem__(index)
+
+    asked: list[int] = []
+    for kind in (Changing, Transformed):
+        assert len({open_dataset(kind([IMAGE] * 9)).fingerprint() for _ in range(3)}) == 1
+    assert set(asked) == {0}  # by open_dataset alone
+    targets = [Transformed([IMAGE] * 9) for _ in range(2)]
+    targets[0].targets, targets[1].targets = torch.zeros(9), torch.ones(9)
+    assert len({open_dataset(one).fingerprint() for one in targets}) == 2
+
+
+def test_subset_of_torch_keeps_classes_and_its_choice_is_in_the_fingerprint() -> None:
+    items = Items([(IMAGE, number) for number in range(20)])
+    items.classes, items.transform = ["a", "b"], print
+    source, again, elsewhere = (open_dataset(Subset(Subset(items, range(20)), chosen)) for chosen in ([5, 3], [5, 3], [5, 4]))
+    assert (source.classes, everything(source).labels.tolist()) == (("a", "b"), [5, 3])
+    assert source.fingerprint() == again.fingerprint() != elsewhere.fingerprint()
 
 
 def test_hugging_face_data_set_gives_its_files_undecoded() -> None:

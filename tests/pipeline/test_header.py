@@ -1,14 +1,18 @@
 """Headers: what is refused before decoding, and that what is not refused has the same pixels in PIL and in DALI."""
 
+import errno
 import io
+import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hjepa.pipeline.header import open_content, read_header
+from hjepa.pipeline.header import explain, open_content, read_file_header, read_header
 from hjepa.pipeline.pixels import to_rgb
+from hjepa.pipeline.source import Samples, read_files, why_not
 
 CHANCE = np.random.default_rng(0)
 PICTURE = Image.fromarray(CHANCE.integers(0, 255, (50, 60, 3), dtype=np.uint8))
@@ -91,3 +95,42 @@ def test_what_decoders_read_differently_or_not_at_all_is_refused(name: str) -> N
     assert header.height == 0
     assert header.reason
     assert reason in header.reason
+
+
+class OwnError(Exception):
+    """Of the user's code."""
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (KeyError("image_id"), "KeyError: 'image_id'"),
+        (IndexError("list index out of range"), "IndexError: list index out of range"),
+        (OwnError("row 7"), "OwnError: row 7"),
+        (OwnError(), "OwnError"),
+        (RuntimeError("no network"), "no network"),
+        (ValueError("an image of no pixels"), "an image of no pixels"),
+        (struct.error("unpack requires 4 bytes"), "unpack requires 4 bytes"),
+        (FileNotFoundError(errno.ENOENT, "x", "y"), "No such file or directory"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_reason_names_the_type_of_an_exception_whose_text_says_little(error: Exception, reason: str) -> None:
+    assert explain(error) == reason
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_lack_of_handles_is_no_fault_of_an_image(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, "too many")
+
+    paths = np.array([b"x.jpg"])
+    samples = Samples(
+        encoded=paths, sizes=np.ones((1, 2), np.int32), orientation=np.ones(1, np.uint8), labels=np.zeros(1, int), keys=("x",)
+    )
+    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(np, "fromfile", refuse)
+    for look in (lambda: read_file_header(b"x.jpg"), lambda: why_not(paths, 0), lambda: read_files(samples)):
+        with pytest.raises(OSError, match=r"Too many open files.*: raise the limit"):
+            look()

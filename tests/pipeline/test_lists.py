@@ -86,6 +86,65 @@ def test_csv_with_and_without_names_and_text_file_say_the_same(tmp_path: Path) -
     assert len({source.fingerprint() for source in sources}) == 1
 
 
+@pytest.mark.parametrize(
+    ("header", "path", "label"),
+    [
+        ("bild,art", 0, 1),
+        ("img,lbl", 0, 1),
+        ("path,species", 0, 1),
+        ("species,path", 1, 0),
+        ("bild,label", 0, 1),
+        ("Class,photo", 1, 0),
+        ("image,source,Label", 0, 2),
+        ("bild", 0, None),
+    ],
+)
+@pytest.mark.parametrize("ending", [".png", ""], ids=["endings", "no endings"])
+def test_columns_may_have_any_names(header: str, path: int, label: int | None, ending: str, tmp_path: Path) -> None:
+    if label is None and not ending:
+        header = "path"  # neither endings nor numbers show that another word is a name
+    write(tmp_path / "x.png").rename(tmp_path / f"x{ending}")
+    rows = [["7"] * len(header.split(",")) for _ in range(12)]
+    for number, row in enumerate(rows):
+        row[path] = f"x{ending}"
+        if label is not None:
+            row[label] = str(number)
+    (tmp_path / "x.csv").write_text("\n".join([header, *map(",".join, rows)]))
+    source = open_csv(tmp_path / "x.csv")
+    assert source.bad == ()
+    assert everything(source).labels.tolist() == ([-1] * 12 if label is None else list(range(12)))
+
+
+def test_line_that_is_an_image_is_none_of_names(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "label.png"):
+        write(tmp_path / name)
+    write(tmp_path / "folder" / "c.png").rename(tmp_path / "folder" / "c")
+    write(tmp_path / "c.png").rename(tmp_path / "c")
+    (tmp_path / "names.csv").write_text("a.png,label\nb.png,cat\n")
+    assert everything(open_csv(tmp_path / "names.csv")).labels.tolist() == [1, 0]
+    (tmp_path / "bare.csv").write_text("folder/c\na.png\n")
+    assert len(open_csv(tmp_path / "bare.csv")) == 2
+    (tmp_path / "there.csv").write_text("c,cat\na.png,dog\n")
+    assert everything(open_csv(tmp_path / "there.csv")).labels.tolist() == [0, 1]
+    (tmp_path / "numbered.csv").write_text("gone,0\na.png,1\n")
+    assert [bad.path for bad in open_csv(tmp_path / "numbered.csv").bad] == ["gone"]
+    (tmp_path / "numbers.csv").write_text("a.png,cat\nb.png,1\nb.png,2\n")
+    with pytest.raises(ValueError, match=r"line 1: the label 'cat' of a\.png is no number, and all others are"):
+        open_csv(tmp_path / "numbers.csv")
+    (tmp_path / "many.csv").write_text("path,height,width\na.png,1,2\n")
+    with pytest.raises(ValueError, match="of the columns path, height, width none is called label"):
+        open_csv(tmp_path / "many.csv")
+
+
+def test_path_with_a_nul_is_refused_by_its_number(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.png")
+    (tmp_path / "x.csv").write_bytes(b"a.png,1\nb\0.png,2\n")
+    with pytest.raises(ValueError, match=r"line 2: .*NUL"):
+        open_csv(tmp_path / "x.csv")
+    with pytest.raises(ValueError, match=r"item 1 of the list, 'b\\x00\.png', holds a NUL"):
+        open_list([path, "b\0.png"])
+
+
 def test_text_file_is_a_list_of_paths_with_or_without_numbers(tmp_path: Path) -> None:
     for name in ("a.png", "b 2.png"):
         write(tmp_path / name)

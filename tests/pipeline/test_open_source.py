@@ -1,6 +1,7 @@
 """The one door: what the user has is recognised, and what it is not is said; and every source feeds every backend alike."""
 
 import io
+import json
 import pickle
 import tarfile
 from pathlib import Path
@@ -12,9 +13,11 @@ import torch
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
+import hjepa
 from hjepa.pipeline.arrays import ArraySource
 from hjepa.pipeline.dataset import DatasetSource
 from hjepa.pipeline.folder import FolderSource
+from hjepa.pipeline.labels import LABEL_NAMES
 from hjepa.pipeline.lists import ListSource
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.open_source import open_source
@@ -107,6 +110,66 @@ def test_images_beside_shards_make_a_folder_of_images(tmp_path: Path) -> None:
     assert isinstance(open_source(tmp_path), FolderSource)
 
 
+@pytest.mark.parametrize("below", ["c0/x.png", "c0/deep/X.JPG"])
+@pytest.mark.parametrize("packed", ["c0.tar", "x.parquet"])
+def test_shards_beside_folders_of_images_are_refused(packed: str, below: str, tmp_path: Path) -> None:
+    (tmp_path / below).parent.mkdir(parents=True)
+    (tmp_path / below).write_bytes(png(PIXELS[0]))
+    assert isinstance(open_source(tmp_path), FolderSource)
+    (tmp_path / packed).touch()
+    with pytest.raises(
+        ValueError, match=rf"both {Path(packed).suffix} files and images in folders \({below}\); use open_folder"
+    ):
+        open_source(tmp_path)
+
+
+def test_shards_beside_folders_without_images_are_shards(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "x.json").touch()
+    (tmp_path / "notes" / ".x.png").touch()
+    (tmp_path / "notes" / "back").symlink_to(tmp_path)
+    (tmp_path / "x.png").write_bytes(png(PIXELS[0]))
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        archive.add(tmp_path / "x.png", "x.png")
+    (tmp_path / "x.png").unlink()
+    assert isinstance(open_source(tmp_path), WebDatasetSource)
+    (tmp_path / "x.parquet").touch()
+    with pytest.raises(ValueError, match=r"both \.parquet files and \.tar files"):
+        open_source(tmp_path)
+
+
+def test_half_a_source_is_refused_by_what_it_lacks() -> None:
+    class Half:
+        name = "x"
+
+        def __len__(self) -> int:
+            return 2
+
+        def fetch(self, indices: np.ndarray) -> Any: ...
+
+        def fingerprint(self) -> str:
+            return "x"
+
+    with pytest.raises(ValueError, match=r"Half has fetch, but is no Source without classes, bad; see hjepa\.Source"):
+        open_source(Half())
+    Half.classes, Half.bad = (), [hjepa.BadImage(path="x", reason="y")]
+    assert isinstance(open_source(Half()), Half)
+
+
+def test_data_set_with_a_fetch_of_its_own_is_a_data_set() -> None:
+    class Fetching(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> np.ndarray:
+            return self.fetch(index)
+
+        def fetch(self, index: int) -> np.ndarray:
+            return PIXELS[index]
+
+    assert isinstance(open_source(Fetching()), DatasetSource)
+
+
 def test_image_folder_of_torchvision_gives_its_files_unless_it_changes_them(tmp_path: Path) -> None:
     for name in ("b", "a"):
         (tmp_path / name).mkdir()
@@ -114,11 +177,16 @@ def test_image_folder_of_torchvision_gives_its_files_unless_it_changes_them(tmp_
     source = open_source(ImageFolder(tmp_path))
     assert isinstance(source, ListSource)
     assert (source.classes, source.fetch(np.arange(2)).labels.tolist()) == (("a", "b"), [0, 1])
+    half = open_source(torch.utils.data.Subset(torch.utils.data.Subset(ImageFolder(tmp_path), [1, 0]), [0]))
+    assert isinstance(half, ListSource)
+    assert (half.classes, half.fetch(np.arange(1)).labels.tolist()) == (("a", "b"), [1])
     turned = open_source(ImageFolder(tmp_path, transform=lambda image: image.rotate(180)))
     assert isinstance(turned, DatasetSource)
     samples = turned.fetch(np.array([1]))
     np.testing.assert_array_equal(np.asarray(open_image(samples.encoded, 0)), PIXELS[0][::-1, ::-1])
     assert (turned.classes, samples.labels.tolist()) == (("a", "b"), [1])
+    part = open_source(torch.utils.data.Subset(turned.dataset, [1]))
+    assert (part.classes, part.fetch(np.arange(1)).labels.tolist()) == (("a", "b"), [1])
 
 
 @pytest.mark.parametrize(
@@ -129,9 +197,11 @@ def test_image_folder_of_torchvision_gives_its_files_unless_it_changes_them(tmp_
         (5, "int is no data that hjepa reads; give a folder"),
         (iter([1]), "without numbers"),
         ([], "list of images is empty"),
+        ("", "the path of the data is empty"),
+        (" ", "the path of the data is empty"),
         ({"train": [1]}, r"dict is a dictionary \(of train\)"),
     ],
-    ids=["missing", "zip", "number", "iterator", "empty list", "dictionary"],
+    ids=["missing", "zip", "number", "iterator", "empty list", "empty path", "blank path", "dictionary"],
 )
 def test_anything_else_is_refused_with_what_is_accepted(
     data: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -140,3 +210,16 @@ def test_anything_else_is_refused_with_what_is_accepted(
     (tmp_path / "x.zip").touch()
     with pytest.raises(ValueError, match=message):
         open_source(data)
+
+
+@pytest.mark.parametrize("name", LABEL_NAMES)
+def test_label_is_known_by_the_same_names_everywhere(name: str, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(png(PIXELS[0]))
+    (tmp_path / "x.json").write_text(json.dumps({"id": 1, name: 5}))
+    (tmp_path / "x.csv").write_text(f"id,{name},path\n1,5,x.png\n")
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for member in ("x.png", "x.json"):
+            archive.add(tmp_path / member, member)
+    sources = [open_source(tmp_path / "x.csv"), open_source(tmp_path / "x.tar")]
+    sources.append(open_source(torch.utils.data.Subset([{"id": 1, name: 5, "image": PIXELS[0]}], [0])))
+    assert [source.fetch(np.array([0])).labels.tolist() for source in sources] == [[5]] * 3

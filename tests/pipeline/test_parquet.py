@@ -1,6 +1,7 @@
 """Parquet files: columns of bytes and of pairs, labels, random access by groups of rows, and what is refused."""
 
 import io
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 
 from hjepa.pipeline import parquet
 from hjepa.pipeline.parquet import open_parquet
-from hjepa.pipeline.source import Samples, Source
+from hjepa.pipeline.source import Samples, Source, open_image
 
 arrow = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -80,6 +81,28 @@ def test_groups_that_are_kept_stay_within_their_limit(tmp_path: Path, monkeypatc
     assert [content.nbytes > 1000 for content in everything(source).encoded] == [True] * 12
 
 
+def test_no_more_than_some_files_are_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(12):
+        write(tmp_path / f"{number:02d}.parquet", {"image": [image(10 + number)]})
+    monkeypatch.setattr(parquet, "KEPT", 3)
+    monkeypatch.setattr(parquet, "KEPT_BYTES", 1)
+    before, most = len(os.listdir("/proc/self/fd")), 0
+    real = parquet._read_bytes
+
+    def read(file: Any, group: int, name: str) -> Any:
+        nonlocal most
+        most = max(most, len(os.listdir("/proc/self/fd")))
+        return real(file, group, name)
+
+    monkeypatch.setattr(parquet, "_read_bytes", read)
+    source = open_parquet(tmp_path)
+    assert most <= before + 2
+    for _ in range(2):
+        assert everything(source).sizes[:, 0].tolist() == list(range(10, 22))
+        assert [open_image(everything(source).encoded, place).height for place in range(12)] == list(range(10, 22))
+    assert most <= before + 5
+
+
 def test_hugging_face_names_of_classes_and_numbers_are_kept(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog", "owl"])})
@@ -117,3 +140,18 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(ValueError, match="pip install pyarrow"):
         open_parquet(file)
+
+
+def test_large_groups_of_rows_are_said_once_with_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = image()
+    open_parquet(write(tmp_path / "small.parquet", {"image": [one] * 600}, group=200))
+    assert caplog.messages == []
+    large = write(tmp_path / "large.parquet", {"image": [one] * 600}, group=300)
+    open_parquet(large)
+    assert len(caplog.messages) == 1
+    assert "a group of 300 rows is read whole for any row of it; use a Loader's shuffle='blocks'" in caplog.messages[0]
+    monkeypatch.setattr(parquet, "KEPT_BYTES", 300 * len(one))
+    open_parquet(large)
+    assert "write them with groups of 100 rows" in caplog.messages[1]

@@ -29,6 +29,29 @@ def test_bad_number_is_refused_by_name(changes: dict[str, object], named: str) -
         replace(VIEW, **changes)
 
 
+def test_lists_become_tuples_so_that_a_recipe_hashes() -> None:
+    listed = View(name="global", count=1, size=32, area=[0.2, 0.9], ratio=[3 / 4, 4 / 3], sigma=[0.1, 2.0])
+    assert listed == VIEW
+    whole = Recipe(name="test", source="", views=(VIEW,), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    of_lists = Recipe(name="test", source="", views=[listed], mean=[0.5] * 3, std=[0.5] * 3)
+    assert of_lists == whole
+    assert hash(of_lists) == hash(whole)
+
+
+@pytest.mark.parametrize("area", [0.5, "0.2, 0.9", [0.2], [0.2, 0.5, 0.9], ["0.2", "0.9"], None])
+def test_what_is_no_range_is_refused(area: object) -> None:
+    with pytest.raises(ValueError, match=r"global: area=.* is not 2 numbers"):
+        replace(VIEW, area=area)
+
+
+def test_what_are_no_views_is_refused() -> None:
+    for views in (VIEW, [{"name": "global"}], None):
+        with pytest.raises(ValueError, match=r"are not views; use \(View"):
+            Recipe(name="test", source="", views=views)
+    with pytest.raises(ValueError, match=r"mean=.* is not 3 numbers"):
+        Recipe(name="test", source="", views=(VIEW,), mean=(0.5,))
+
+
 def test_views_of_one_name_must_have_one_size() -> None:
     with pytest.raises(ValueError, match="differ in \\['size'\\]"):
         Recipe(name="test", source="", views=(VIEW, replace(VIEW, size=64)))

@@ -2,16 +2,19 @@
 
 import io
 import json
+import os
 import pickle
+import resource
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hjepa.pipeline import webdataset
+from hjepa.pipeline import handles, webdataset
 from hjepa.pipeline.source import Samples, open_image
 from hjepa.pipeline.webdataset import WebDatasetSource, find_shards, open_webdataset
 
@@ -36,6 +39,17 @@ def write(file: Path, members: Mapping[str, bytes | str], kind: int = tarfile.PA
 
 def everything(source: WebDatasetSource) -> Samples:
     return source.fetch(np.arange(len(source)))
+
+
+@contextmanager
+def handles_below(limit: int) -> Iterator[None]:
+    """Lets this process open files only where their handles are below the limit."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_members_become_samples_with_labels_and_extra_members_are_ignored(tmp_path: Path) -> None:
@@ -219,3 +233,26 @@ def test_source_travels_closes_and_survives_a_vanished_shard(tmp_path: Path) -> 
     source.close()
     file.unlink()
     assert "No such file" in everything(source).failures[0]
+
+
+def test_there_may_be_more_shards_than_files_that_can_be_open(tmp_path: Path) -> None:
+    for number in range(100):
+        write(tmp_path / f"{number:03d}.tar", {"a.png": image(10 + number)})
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    with handles_below(highest + handles.KEPT + 20), open_webdataset(tmp_path) as source:
+        order = np.random.default_rng(0).permutation(100)
+        for _ in range(2):
+            samples = source.fetch(order)
+            assert samples.failures == {}
+            assert [open_image(samples.encoded, place).height for place in range(100)] == (order + 10).tolist()
+        assert len(source._handles) == handles.KEPT
+        source.close()
+        assert len(source._handles) == 0
+
+
+def test_files_that_cannot_be_opened_for_lack_of_handles_are_no_bad_images(tmp_path: Path) -> None:
+    source = open_webdataset(write(tmp_path / "x.tar", {"a.png": image()}))
+    travelled = pickle.loads(pickle.dumps(source))
+    with handles_below(0), pytest.raises(OSError, match="Too many open files: raise the limit"):
+        everything(travelled)
+    assert everything(travelled).failures == {}

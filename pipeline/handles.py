@@ -1,0 +1,42 @@
+"""Many files of which parts are read at random: the ones last used stay open, for a process may open only so many."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+KEPT = 32
+"""Files that stay open; a process may open 1024 as a rule, and shards are often more."""
+
+
+class Handles:
+    """Reads files by their numbers. Any thread may read or close; files that were closed are opened again when needed."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = files
+        self._opened: OrderedDict[int, int] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Files that are open now."""
+        return len(self._opened)
+
+    def read(self, number: int, length: int, offset: int) -> bytes:
+        """Bytes of a file; fewer where it ends. Raises OSError."""
+        with self._lock:  # held while reading: a handle that is closed meanwhile may already be another file's
+            return os.pread(self._handle(number), length, offset)
+
+    def close(self) -> None:
+        """Closes all."""
+        with self._lock:
+            while self._opened:
+                os.close(self._opened.popitem()[1])
+
+    def _handle(self, number: int) -> int:
+        if number not in self._opened:
+            while len(self._opened) >= KEPT:
+                os.close(self._opened.popitem(last=False)[1])
+            self._opened[number] = os.open(self._files[number], os.O_RDONLY)
+        self._opened.move_to_end(number)
+        return self._opened[number]
