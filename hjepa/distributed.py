@@ -14,6 +14,8 @@ from typing import Literal, TypeVar
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from hjepa.configs.schema import Settings
@@ -37,7 +39,10 @@ class Ranks:
         self.device = _own_device(settings, launched)
         if launched:
             backend = _backend(settings, self.device)
-            dist.init_process_group(backend, timeout=PATIENCE)
+            store, rank, world_size = next(rendezvous("env://"))
+            # Or ranks that torchrun has restarted would read the addresses of those that are gone.
+            store = PrefixStore(f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+            dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=PATIENCE)
             control = dist.new_group(backend="gloo", timeout=PATIENCE)
             assert isinstance(control, dist.ProcessGroup)
             self._control = control

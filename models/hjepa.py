@@ -134,21 +134,16 @@ class HierarchicalJepa(nn.Module):
         predicted = self.predict(global_crops, context_index, context_valid, target_index, target_valid, local)
         grid = self.encoder.grid(global_crops)
         levels, baselines = self._level_losses(predicted, known, grid, target_index, target_valid)
-        weights = self.settings.level_weights
+        settings, weights = self.settings, self.settings.level_weights
         total = torch.stack([weight * level for weight, level in zip(weights, levels, strict=True)]).sum() / sum(weights)
         view = spread = cross = torch.zeros_like(total)
-        if self.settings.view_weight > 0:
+        if settings.view_weight > 0:
             means = self._local_means(local_crops)
-            view = self._view_loss(means, known)
-            total = total + self.settings.view_weight * view
-        if self.settings.spread_weight > 0:
-            spread = spread_loss(means)
-            total = total + self.settings.spread_weight * spread
-        if self.settings.cross_weight > 0:
+            view, spread = self._view_loss(means, known), spread_loss(means) if settings.spread_weight > 0 else spread
+        if settings.cross_weight > 0:
             cross = self._cross_loss(local_crops, places, local_masks, known, grid)
-            total = total + self.settings.cross_weight * cross
         return JepaLosses(
-            total=total,
+            total=total + settings.view_weight * view + settings.spread_weight * spread + settings.cross_weight * cross,
             levels=torch.stack(levels).detach(),
             baselines=torch.stack(baselines),
             view=view.detach(),

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,12 @@ def start(labelled: Path, tmp_path: Path) -> Iterator[Start]:
     """Starts hjepa-train on as many ranks; `before` is Python that each rank runs first."""
     started = []
 
-    def start(ranks: int, output: str, *arguments: object, before: str = "") -> "subprocess.Popen[str]":
+    def start(
+        ranks: int, output: str, *arguments: object, before: str = "", launch: Sequence[str] = ()
+    ) -> "subprocess.Popen[str]":
         script = tmp_path / f"{output}.py"
         script.write_text(f"{before}\nfrom hjepa.cli import main\nmain()\n")
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), *launch]
         command = [*launcher, str(script), "--data-path", labelled, "--output-dir", tmp_path / output, *OPTIONS, *TINY]
         process = subprocess.Popen(
             [*map(str, command), *map(str, arguments)],
@@ -144,6 +146,28 @@ def test_signal_to_one_rank_saves_and_ends_all_and_auto_goes_on(start: Start, tm
     assert again.returncode == 0, output
     assert "step 3" in output
     assert [line["step"] for line in lines(folder)] == list(range(1, 11))
+
+
+def test_torchrun_restarts_all_ranks_from_the_latest_checkpoint(start: Start, tmp_path: Path) -> None:
+    once = (
+        "import os, pathlib, hjepa.trainer\n"
+        f"flag = pathlib.Path({str(tmp_path / 'crashed')!r})\n"
+        "real, seen = hjepa.trainer.draw_masks, []\n"
+        "def draw(*args):\n"
+        "    seen.append(0)\n"
+        "    if os.environ['RANK'] == '1' and len(seen) == 8 and not flag.exists():\n"
+        "        flag.touch()\n"
+        "        os._exit(9)\n"
+        "    return real(*args)\n"
+        "hjepa.trainer.draw_masks = draw\n"
+    )
+    run = start(2, "elastic", "--batch-size", 4, "--epochs", 3, "--resume", "auto", before=once, launch=["--max-restarts", "1"])
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 0, output
+    assert "resuming from" in output
+    assert "step 5" in output  # the end of the first epoch
+    steps = [line["step"] for line in lines(tmp_path / "elastic")]
+    assert steps[-10:] == list(range(6, 16))
 
 
 def test_torchrun_that_is_terminated_leaves_a_checkpoint(start: Start, tmp_path: Path) -> None:

@@ -40,3 +40,10 @@ def test_weight_decay_is_constant_or_follows_a_cosine() -> None:
     decays = [schedule(rising, step, STEPS).weight_decay for step in range(20)]
     assert decays == sorted(decays)
     assert decays[-1] == pytest.approx(0.4)
+
+
+def test_the_teachers_temperature_rises_and_stays() -> None:
+    ramp = [f"dino.teacher_temperature{name}" for name in ("=0.04", "_end=0.07", "_warmup_epochs=2")]
+    settings = load_settings(None, ["training.epochs=4", "training.warmup_epochs=0", *ramp])
+    found = [schedule(settings, step, STEPS).teacher_temperature for step in (0, STEPS, 2 * STEPS, 4 * STEPS - 1)]
+    assert found == pytest.approx([0.04, 0.055, 0.07, 0.07])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hjepa.models.predictor import Predictor, PredictorSettings
+from hjepa.models.predictor import LocalTokens, Predictor, PredictorSettings
 
 
 @pytest.fixture
@@ -88,3 +88,30 @@ def test_sizes_that_do_not_fit_each_other_are_refused() -> None:
         PredictorSettings(width=64, num_heads=5)
     with pytest.raises(ValueError, match="above 0"):
         PredictorSettings(depth=0)
+
+
+def test_a_local_token_where_a_patch_is_says_what_the_patch_says(question: dict[str, Tensor]) -> None:
+    torch.manual_seed(0)
+    predictor = Predictor(PredictorSettings(width=16, depth=2, num_heads=2), encoder_width=12, num_levels=3, reads_locals=True)
+    for parameter in predictor.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    assert predictor.embed_size is not None
+    torch.nn.init.zeros_(predictor.embed_size.bias)  # "this token is of a local crop"
+
+    def centres(index: Tensor) -> Tensor:
+        return torch.stack([index // 4, index % 4], dim=-1) + 0.5
+
+    valid = question["context_valid"]
+    place, size = centres(question["context_index"]), torch.zeros(3, 5, 2)  # patches as large as the global crop's
+    local = LocalTokens(tokens=question["context"], place=place, log_size=size, valid=valid)
+    expected = predictor(**question, grid=(4, 4))
+    asked = centres(question["target_index"])
+    between = predictor.predict_places(local, asked, question["target_valid"], question["level"])
+    torch.testing.assert_close(between[:, :, :3], expected[:, :, :3], rtol=1e-4, atol=1e-4)
+    nothing = {**question, "context_valid": torch.zeros_like(valid)}
+    beside = predictor(**nothing, grid=(4, 4), local=local)
+    torch.testing.assert_close(beside[:, :, :3], expected[:, :, :3], rtol=1e-4, atol=1e-4)
+    smaller = predictor(
+        **nothing, grid=(4, 4), local=LocalTokens(tokens=local.tokens, place=place, log_size=size - 1, valid=valid)
+    )
+    assert (smaller - beside)[:, :, :3].abs().amax(-1).min() > 1e-4
