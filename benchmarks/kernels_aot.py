@@ -19,11 +19,16 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
-from hjepa.kernels import block_masks_triton, exact_blocks, exact_blocks_triton
+from hjepa.kernels import block_masks_triton, exact_blocks, exact_blocks_triton, token_gather_triton
 
 LAUNCH = {"ROWS": 4, "CHUNK": 256, "T": 4, "TP": 4}
 INTEGERS = ["num_rows", "num_levels", "num_samples", "H", "W", "min_keep", "last_rows", "last_columns"]
 MASKS = {"keys": "*i64", "laws": "*fp32", "contexts": "*i8", "targets": "*i8", **dict.fromkeys(INTEGERS, "i32")}
+TOKENS = {
+    **dict.fromkeys(("tokens", "gathered", "parts", "combined"), "*bf16"),
+    **dict.fromkeys(("index", "slots"), "*i64"),
+    **{"valid": "*i8", "N": "i32", "D": "i32", "K": "i32", "G": "i32"},
+}
 KERNELS: dict[str, tuple[Any, dict[str, str], dict[str, int]]] = {
     "reference masks": (block_masks_triton.reference_kernel, MASKS, {**LAUNCH, "A": 10, "AP": 16}),
     "exact masks": (
@@ -31,7 +36,10 @@ KERNELS: dict[str, tuple[Any, dict[str, str], dict[str, int]]] = {
         MASKS,
         {**LAUNCH, "PROPOSALS": exact_blocks.PROPOSALS, "MAX_ROWS": 4},
     ),
+    "gather tokens": (token_gather_triton.gather_kernel, {**TOKENS, "slots": "i32"}, {"WIDTH": 1024}),
+    "combine tokens": (token_gather_triton.combine_kernel, TOKENS, {"WIDTH": 1024}),
 }
+"""Kernel, types of its arguments, constants."""
 
 
 def report(name: str, capability: int) -> dict[str, int]:

@@ -42,9 +42,15 @@ def masks_of(blocks: Blocks, grid: Grid) -> tuple[Tensor, Tensor]:
     return context, targets
 
 
+@lru_cache(maxsize=1)
+def has_triton() -> bool:
+    """Whether Triton, which does not come with every torch, is installed."""
+    return find_spec("triton") is not None
+
+
 def has_kernel(keys: Tensor, num_targets: int) -> bool:
     """Whether the masks for these keys are made by a Triton kernel. More targets than 16 would not fit into registers."""
-    return keys.is_cuda and num_targets <= 16 and find_spec("triton") is not None
+    return keys.is_cuda and num_targets <= 16 and has_triton()
 
 
 def uniforms(keys: Tensor, count: int) -> Tensor:

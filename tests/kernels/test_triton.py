@@ -14,7 +14,7 @@ from hjepa.pipeline.masks import HierarchicalMaskGenerator
 
 pytest.importorskip("triton", reason="needs Triton, which comes with torch for Linux")
 ROOT = Path(__file__).parents[2]
-KERNELS = ["reference masks", "exact masks"]
+KERNELS = ["reference masks", "exact masks", "gather tokens", "combine tokens"]
 
 
 def test_kernels_equal_their_torch_texts_on_ten_thousand_random_settings() -> None:

@@ -10,7 +10,15 @@ import sys
 import numpy as np
 import torch
 
-from hjepa.kernels import block_masks, block_masks_triton, chance, exact_blocks, exact_blocks_triton
+from hjepa.kernels import (
+    block_masks,
+    block_masks_triton,
+    chance,
+    exact_blocks,
+    exact_blocks_triton,
+    token_gather,
+    token_gather_triton,
+)
 from hjepa.kernels.block_masks import BlockLaw
 
 SETTINGS = 1024
@@ -32,8 +40,23 @@ def legal_law(numbers: np.random.Generator, grid: tuple[int, int], targets: int,
     )
 
 
+def compare_tokens() -> None:
+    """Gathering and combining, with padding, odd sizes and a patch in several groups."""
+    generator = torch.Generator().manual_seed(0)
+    for rows, groups, length, patches, width in ((1, 1, 1, 1, 1), (3, 2, 7, 33, 5), (2, 3, 33, 33, 130)):
+        valid = torch.rand(rows, groups, length, generator=generator) < 0.7
+        order = torch.rand(rows, groups, patches, generator=generator).argsort(-1)
+        index = order[..., :length].masked_fill(~valid, 0)
+        tokens = torch.randn(rows, patches, width, generator=generator)
+        parts = token_gather.gather_reference(tokens, index, valid)
+        assert torch.equal(token_gather_triton.gather(tokens, index, valid), parts)
+        slots = token_gather.slots_of(index, valid, patches)
+        assert torch.equal(token_gather_triton.combine(parts, slots), token_gather.combine_reference(parts, slots))
+
+
 def main() -> None:
     """Prints how many settings gave equal masks; anything else is an error."""
+    compare_tokens()
     numbers = np.random.default_rng(0)
     block_masks_triton.ROWS = exact_blocks_triton.ROWS = SETTINGS  # one program a launch: the interpreter is slow in programs
     equal, last = 0, 0
