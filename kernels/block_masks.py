@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hjepa.kernels.rectangles import Blocks, Grid, masks_of, place, uniforms
+from hjepa.kernels.rectangles import Blocks, Grid, has_kernel, masks_of, place, uniforms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +45,10 @@ def block_masks(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int, max
     keys: int64 [..., L, B], one for each sample, crop and level; laws: `law_tensor`, on the same device. Context and targets
     are disjoint; a target overlaps an earlier one only where it is the fallback.
     """
+    if has_kernel(keys, num_targets):
+        from hjepa.kernels.block_masks_triton import reference_masks  # here: Triton may not be installed
+
+        return reference_masks(keys, laws, grid, num_targets=num_targets, max_attempts=max_attempts)
     return masks_of(draw_blocks(keys, laws, grid, num_targets=num_targets, max_attempts=max_attempts), grid)
 
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from hjepa.kernels.block_masks import BlockLaw
-from hjepa.kernels.rectangles import Blocks, Grid, common_area, exponential, masks_of, place, uniforms
+from hjepa.kernels.rectangles import Blocks, Grid, common_area, exponential, has_kernel, masks_of, place, uniforms
 
 PROPOSALS = 4
 MAX_ROWS = 8
@@ -72,6 +72,10 @@ def exact_masks(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int, min
     keys: int64 [..., L, B], one for each sample, crop and level; laws: `exact_law_tensor`, on the same device. A context has
     min_keep patches or more.
     """
+    if has_kernel(keys, num_targets):
+        from hjepa.kernels import exact_blocks_triton  # here: Triton may not be installed
+
+        return exact_blocks_triton.exact_masks(keys, laws, grid, num_targets=num_targets, min_keep=min_keep)
     return masks_of(draw_exact(keys, laws, grid, num_targets=num_targets, min_keep=min_keep), grid)
 
 
@@ -157,7 +161,7 @@ def _chosen(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Sides [T, ...] of the blocks of the chosen layout, its rows, float32 [...], and whether they are columns, bool [...]."""
     layouts = num_layouts(len(areas))
-    last_rows, last_columns = _last_layout(len(areas), grid)
+    last_rows, last_columns = last_layout(len(areas), grid)
     last_height, last_width = _last_resort(areas, last_rows, last_columns, grid, most)
     last = choice == layouts
     proposal = (choice % PROPOSALS).expand(len(areas), 1, *choice.shape)
@@ -167,7 +171,7 @@ def _chosen(
     return height, width, rows, torch.where(last, last_columns, choice // PROPOSALS % 2) == 1
 
 
-def _last_layout(num_targets: int, grid: Grid) -> tuple[int, int]:
+def last_layout(num_targets: int, grid: Grid) -> tuple[int, int]:
     """Rows, and 1 for columns, of the layout whose cells are most nearly square; it has room for all blocks."""
     found = []
     for columns, (height, width) in enumerate((grid, grid[::-1])):

@@ -8,6 +8,7 @@ samples are the innermost axis until the painting, so that inner loops are long 
 
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -39,6 +40,17 @@ def masks_of(blocks: Blocks, grid: Grid) -> tuple[Tensor, Tensor]:
     for target in targets.unbind(-2):  # targets.any(-2), a reduction of bytes, is many times slower on a CPU
         context &= ~target
     return context, targets
+
+
+@lru_cache(maxsize=1)
+def has_triton() -> bool:
+    """Whether Triton, which does not come with every torch, is installed."""
+    return find_spec("triton") is not None
+
+
+def has_kernel(keys: Tensor, num_targets: int) -> bool:
+    """Whether the masks for these keys are made by a Triton kernel. More targets than 16 would not fit into registers."""
+    return keys.is_cuda and num_targets <= 16 and has_triton()
 
 
 def uniforms(keys: Tensor, count: int) -> Tensor:

@@ -1,0 +1,128 @@
+"""Milliseconds that the masks of a batch take: hjepa's samplers, and the published algorithms as they are written.
+
+    python benchmarks/masks.py [--batch 256] [--rounds 7] [--threads 1] [--output FILE.json]
+
+On the CPU, 14 x 14 patches. Rounds are interleaved; medians, and ratios of medians. The published ones are Python loops over
+samples (`mask_loops.py`) and use one thread whatever --threads says; hjepa makes the same shapes for the whole batch at once.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mask_loops
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from hjepa.kernels import chance
+from hjepa.kernels.blockwise_masks import blockwise_masks, stratified_counts
+from hjepa.kernels.shared_blocks import block_masks
+from hjepa.pipeline.masks import HierarchicalMaskGenerator, MultiBlockMaskGenerator
+from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
+
+RESULTS = Path(__file__).parent / "results"
+GRID = (14, 14)
+REPEATS = 5
+"""Batches of hjepa's in a round; the published algorithms make one."""
+
+
+def main() -> None:
+    """Measures, shows and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=RESULTS / "masks-epyc-2cores.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    found = measure(arguments.batch, arguments.rounds)
+    show(found)
+    result = {
+        "command": " ".join(["python", "benchmarks/masks.py", *sys.argv[1:]]),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} thread(s) of torch {torch.__version__}",
+        "batch": arguments.batch,
+        "rounds": arguments.rounds,
+        "milliseconds": found,
+    }
+    arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def contests(batch: int) -> dict[str, dict[str, Callable[[], object]]]:
+    """What is measured: of each family, the published loops and hjepa's."""
+    keys = chance.key_tensor(chance.key(0, np.arange(batch)))
+    of_crops = chance.key(0, np.arange(2 * batch))
+    crops = chance.key_tensor(of_crops)
+
+    def blockwise() -> torch.Tensor:
+        counts, _ = stratified_counts(of_crops, GRID[0] * GRID[1], probability=0.5, ratio=(0.1, 0.5), at_most=True)
+        return blockwise_masks(crops, torch.from_numpy(counts), GRID)
+
+    first = mask_loops.levels(GRID, 1, (0.15, 0.2), (0.75, 1.5), "linear")[0]
+    return {
+        "multi-block": {
+            "loops": lambda: [mask_loops.sample(GRID, (0.15, 0.2), (0.85, 1.0), first[2], (3, 3)) for _ in range(batch)],
+            "hjepa reference": lambda: MULTI_BLOCK["reference"].sample(keys),
+            "hjepa exact": lambda: MULTI_BLOCK["exact"].sample(keys),
+        },
+        "hierarchical, 3 levels": {
+            "loops": lambda: mask_loops.hierarchical(batch),
+            "hjepa reference": lambda: HIERARCHICAL["reference"].sample(keys),
+            "hjepa exact": lambda: HIERARCHICAL["exact"].sample(keys),
+        },
+        "multi-crop, 3 levels, 2 globals": {
+            "loops": lambda: mask_loops.multicrop(batch),
+            "hjepa reference": lambda: MULTI_CROP["reference"].sample(keys),
+            "hjepa exact": lambda: MULTI_CROP["exact"].sample(keys),
+        },
+        "I-JEPA": {
+            "loops": lambda: mask_loops.ijepa(batch),
+            "hjepa": lambda: block_masks(keys, (13, 13), (6, 6), GRID, num_targets=4, min_outside=11),
+        },
+        "DINOv2, 2 globals": {"loops": lambda: mask_loops.dinov2(2 * batch), "hjepa": blockwise},
+    }
+
+
+MULTI_BLOCK: dict[str, Any] = {law: MultiBlockMaskGenerator(law=law) for law in ("reference", "exact")}
+HIERARCHICAL: dict[str, Any] = {law: HierarchicalMaskGenerator(law=law) for law in ("reference", "exact")}
+MULTI_CROP: dict[str, Any] = {law: MultiCropMaskGenerator(law=law) for law in ("reference", "exact")}
+
+
+def measure(batch: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Median milliseconds of a batch, by family and implementation."""
+    times: dict[tuple[str, str], list[float]] = {}
+    runs = {(family, name): run for family, those in contests(batch).items() for name, run in those.items()}
+    for _ in range(rounds):
+        for place, run in runs.items():
+            repeats = 1 if place[1] == "loops" else REPEATS
+            if repeats > 1:
+                run()
+            for _ in range(repeats):
+                start = time.perf_counter()
+                run()
+                times.setdefault(place, []).append(1e3 * (time.perf_counter() - start))
+    found: dict[str, dict[str, float]] = {}
+    for (family, name), taken in times.items():
+        found.setdefault(family, {})[name] = round(statistics.median(taken), 3)
+    return found
+
+
+def show(found: dict[str, dict[str, float]]) -> None:
+    """A table with ratios to the published algorithm."""
+    table = Table("masks of a batch", "sampler", "ms", "times as fast")
+    for family, those in found.items():
+        for name, taken in those.items():
+            table.add_row(family, name, f"{taken:.2f}", f"{those['loops'] / taken:.0f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
