@@ -119,13 +119,15 @@ def hue(levels: Levels, turns: np.float32) -> Levels:
         (value, low, falling),
     ]
     turned = np.select([(sector % 6 == number)[..., None] for number in range(6)], [np.stack(c, axis=-1) for c in by_sector])
-    return turned.astype(np.float32)
+    levels_again: Levels = turned.astype(np.float32)
+    return levels_again
 
 
 def gray_levels(levels: Levels) -> Levels:
     """[S, S, 1]: ITU-R 601 in 16 bits, rounded."""
     weighted = levels.astype(np.int64) @ np.array([19595, 38470, 7471])
-    return ((weighted + 2**15) >> 16).astype(np.float32)[..., None]
+    gray: Levels = ((weighted + 2**15) >> 16).astype(np.float32)[..., None]
+    return gray
 
 
 def blur(levels: Levels, sigma: float, window: int) -> Levels:
