@@ -14,8 +14,8 @@ Levels: TypeAlias = npt.NDArray[np.float32]
 """[S, S, 3] whole numbers from 0 to 255."""
 Weights: TypeAlias = npt.NDArray[np.float64]
 
-GRID = 2.0**-15
-"""Weights of the resize are multiples of this, so that the kernel's sums are exact in single precision."""
+GRID = 2.0**-14
+"""Weights of the resize are multiples of this, so that the kernel's sums are exact in integers."""
 
 
 def render(
