@@ -42,8 +42,8 @@ class BuildKernel(build_ext):
             super().build_extension(ext)
         except Exception as error:  # no compiler, an old one, no headers of Python: whatever it is, hjepa works without
             print(
-                f"warning: hjepa's native kernel was not built ({error}); backend='fused' will not be available. It needs a "
-                "C++17 compiler (GCC 9, Clang 12 or later) and Python's headers: apt install g++ python3-dev, and install again",
+                f"warning: hjepa's native kernel was not built ({error}); backend='fused' will not be there. It needs a C++17 "
+                "compiler (GCC 9, Clang 12 or later) and the headers of Python: apt install g++ python3-dev, and install again",
                 file=sys.stderr,
             )
 
