@@ -20,7 +20,7 @@ from hjepa.pipeline.index import cache_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.recipe import Jitter, Recipe, View
 
-BackendName: TypeAlias = Literal["dali"]
+BackendName: TypeAlias = Literal["dali", "fused"]
 Pixels: TypeAlias = Callable[[], npt.NDArray[np.uint8]]
 """Gives a photograph, [H, W, 3]."""
 Counts: TypeAlias = npt.NDArray[np.int64]
@@ -79,10 +79,14 @@ BOUNDS: dict[BackendName, dict[str, Bound]] = {
         "gray": Bound(mean=0.4, p99=2, reason=_ROUNDING),
         "blur": Bound(mean=0.3, p99=1.5, reason=_EXACT),
         "solarize": Bound(mean=0.3, p99=1.5, reason=_EXACT),
-    }
+    },
+    "fused": {
+        **dict.fromkeys(OPERATORS, Bound(mean=0.05, p99=1, reason="the filters' weights are rounded otherwise than PIL's")),
+        "hue": Bound(mean=0.15, p99=2, reason="the crop's difference, which may be a step of HSV's 8 bits"),
+    },
 }
 """Backend -> operator -> bound."""
-MODULES: dict[BackendName, str] = {"dali": "nvidia.dali"}
+MODULES: dict[BackendName, str] = {"dali": "nvidia.dali", "fused": "hjepa.kernels._fused_crops"}
 """What has to be importable for a backend."""
 
 

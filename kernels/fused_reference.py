@@ -14,8 +14,8 @@ Levels: TypeAlias = npt.NDArray[np.float32]
 """[S, S, 3] whole numbers from 0 to 255."""
 Weights: TypeAlias = npt.NDArray[np.float64]
 
-GRID = 2.0**-15
-"""Weights of the resize are multiples of this, so that the kernel's sums are exact in single precision."""
+GRID = 2.0**-14
+"""Weights of the resize are multiples of this, so that the kernel's sums are exact in integers."""
 
 
 def render(
@@ -119,7 +119,8 @@ def hue(levels: Levels, turns: np.float32) -> Levels:
         (value, low, falling),
     ]
     turned = np.select([(sector % 6 == number)[..., None] for number in range(6)], [np.stack(c, axis=-1) for c in by_sector])
-    return turned.astype(np.float32)
+    levels_again: Levels = turned.astype(np.float32)
+    return levels_again
 
 
 def gray_levels(levels: Levels) -> Levels:

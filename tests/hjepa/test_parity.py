@@ -35,6 +35,14 @@ def test_operator_is_within_its_bound(name: str, few: Path) -> None:
     assert 0 < difference.mean <= difference.p99 <= difference.max
 
 
+@pytest.mark.fused
+@pytest.mark.parametrize("name", OPERATORS)
+def test_fused_operator_is_torchvisions(name: str, few: Path) -> None:
+    difference = parity.operator(name, few, "fused", "cpu")
+    print(f"\n{name}: mean {difference.mean:.3f}, p99 {difference.p99:.1f}, max {difference.max:.0f} levels")
+    assert difference.within, difference
+
+
 @DALI
 def test_hue_is_as_different_as_the_documentation_says(few: Path) -> None:
     assert parity.operator("hue", few, "dali", "cpu").mean > 3

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import sys
 import threading
 from pathlib import Path
 
@@ -204,9 +205,9 @@ def test_tensors_are_the_memory_of_dali(photographs: Path, monkeypatch: pytest.M
             assert taken == given[-2:]
 
 
-@pytest.mark.dali
-def test_twenty_batches_held_alive_are_not_overwritten(photographs: Path) -> None:
-    with open_loader(photographs, "dali") as loader:
+@pytest.mark.parametrize("backend", BACKENDS[:2])
+def test_twenty_batches_held_alive_are_not_overwritten(backend: str, photographs: Path) -> None:
+    with open_loader(photographs, backend) as loader:
         held = [batch for _ in range(5) for batch in loader]
         copies = [batch.globals.clone() for batch in held]
         for _ in range(5):
@@ -215,6 +216,34 @@ def test_twenty_batches_held_alive_are_not_overwritten(photographs: Path) -> Non
     assert len(held) == 20
     assert len({batch.globals.data_ptr() for batch in held}) == 20
     assert all(torch.equal(batch.globals, copy) for batch, copy in zip(held, copies, strict=True))
+
+
+@pytest.mark.fused
+def test_fused_batches_are_contiguous_and_their_memory_is_used_again(photographs: Path) -> None:
+    with open_loader(photographs, "fused", prefetch=1) as loader:
+        places = set()
+        for _ in range(6):
+            for batch in loader:
+                assert batch.globals.is_contiguous()
+                assert batch.globals.data_ptr() % 64 == 0
+                places.add(batch.globals.data_ptr())
+    assert len(places) <= 4  # of 24 batches: one here, one ready, one being made, and one in between
+
+
+@pytest.mark.fused
+def test_fused_is_torchvision_within_a_level_here_and_there(photographs: Path) -> None:
+    with open_loader(photographs, "fused", recipe="dino") as fused, open_loader(photographs, recipe="dino") as reference:
+        for one, other in zip(fused, reference, strict=True):
+            for name, crops in one.crops.items():
+                assert 255 * 0.229 * (crops - other.crops[name]).abs().mean() < 0.2
+
+
+def test_missing_kernel_is_said_with_what_to_do(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("nvidia.dali")
+    monkeypatch.setitem(sys.modules, "hjepa.kernels._fused_crops", None)
+    monkeypatch.delattr("hjepa.kernels._fused_crops", raising=False)
+    with pytest.raises(ValueError, match=r"backend='fused' needs hjepa's native kernel.*apt install g\+\+.*backend='dali'"):
+        open_loader(photographs, "fused")
 
 
 @pytest.mark.dali

@@ -15,7 +15,10 @@ ROOT = Path(__file__).parents[2]
 STEPS = 11  # over the ends of two epochs of four
 
 
-@pytest.mark.parametrize("backend", [pytest.param("dali", marks=pytest.mark.dali), "torchvision"])
+BACKENDS = [pytest.param("dali", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused), "torchvision"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_killed_and_resumed_on_one_two_and_one_ranks_is_bitwise_the_same(
     backend: str, photographs: Path, tmp_path: Path
 ) -> None:

@@ -13,12 +13,12 @@ struct Resampler {
     int64_t padded;  // P
     int open_rows;  // output rows that may be unfinished at once
     double* doubles;
-    float* tile;  // [columns of a block, 3, 16 rows]
-    float* sums;  // [3, P, 16 rows] of an output row, columns first
+    uint8_t* columns;  // [columns of a block, 3, 16 rows]
+    Pairs* tile;  // [pairs of columns, 3] of 16 rows
+    int32_t* sums;  // [3, P, 16 rows] of an output row, columns first
     uint8_t* narrow;  // the same, rounded
-    float* rows;  // [16, 3, P] 16 rows resized along x
-    float* open;  // [open_rows, 3, P]
-    float* finished;  // [3, P]
+    Pairs* rows;  // [8, 3 P / 16] of 16 columns: 16 rows resized along x
+    int32_t* open;  // [open_rows, 3, P]
 };
 
 Resampler take_resampler(Arena& arena, const Crop& crop);

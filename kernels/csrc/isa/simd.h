@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#if defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -30,6 +30,8 @@ constexpr int WIDTH = 4;
 constexpr int REGISTERS = LANES / WIDTH;
 
 typedef float Register __attribute__((vector_size(4 * WIDTH)));
+typedef int32_t IntRegister __attribute__((vector_size(4 * WIDTH)));
+typedef int32_t LooseIntRegister __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 typedef float LooseRegister __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 
 // 16 floats.
@@ -49,27 +51,9 @@ inline Floats operator+(Floats a, const Floats& b) {
     for (int i = 0; i < REGISTERS; ++i) a.parts[i] += b.parts[i];
     return a;
 }
-inline Floats operator+(Floats a, float b) {
-    for (int i = 0; i < REGISTERS; ++i) a.parts[i] += b;
-    return a;
-}
 inline Floats operator*(Floats a, float b) {
     for (int i = 0; i < REGISTERS; ++i) a.parts[i] *= b;
     return a;
-}
-
-// a * b + c, in one instruction where there is one. Use it only where the product is exact, so that all builds agree.
-inline Floats multiply_add(const Floats& a, float b, Floats c) {
-    for (int i = 0; i < REGISTERS; ++i) {
-#if defined(__AVX512F__)
-        c.parts[i] = _mm512_fmadd_ps(a.parts[i], _mm512_set1_ps(b), c.parts[i]);
-#elif defined(__FMA__)
-        c.parts[i] = _mm256_fmadd_ps(a.parts[i], _mm256_set1_ps(b), c.parts[i]);
-#else
-        c.parts[i] += a.parts[i] * b;
-#endif
-    }
-    return c;
 }
 
 // 16 bytes as floats.
@@ -107,20 +91,82 @@ inline void narrow(uint8_t* to, const Floats& values) {
 #endif
 }
 
-inline Floats clamp_level(Floats values) {
+// 16 sums, and 16 pairs of 16-bit numbers, one pair for each sum.
+struct Ints {
+    IntRegister parts[REGISTERS];
+};
+struct Pairs {
+    IntRegister parts[REGISTERS];
+};
+
+inline Ints load(const int32_t* from) {
+    Ints values;
+    for (int i = 0; i < REGISTERS; ++i) values.parts[i] = *reinterpret_cast<const LooseIntRegister*>(from + i * WIDTH);
+    return values;
+}
+inline void store(int32_t* to, const Ints& values) {
+    for (int i = 0; i < REGISTERS; ++i) *reinterpret_cast<LooseIntRegister*>(to + i * WIDTH) = values.parts[i];
+}
+
+// sums + pair . pair, which no order of terms can change.
+inline Ints add_products(Ints sums, const Pairs& pairs, int32_t weights) {
     for (int i = 0; i < REGISTERS; ++i) {
-#if defined(__AVX512F__)
-        values.parts[i] = _mm512_min_ps(_mm512_max_ps(values.parts[i], _mm512_setzero_ps()), _mm512_set1_ps(255.0f));
-#elif defined(__AVX__)
-        values.parts[i] = _mm256_min_ps(_mm256_max_ps(values.parts[i], _mm256_setzero_ps()), _mm256_set1_ps(255.0f));
+#if defined(__AVX512BW__)
+        sums.parts[i] += (IntRegister)_mm512_madd_epi16((__m512i)pairs.parts[i], _mm512_set1_epi32(weights));
+#elif defined(__AVX2__)
+        sums.parts[i] += (IntRegister)_mm256_madd_epi16((__m256i)pairs.parts[i], _mm256_set1_epi32(weights));
+#elif defined(__SSE2__)
+        sums.parts[i] += (IntRegister)_mm_madd_epi16((__m128i)pairs.parts[i], _mm_set1_epi32(weights));
 #else
-        for (int lane = 0; lane < WIDTH; ++lane) {
-            const float value = values.parts[i][lane];
-            values.parts[i][lane] = value < 0.0f ? 0.0f : value > 255.0f ? 255.0f : value;
-        }
+        const IntRegister low = (pairs.parts[i] << 16) >> 16, high = pairs.parts[i] >> 16;
+        sums.parts[i] += low * static_cast<int16_t>(weights & 0xffff) + high * (weights >> 16);
 #endif
     }
-    return values;
+    return sums;
+}
+
+// 16 bytes of each: (first[0], second[0]), (first[1], second[1]), ...
+inline Pairs pair_up(const uint8_t* first, const uint8_t* second) {
+    Pairs pairs;
+#if defined(__SSE2__)
+    const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(first));
+    const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(second));
+    const __m128i low = _mm_unpacklo_epi8(a, b), high = _mm_unpackhi_epi8(a, b);
+#if defined(__AVX512BW__)
+    pairs.parts[0] = (IntRegister)_mm512_cvtepu8_epi16(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1));
+#elif defined(__AVX2__)
+    pairs.parts[0] = (IntRegister)_mm256_cvtepu8_epi16(low);
+    pairs.parts[1] = (IntRegister)_mm256_cvtepu8_epi16(high);
+#else
+    const __m128i zero = _mm_setzero_si128();
+    pairs.parts[0] = (IntRegister)_mm_unpacklo_epi8(low, zero);
+    pairs.parts[1] = (IntRegister)_mm_unpackhi_epi8(low, zero);
+    pairs.parts[2] = (IntRegister)_mm_unpacklo_epi8(high, zero);
+    pairs.parts[3] = (IntRegister)_mm_unpackhi_epi8(high, zero);
+#endif
+#else
+    for (int i = 0; i < LANES; ++i) pairs.parts[i / WIDTH][i % WIDTH] = first[i] | (second[i] << 16);
+#endif
+    return pairs;
+}
+
+// The levels nearest to sums in units of 2^-BITS, halves upwards, no less than 0 and no more than 255.
+template <int BITS> inline void round_levels(uint8_t* to, Ints sums) {
+    for (int i = 0; i < REGISTERS; ++i) sums.parts[i] = (sums.parts[i] + (1 << (BITS - 1))) >> BITS;
+#if defined(__AVX512BW__)
+    const __m512i positive = _mm512_max_epi32((__m512i)sums.parts[0], _mm512_setzero_si512());
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtusepi32_epi8(positive));
+#elif defined(__AVX2__)
+    const __m256i words =
+        _mm256_permute4x64_epi64(_mm256_packs_epi32((__m256i)sums.parts[0], (__m256i)sums.parts[1]), 0xd8);
+    const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes);
+#else
+    for (int i = 0; i < LANES; ++i) {
+        const int32_t level = sums.parts[i / WIDTH][i % WIDTH];
+        to[i] = static_cast<uint8_t>(level < 0 ? 0 : level > 255 ? 255 : level);
+    }
+#endif
 }
 
 // One or several lanes of 16 bytes.

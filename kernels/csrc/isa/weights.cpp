@@ -13,9 +13,9 @@ inline double support_of(int size, int64_t length, Filter filter) {
     return (filter == Filter::bicubic ? 2.0 : 1.0) * filter_scale(size, length);
 }
 
-inline int taps_of(int size, int64_t length, Filter filter) {
+inline int pairs_of(int size, int64_t length, Filter filter) {
     const int64_t widest = static_cast<int64_t>(__builtin_ceil(support_of(size, length, filter))) * 2 + 1;
-    return static_cast<int>(least(widest, length));
+    return static_cast<int>(least(widest, length) / 2 + 1);
 }
 
 inline double bicubic(double distance) {  // Keys' cubic convolution with a = -1/2, as in PIL
@@ -26,19 +26,19 @@ inline double bicubic(double distance) {  // Keys' cubic convolution with a = -1
 
 inline double bilinear(double distance) { return distance < 1.0 ? 1.0 - distance : 0.0; }
 
-// Sum of each output pixel's raw weights, and the raw weights [most_taps, size] themselves.
+// Sum of each output pixel's raw weights, and the raw weights [2 most_pairs, size] themselves.
 template <double (*filter)(double)>
 void raw_weights(const Axis& axis, double* __restrict raw, double* __restrict sums) {
     const double scale = static_cast<double>(axis.length) / axis.size;
     const double inverse = 1.0 / filter_scale(axis.size, axis.length);
     for (int x = 0; x < axis.size; ++x) sums[x] = 0;
-    for (int tap = 0; tap < axis.most_taps; ++tap) {
+    for (int tap = 0; tap < 2 * axis.most_pairs; ++tap) {
         double* __restrict row = raw + static_cast<int64_t>(tap) * axis.size;
         for (int x = 0; x < axis.size; ++x) {
             const int at = axis.first[x] + tap;
             const double offset = (at - (x + 0.5) * scale + 0.5) * inverse;
             const double weight = filter(offset < 0 ? -offset : offset);
-            row[x] = at < axis.last[x] ? weight : 0.0;
+            row[x] = at >= axis.begin[x] && at < axis.end[x] ? weight : 0.0;
             sums[x] += row[x];
         }
     }
@@ -47,18 +47,20 @@ void raw_weights(const Axis& axis, double* __restrict raw, double* __restrict su
 }  // namespace
 
 int64_t axis_doubles(int size, int64_t length, Filter filter) {
-    return (taps_of(size, length, filter) + 2) * static_cast<int64_t>(size);
+    return (2 * pairs_of(size, length, filter) + 2) * static_cast<int64_t>(size);
 }
 
 Axis take_axis(Arena& arena, int size, int64_t length, Filter filter) {
     Axis axis{};
     axis.size = size;
     axis.length = length;
-    axis.most_taps = taps_of(size, length, filter);
+    axis.most_pairs = pairs_of(size, length, filter);
     axis.stride = round_up(size, LANES);
     axis.first = arena.take<int32_t>(size);
     axis.last = arena.take<int32_t>(size);
-    axis.weights = arena.take<float>(axis.most_taps * axis.stride);
+    axis.begin = arena.take<int32_t>(size);
+    axis.end = arena.take<int32_t>(size);
+    axis.pairs = arena.take<int32_t>(axis.most_pairs * axis.stride);
     return axis;
 }
 
@@ -68,8 +70,10 @@ void fill_axis(const Axis& axis, Filter filter, double* doubles) {
     const double length = static_cast<double>(axis.length);
     for (int x = 0; x < axis.size; ++x) {
         const double center = (x + 0.5) * scale;
-        axis.first[x] = static_cast<int32_t>(most(center - support + 0.5, 0.0));
-        axis.last[x] = static_cast<int32_t>(least(center + support + 0.5, length));
+        axis.begin[x] = static_cast<int32_t>(most(center - support + 0.5, 0.0));
+        axis.end[x] = static_cast<int32_t>(least(center + support + 0.5, length));
+        axis.first[x] = axis.begin[x] & ~1;
+        axis.last[x] = (axis.end[x] + 1) & ~1;
     }
     double* sums = doubles;
     double* __restrict running = doubles + axis.size;
@@ -83,13 +87,16 @@ void fill_axis(const Axis& axis, Filter filter, double* doubles) {
     constexpr double grid = 1 << GRID_BITS;
     for (int x = 0; x < axis.size; ++x) sums[x] = grid / sums[x];
     for (int x = 0; x < axis.size; ++x) running[x] = 0;
-    for (int tap = 0; tap < axis.most_taps; ++tap) {
-        const double* __restrict row = raw + static_cast<int64_t>(tap) * axis.size;
-        float* __restrict weights = axis.weights + tap * axis.stride;
+    for (int pair = 0; pair < axis.most_pairs; ++pair) {
+        const double* __restrict even = raw + static_cast<int64_t>(2 * pair) * axis.size;
+        const double* __restrict odd = even + axis.size;
+        int32_t* __restrict pairs = axis.pairs + pair * axis.stride;
         for (int x = 0; x < axis.size; ++x) {
-            const double before = __builtin_floor(running[x] + 0.5);
-            running[x] += row[x] * sums[x];
-            weights[x] = static_cast<float>((__builtin_floor(running[x] + 0.5) - before) / grid);
+            const double between = running[x] + even[x] * sums[x], after = between + odd[x] * sums[x];
+            const int32_t low = static_cast<int32_t>(__builtin_floor(between + 0.5) - __builtin_floor(running[x] + 0.5));
+            const int32_t high = static_cast<int32_t>(__builtin_floor(after + 0.5) - __builtin_floor(between + 0.5));
+            pairs[x] = (low & 0xffff) | static_cast<int32_t>(static_cast<uint32_t>(high) << 16);
+            running[x] = after;
         }
     }
 }

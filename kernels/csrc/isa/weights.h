@@ -7,21 +7,23 @@
 namespace hjepa {
 namespace HJEPA_ISA {
 
-// Weights are multiples of 2^-GRID_BITS. A pixel has 8 bits and the weights' absolute sum is below 2, so every sum of products
-// is exact in a float's 24 bits: whatever the order of the terms, the instruction set or the number of threads.
-constexpr int GRID_BITS = 15;
+// Weights are multiples of 2^-GRID_BITS, held in 16 bits; their absolute sum is below 2, so that sums of products are exact.
+constexpr int GRID_BITS = 14;
 
+// Taps come in pairs, from an even place on; what pads them has no weight.
 struct Axis {
     int size;  // output pixels
     int64_t length;  // input pixels
-    int most_taps;
-    int64_t stride;  // between the weights of one output pixel: tap j of pixel x is weights[j * stride + x]
-    int32_t* first;  // [size] the first tap's input pixel
-    int32_t* last;  // [size] one past the last one's
-    float* weights;
+    int most_pairs;
+    int64_t stride;  // between the pairs of one output pixel: pair p of pixel x is pairs[p * stride + x]
+    int32_t* first;  // [size] even; the first pair's input pixel
+    int32_t* last;  // [size] even; one past the last pair's
+    int32_t* pairs;  // the weight of the even place in the lower 16 bits, of the odd one in the upper
+    int32_t* begin;  // [size] PIL's first tap
+    int32_t* end;  // [size] one past PIL's last tap
 };
 
-// `doubles` is scratch memory of at least axis_doubles(size, length, filter) numbers.
+// `doubles` is scratch memory of axis_doubles(size, length, filter) numbers.
 int64_t axis_doubles(int size, int64_t length, Filter filter);
 Axis take_axis(Arena& arena, int size, int64_t length, Filter filter);
 void fill_axis(const Axis& axis, Filter filter, double* doubles);
