@@ -54,7 +54,7 @@ def kernel() -> Extension:
     return Extension(
         "hjepa.kernels._fused_crops",
         sorted(str(path) for path in SOURCES.glob("*.cpp")),
-        depends=sorted(str(path) for path in SOURCES.rglob("*.h")),
+        depends=sorted(str(path) for kind in ("*.h", "isa/*.cpp") for path in SOURCES.rglob(kind)),
         define_macros=[("HJEPA_X86", None)] if X86 else [],
         extra_compile_args=FLAGS,
         **options,

@@ -28,7 +28,9 @@ void enter_row(const Blur& blur, const uint8_t* rows, int size, int y) {
     for (int64_t i = 0; i < width; i += LANES) store(row + i, widen(rows + y * width + i));
 }
 
-void blur_columns(const Blur& blur, int radius, const float* center, float* to) {
+// KNOWN is the radius where the compiler is to know it, for loops without branches; else 0.
+template <int KNOWN> void blur_columns(const Blur& blur, int radius, const float* center, float* to) {
+    if (KNOWN) radius = KNOWN;
     for (int64_t x = 0; x < 3 * blur.padded; x += LANES) {
         Floats sum = load(center + x) * blur.weights[0];
         for (int k = 1; k <= radius; ++k) sum = sum + (load(blur.above[k] + x) + load(blur.below[k] + x)) * blur.weights[k];
@@ -36,7 +38,8 @@ void blur_columns(const Blur& blur, int radius, const float* center, float* to) 
     }
 }
 
-void blur_line(const Blur& blur, int radius, int size, float* row) {
+template <int KNOWN> void blur_line(const Blur& blur, int radius, int size, float* row) {
+    if (KNOWN) radius = KNOWN;
     float* line = blur.line + blur.radius;
     for (int64_t x = 0; x < blur.padded; x += LANES) store(line + x, load(row + x));
     for (int k = 1; k <= radius; ++k) {
@@ -48,6 +51,11 @@ void blur_line(const Blur& blur, int radius, int size, float* row) {
         for (int k = 1; k <= radius; ++k) sum = sum + (load(line + x - k) + load(line + x + k)) * blur.weights[k];
         store(row + x, sum);
     }
+}
+
+template <int KNOWN> void blur_both(const Blur& blur, int radius, int size, const float* center, float* blurred) {
+    blur_columns<KNOWN>(blur, radius, center, blurred);
+    for (int colour = 0; colour < 3; ++colour) blur_line<KNOWN>(blur, radius, size, blurred + colour * blur.padded);
 }
 
 }  // namespace
@@ -83,8 +91,8 @@ void blur_row(const Blur& blur, int radius, const uint8_t* rows, int size, int y
         blur.above[k] = row_of(blur, size, reflect(y - k, size));
         blur.below[k] = row_of(blur, size, reflect(y + k, size));
     }
-    blur_columns(blur, radius, row_of(blur, size, y), blurred);
-    for (int colour = 0; colour < 3; ++colour) blur_line(blur, radius, size, blurred + colour * blur.padded);
+    const auto blur_it = radius == 4 ? blur_both<4> : radius == 3 ? blur_both<3> : radius == 2 ? blur_both<2> : blur_both<0>;
+    blur_it(blur, radius, size, row_of(blur, size, y), blurred);
     for (int64_t i = 0; i < 3 * blur.padded; ++i) blurred[i] = __builtin_rintf(blurred[i]);  // halves to even, as torch rounds
 }
 

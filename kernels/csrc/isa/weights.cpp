@@ -26,6 +26,9 @@ inline double bicubic(double distance) {  // Keys' cubic convolution with a = -1
 
 inline double bilinear(double distance) { return distance < 1.0 ? 1.0 - distance : 0.0; }
 
+// Halves upwards; the running sum is above -2^15, so that what is cut off is never negative.
+inline int32_t nearest(double sum) { return static_cast<int32_t>(sum + (32768 + 0.5)) - 32768; }
+
 // Sum of each output pixel's raw weights, and the raw weights [2 most_pairs, size] themselves.
 template <double (*filter)(double)>
 void raw_weights(const Axis& axis, double* __restrict raw, double* __restrict sums) {
@@ -41,6 +44,18 @@ void raw_weights(const Axis& axis, double* __restrict raw, double* __restrict su
             row[x] = at >= axis.begin[x] && at < axis.end[x] ? weight : 0.0;
             sums[x] += row[x];
         }
+    }
+}
+
+// The weights of two taps of every output pixel: how far they take the rounded running sum.
+void add_pair(const double* __restrict even, const double* __restrict odd, const double* __restrict factors,
+              double* __restrict running, int32_t* __restrict pairs, int size) {
+    for (int x = 0; x < size; ++x) {
+        const double between = running[x] + even[x] * factors[x], after = between + odd[x] * factors[x];
+        const int32_t middle = nearest(between);
+        const int32_t low = middle - nearest(running[x]), high = nearest(after) - middle;
+        pairs[x] = (low & 0xffff) | (high * 65536);
+        running[x] = after;
     }
 }
 
@@ -76,7 +91,7 @@ void fill_axis(const Axis& axis, Filter filter, double* doubles) {
         axis.last[x] = (axis.end[x] + 1) & ~1;
     }
     double* sums = doubles;
-    double* __restrict running = doubles + axis.size;
+    double* running = doubles + axis.size;
     const double* raw = doubles + 2 * static_cast<int64_t>(axis.size);
     if (filter == Filter::bicubic) {
         raw_weights<bicubic>(axis, doubles + 2 * static_cast<int64_t>(axis.size), sums);
@@ -88,16 +103,9 @@ void fill_axis(const Axis& axis, Filter filter, double* doubles) {
     for (int x = 0; x < axis.size; ++x) sums[x] = grid / sums[x];
     for (int x = 0; x < axis.size; ++x) running[x] = 0;
     for (int pair = 0; pair < axis.most_pairs; ++pair) {
-        const double* __restrict even = raw + static_cast<int64_t>(2 * pair) * axis.size;
-        const double* __restrict odd = even + axis.size;
-        int32_t* __restrict pairs = axis.pairs + pair * axis.stride;
-        for (int x = 0; x < axis.size; ++x) {
-            const double between = running[x] + even[x] * sums[x], after = between + odd[x] * sums[x];
-            const int32_t low = static_cast<int32_t>(__builtin_floor(between + 0.5) - __builtin_floor(running[x] + 0.5));
-            const int32_t high = static_cast<int32_t>(__builtin_floor(after + 0.5) - __builtin_floor(between + 0.5));
-            pairs[x] = (low & 0xffff) | static_cast<int32_t>(static_cast<uint32_t>(high) << 16);
-            running[x] = after;
-        }
+        const double* even = raw + static_cast<int64_t>(2 * pair) * axis.size;
+        const double* odd = even + axis.size;
+        add_pair(even, odd, sums, running, axis.pairs + pair * axis.stride, axis.size);
     }
 }
 
