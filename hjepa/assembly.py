@@ -109,6 +109,7 @@ def build_masks(settings: Settings) -> MultiCropMaskGenerator:
         aspect_ratio_range=masking.aspect_ratio,
         max_attempts=masking.max_attempts,
         scale_progression=masking.scale_progression,
+        num_local_hierarchies=1,  # coarser levels have no room in a local crop, and are not predicted there
         law=masking.law,
         min_keep=masking.min_keep,
         seed=settings.seed,

@@ -46,8 +46,8 @@ class MultiCropMaskGenerator:
 
     * global_only: no masks for locals (None).
     * global_with_local_context: every local patch is context.
-    * cross_crop_prediction: the first half of the locals is masked like the globals, on its own grid; of the others every
-      patch is context.
+    * cross_crop_prediction: the first half of the locals is masked like the globals, on its own grid, at num_local_hierarchies
+      levels (None: at all); of the others every patch is context.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class MultiCropMaskGenerator:
         scale_progression: ScaleProgression = "geometric",
         law: Law = "exact",
         min_keep: int = 1,
+        num_local_hierarchies: int | None = None,
         seed: int = 0,
     ) -> None:
         if masking_strategy not in get_args(MaskingStrategy):
@@ -76,17 +77,19 @@ class MultiCropMaskGenerator:
         if num_local_crops < 0:
             raise ValueError(f"num_local_crops={num_local_crops} is negative; use 0 or more")
 
-        def sampler(crop_size: int) -> MaskSampler:
+        def sampler(crop_size: int, num_levels: int) -> MaskSampler:
             grid = patch_grid(crop_size, patch_size)
-            laws = hierarchy_laws(grid, num_hierarchies, scale_progression, base_scale, aspect_ratio_range)
+            laws = hierarchy_laws(grid, num_levels, scale_progression, base_scale, aspect_ratio_range)
             return MaskSampler(
                 laws, grid, num_target_masks=num_target_masks, law=law, max_attempts=max_attempts, min_keep=min_keep
             )
 
-        self.global_sampler = sampler(global_crop_size)
+        self.global_sampler = sampler(global_crop_size, num_hierarchies)
         self.local_grid = patch_grid(local_crop_size, patch_size)
         # Crops that are never masked may be too small for the blocks.
-        self.local_sampler = sampler(local_crop_size) if masking_strategy == "cross_crop_prediction" else None
+        num_local_levels = num_hierarchies if num_local_hierarchies is None else num_local_hierarchies
+        masked = masking_strategy == "cross_crop_prediction"
+        self.local_sampler = sampler(local_crop_size, num_local_levels) if masked else None
         self.num_target_masks = num_target_masks
         self.global_crop_size = global_crop_size
         self.local_crop_size = local_crop_size
