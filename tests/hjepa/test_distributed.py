@@ -45,7 +45,7 @@ OPTIONS = [
     "imagefolder",
 ]
 DINO = ["--objective", "dino", "model.view_weight=0", "model.spread_weight=0", "dino.num_prototypes=32", "dino.hidden=16"]
-CROSS = ["masking.strategy=cross_crop_prediction"]
+CROSS = ["masking.strategy=cross_crop_prediction", "data.multicrop.local_crop_size=24"]
 
 Start = Callable[..., "subprocess.Popen[str]"]
 

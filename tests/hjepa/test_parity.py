@@ -125,7 +125,7 @@ def test_pixel_that_is_no_number_is_as_wrong_as_can_be() -> None:
 
 
 def test_missing_libraries_are_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("nvidia.dali", "skimage.data", "sklearn.datasets"):
+    for name in ("nvidia.dali", "hjepa.kernels._fused_crops", "skimage.data", "sklearn.datasets"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ValueError, match=r"pip install scikit-image or scikit-learn, or give a folder with --images"):
         parity.photographs()
