@@ -33,6 +33,8 @@ from hjepa.pipeline.device import resolve_device
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.presets import PRESETS, preset
 
+WIDTH = 112
+"""Characters of the table, which a narrower terminal would cut the figures out of."""
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -40,7 +42,7 @@ def main() -> None:
     """Parses the arguments, measures, and shows and writes the results."""
     warnings.filterwarnings("ignore", message="This DataLoader will create")  # the search tries more workers than cores
     arguments = parse()
-    console = Console()
+    console = Console(width=max(Console().width, WIDTH))
     folder = arguments.data or sample_data.make(sample_data.default_folder())
     try:
         source, recipe, device = open_folder(folder), preset(arguments.recipe), resolve_device(arguments.device)
