@@ -2,8 +2,8 @@
 
 The class is the structure that fills the picture (bricks, rings, stripes, ...), because that survives cropping, flipping,
 colour jitter, grayscale and blur. Everything else (palette, light, clutter, angle, scale, polarity, picture size) is drawn
-without regard to the class, so that neither mean colour nor raw pixels nor an untrained network tells the classes apart, and
-a rising nearest-neighbour accuracy shows that training works.
+without regard to the class, so that mean colour does not tell the classes apart, and raw pixels and an untrained network do it
+poorly; a rising nearest-neighbour accuracy shows that training works.
 """
 
 import io
