@@ -148,7 +148,8 @@ def test_dino_that_a_scheduler_stops_goes_on_bitwise(
 def test_strategies_that_read_local_crops_go_on_bitwise(
     strategy: str, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = [f"masking.strategy={strategy}", "evaluation.knn.enabled=false", "training.epochs=2"]
+    room = "data.multicrop.local_crop_size=24"  # 3 x 3 patches, which four blocks and a context fit into
+    chosen = [f"masking.strategy={strategy}", "evaluation.knn.enabled=false", "training.epochs=2", room]
     whole, parts = (tiny(tmp_path / name, *chosen) for name in ("whole", "parts"))
     train(whole, labelled)
     with Display() as display, Trainer(parts, open_folder(labelled), display) as stopped, monkeypatch.context() as patch:
