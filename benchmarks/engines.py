@@ -19,7 +19,7 @@ from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.recipe import Recipe, View
 from hjepa.pipeline.sampler import Sampler
 
-ENGINES = ["fused", "dali", "torchvision", "decode"]
+ENGINES = ["fused", "dali-ops", "torchvision", "decode"]
 Batches = Callable[[int], Generator[Any, None, None]]
 """Number of workers -> an endless iterator of batches."""
 

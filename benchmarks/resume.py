@@ -10,12 +10,14 @@ import json
 import statistics
 import time
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 from rich.table import Table
 from synthetic import SyntheticSource
 
 from hjepa import sample_data
+from hjepa.pipeline.backend import BackendName
 from hjepa.pipeline.loader import Loader
 
 BATCH_SIZE = 32
@@ -26,7 +28,7 @@ def main() -> None:
     """Measures, and shows and writes the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 1_000_000, 100_000_000])
-    parser.add_argument("--backend", default="dali", choices=["dali", "torchvision"])
+    parser.add_argument("--backend", default="dali", choices=get_args(BackendName))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, help="JSON file for every figure")
     arguments = parser.parse_args()

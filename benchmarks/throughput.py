@@ -2,7 +2,7 @@
 
     python benchmarks/throughput.py [--data FOLDER] [--recipe hjepa] [--batch-size 32] [--rounds 5] [--quick]
 
-"fused" is DALI's decoder and hjepa's kernel, "dali" DALI's operators, and "decode" DALI reading and decoding alone: what no
+"fused" is DALI's decoder and hjepa's kernel, "dali-ops" DALI's operators, and "decode" DALI reading and decoding alone: what no
 engine can pass. torchvision gets its best number of workers, searched first. Then the engines run in turn, A B A B ..., each
 opened anew and warmed up; the table shows medians over the rounds, and the JSON file every one of them. On a machine that has
 other work to do, compare the CPU time (of all threads and worker processes) rather than the rate.

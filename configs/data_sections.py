@@ -71,8 +71,8 @@ class MulticropSettings(Section):
 class DataSettings(Section):
     """Where images come from and how they become batches."""
 
-    pipeline: Literal["dali", "fused", "torchvision"] = "dali"
-    """Backend that decodes and crops: dali, fused (DALI decodes, a CPU kernel crops), or torchvision (the slow reference)."""
+    pipeline: Literal["dali", "fused", "dali-ops", "torchvision"] = "dali"
+    """Engine: dali takes the faster of fused (DALI decodes, a CPU kernel crops) and dali-ops; torchvision is the reference."""
     dataset: Dataset = "sample"
     """Data set: sample is drawn by hjepa itself and needs no files; imagenet and imagenet100 are folders of folders."""
     data_path: str = ""

@@ -19,6 +19,7 @@ from hjepa.configs.schema import Settings
 from hjepa.display import Display
 from hjepa.distributed import Ranks
 from hjepa.exits import INTERRUPTED, run_command
+from hjepa.pipeline.backend import Engine, engine_of
 from hjepa.pipeline.curriculum import Curriculum, recipe_at
 from hjepa.pipeline.device import resolve_device
 from hjepa.pipeline.source import Source
@@ -28,6 +29,12 @@ from hjepa.run_folder import SETTINGS, Resume, find_resume, fresh_folder
 SMALL = "small"
 """Name of the shipped settings that train in minutes without a GPU."""
 SHOWN_BAD_IMAGES = 5
+ENGINES: dict[Engine, str] = {
+    "fused": "DALI decodes and hjepa's kernel makes every crop",
+    "dali-ops": "DALI's operators",
+    "torchvision": "the reference",
+}
+"""Each engine in words."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -41,7 +48,9 @@ def train(
         Path | None, typer.Option(help="YAML file, or the name of a shipped one: small, multicrop_training.")
     ] = None,
     objective: Annotated[str | None, typer.Option(help="What is learned: hjepa, or dino.")] = None,
-    pipeline: Annotated[str | None, typer.Option(help="Who decodes and crops: dali, or torchvision (the reference).")] = None,
+    pipeline: Annotated[
+        str | None, typer.Option(help="Who decodes and crops: dali, fused, dali-ops, or torchvision (the reference).")
+    ] = None,
     data_path: Annotated[str | None, typer.Option(help="Folder of images, or what --dataset lies in.")] = None,
     dataset: Annotated[str | None, typer.Option(help="sample (made by hjepa), imagefolder, cifar10, ...")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per step on each GPU.")] = None,
@@ -119,9 +128,9 @@ def run(config: Path | None, overrides: list[str], flags: dict[str, object], dis
         else:
             settings = settings.model_copy(update={"output_dir": str(state.output)})
             checkpoint.check_settings(state.content["settings"], settings, state.path)
-        display.say(f"settings: {reason}")
         joined = f" on each of {ranks.world_size} ranks" if ranks.world_size > 1 else ""
-        display.say(f"device: {_name(ranks.device)}{joined}; pipeline: {settings.data.pipeline}")
+        display.say(f"engine: {_engine(settings, ranks)}; device: {_name(ranks.device)}{joined}")
+        display.say(f"settings: {reason}")
         source = _open_in_turn(settings, ranks, display)
         _introduce(settings, source, display)
         _train_or_explain(settings, source, display, state, ranks)
@@ -157,6 +166,11 @@ def _train(settings: Settings, source: Source, display: Display, state: Resume |
         for reason in state.damaged.values():
             display.say(f"passed over: {reason}")
         display.say(f"resuming from {state.path}, step {state.content['step']}")
+        now, before = engine_of(settings.data.pipeline, ranks.device), state.content.get("engine")
+        if before not in (None, now):
+            display.say(
+                f"the crops were made by {before} so far and are by {now} from here on: the same crops in other colours"
+            )
     start = time.perf_counter()
     with Trainer(settings, source, display, None if state is None else state.content, ranks) as trainer:
         if ranks.is_first:
@@ -231,6 +245,13 @@ def _accuracies(accuracies: dict[int, float]) -> str:
     if before == after:
         return f"{accuracies[after]:.1%} after {after} epochs"
     return f"{accuracies[before]:.1%} after {before} epochs, {accuracies[after]:.1%} after {after}"
+
+
+def _engine(settings: Settings, ranks: Ranks) -> str:
+    engine = engine_of(settings.data.pipeline, ranks.device)
+    missing = settings.data.pipeline == "dali" and engine == "dali-ops" and ranks.device.type == "cpu"
+    hint = " (hjepa's own kernel is faster; it was not built, for want of a C++ compiler)" if missing else ""
+    return f"{engine}, {ENGINES[engine]}{hint}"
 
 
 def _name(device: torch.device) -> str:

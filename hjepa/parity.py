@@ -20,7 +20,7 @@ from hjepa.pipeline.index import cache_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.recipe import Jitter, Recipe, View
 
-BackendName: TypeAlias = Literal["dali", "fused"]
+BackendName: TypeAlias = Literal["dali-ops", "fused"]
 Pixels: TypeAlias = Callable[[], npt.NDArray[np.uint8]]
 """Gives a photograph, [H, W, 3]."""
 Counts: TypeAlias = npt.NDArray[np.int64]
@@ -67,7 +67,7 @@ _BORDER = "the filter reads beyond the crop's border, PIL's does not"
 _ROUNDING = "values are rounded, PIL truncates"
 _EXACT = "the crop's difference, no other"
 BOUNDS: dict[BackendName, dict[str, Bound]] = {
-    "dali": {
+    "dali-ops": {
         "crop, bicubic": Bound(mean=0.3, p99=1.5, reason=_BORDER),
         "crop, bilinear": Bound(mean=0.3, p99=1.5, reason=_BORDER),
         "crop to 96": Bound(mean=0.3, p99=1.5, reason=_BORDER),
@@ -86,7 +86,7 @@ BOUNDS: dict[BackendName, dict[str, Bound]] = {
     },
 }
 """Backend -> operator -> bound."""
-MODULES: dict[BackendName, str] = {"dali": "nvidia.dali", "fused": "hjepa.kernels._fused_crops"}
+MODULES: dict[BackendName, str] = {"dali-ops": "nvidia.dali", "fused": "hjepa.kernels._fused_crops"}
 """What has to be importable for a backend."""
 
 

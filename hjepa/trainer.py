@@ -243,6 +243,7 @@ class Trainer:
             "step": self.step,
             "steps_per_epoch": self.steps_per_epoch,
             "loader": self.loader.state_dict(),
+            "engine": self.loader.engine,
             "torch_rng": torch.get_rng_state(),
             "settings": checkpoint.plain_settings(self.settings),
             "kept": self._kept,

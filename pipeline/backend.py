@@ -5,20 +5,23 @@ The texts in backends/ are parallel: the same functions in the same order, so th
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hjepa.kernels.fused_crops import MissingKernelError
+from hjepa.kernels.fused_crops import MissingKernelError, builds
 from hjepa.pipeline.draws import Draws
 from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.source import Encoded
 
 # B images, V crops of one name, S pixels
-BackendName: TypeAlias = Literal["dali", "fused", "torchvision"]
+Engine: TypeAlias = Literal["fused", "dali-ops", "torchvision"]
+"""Who makes the crops: hjepa's kernel on what DALI decoded, DALI's operators alone, or torchvision (the reference)."""
+BackendName: TypeAlias = Literal["dali", "fused", "dali-ops", "torchvision"]
+"""An engine, or "dali": the fastest one that decodes with DALI here."""
 Crops: TypeAlias = dict[str, Tensor]
 """Name of the view -> normalised crops [V, B, 3, S, S] on the loader's device; the strides are the backend's own."""
 
@@ -81,24 +84,41 @@ def check_size(decoded: tuple[int, int], expected: tuple[int, int]) -> str | Non
     )
 
 
+def engine_of(name: BackendName, device: torch.device) -> Engine:
+    """The engine that a backend's name stands for on this device: "dali" is "fused" on a CPU where the kernel was built.
+
+    Raises ValueError for another name.
+    """
+    if name not in get_args(BackendName):
+        raise ValueError(f"backend={name!r} is unknown; use one of {', '.join(map(repr, get_args(BackendName)))}")
+    if name != "dali":
+        return name
+    if device.type != "cpu":  # there DALI's own operators run on the GPU, and the kernel would not
+        return "dali-ops"
+    try:
+        builds()
+    except MissingKernelError:
+        return "dali-ops"
+    return "fused"
+
+
 def open_backend(name: BackendName, settings: BackendSettings) -> Backend:
     """The backend of that name. Raises ValueError for another name, or where what it needs is not installed."""
-    if name == "torchvision":
+    engine = engine_of(name, settings.device)
+    if engine == "torchvision":
         from hjepa.pipeline.backends.torchvision import TorchvisionBackend
 
         return TorchvisionBackend(settings)
-    if name not in ("dali", "fused"):
-        raise ValueError(f"backend={name!r} is unknown; use 'dali', 'fused' or 'torchvision'")
     try:
-        if name == "fused":
+        if engine == "fused":
             from hjepa.pipeline.backends.fused import FusedBackend
 
             return FusedBackend(settings)
-        from hjepa.pipeline.backends.dali import DaliBackend
+        from hjepa.pipeline.backends.dali_ops import DaliOpsBackend
 
-        return DaliBackend(settings)
+        return DaliOpsBackend(settings)
     except MissingKernelError as error:
-        raise ValueError(f"backend='fused' needs {error}, or use backend='dali'") from error
+        raise ValueError(f"backend='fused' needs {error}, or use backend='dali-ops'") from error
     except ImportError as error:
         raise ValueError(
             f"backend={name!r} needs NVIDIA DALI, which does not import here ({error}); "

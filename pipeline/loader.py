@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from hjepa.pipeline import state
 from hjepa.pipeline.adapters import Adapter, open_adapter
-from hjepa.pipeline.backend import BackendName, BackendSettings, open_backend
+from hjepa.pipeline.backend import BackendName, BackendSettings, Engine, engine_of, open_backend
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.curriculum import Curriculum, as_plan, recipe_at
 from hjepa.pipeline.device import resolve_device, resolve_rank, resolve_workers, whole
@@ -31,16 +31,15 @@ class Loader(IterableDataset[Any]):
     """Iterates batches of crops, one epoch at a time; use it as a context manager, or call close().
 
     data: whatever open_source takes: a folder, tar shards, a CSV or parquet file, a list, a data set, a Source (a Mixture of
-    several among them). recipe: a name of `preset`, a Recipe, or a
-    Curriculum, whose recipe of an epoch is taken when the epoch begins.
-    batch_size: images per rank. device: "auto" is the GPU where there is one. shuffle: True, False, or "blocks", in which
-    reads go forward. tail: what becomes of images that fill no batch: "drop", "wrap" or "keep". num_workers: threads of DALI
-    (and as many of the fused kernel) or processes of torchvision (which, as with any DataLoader, want the script to have a
-    main guard); "auto" is one per core.
-    prefetch: batches that are ready ahead of the consumer, and as many again in the making. pin_memory: page-locked memory for
-    what torchvision makes for a GPU. dtype: float32, float16 or bfloat16. epochs: reading ahead ends after this many; None
-    reads ahead for ever. rank, world_size: "auto" asks torch.distributed. Neither batch_size, num_workers, prefetch nor ranks
-    change a sample's pixels.
+    several among them). recipe: a name of `preset`, a Recipe, or a Curriculum, whose recipe of an epoch is taken when the
+    epoch begins. backend: "dali" is the fastest engine here that decodes with DALI; "fused", "dali-ops" and "torchvision" ask
+    for one by name (see `engine`). batch_size: images per rank. device: "auto" is the GPU where there is one. shuffle: True,
+    False, or "blocks", in which reads go forward. tail: what becomes of images that fill no batch: "drop", "wrap" or "keep".
+    num_workers: threads of DALI (and as many of the fused kernel) or processes of torchvision (which, as with any DataLoader,
+    want the script to have a main guard); "auto" is one per core. prefetch: batches that are ready ahead of the consumer, and
+    as many again in the making. pin_memory: page-locked memory for what torchvision makes for a GPU. dtype: float32, float16
+    or bfloat16. epochs: reading ahead ends after this many; None reads ahead for ever. rank, world_size: "auto" asks
+    torch.distributed. Neither batch_size, num_workers, prefetch nor ranks change a sample's pixels.
 
     on_error: an image that cannot be read or decoded is replaced by another of the source ("replace"), always the same one,
     or ends the iteration ("raise"). bad_images: file of JSON lines that replaced images are written to, and read from at the
@@ -122,6 +121,11 @@ class Loader(IterableDataset[Any]):
     def __len__(self) -> int:
         """Batches per epoch on this rank."""
         return len(self.sampler)
+
+    @property
+    def engine(self) -> Engine:
+        """Who makes the crops: "fused" (hjepa's kernel on what DALI decoded), "dali-ops" (DALI's operators), "torchvision"."""
+        return engine_of(self._backend_name, self.device)
 
     @property
     def recipe(self) -> Recipe:

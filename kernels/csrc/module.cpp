@@ -1,4 +1,4 @@
-// The kernel as a Python module: arrays come as NumPy arrays that fused_crops.py has checked, and no pixel is copied.
+// The kernel as a Python module: arrays come as NumPy arrays whose shapes fused_crops.py has checked; no pixel is copied.
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "builds.h"
+#include "checks.h"
 #include "threads.h"
 
 namespace py = pybind11;
@@ -73,6 +74,7 @@ std::vector<hjepa::Crop> make_crops(const Images& images, std::vector<Group> gro
             const int64_t num_views = group.flip.shape(1);
             for (int64_t view = 0; view < num_views; ++view) {
                 crops.push_back(make_crop(images, group, image, view, num_views));
+                hjepa::check(crops.back());
             }
         }
     }

@@ -19,7 +19,12 @@ def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def test_all_engines_are_measured_in_every_round(labelled: Path, tmp_path: Path) -> None:
     output = tmp_path / "result.json"
-    engines = ["dali", "torchvision", "decode", *(["fused"] if importlib.util.find_spec("hjepa.kernels._fused_crops") else [])]
+    engines = [
+        "dali-ops",
+        "torchvision",
+        "decode",
+        *(["fused"] if importlib.util.find_spec("hjepa.kernels._fused_crops") else []),
+    ]
     options = [
         "--engines",
         *engines,

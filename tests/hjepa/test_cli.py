@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from hjepa import checkpoint, cli
+from hjepa.kernels.fused_crops import MissingKernelError
 
 WITHOUT_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 TINY = [
@@ -277,3 +278,18 @@ def test_changed_setting_is_refused_on_resume(call: Call, labelled: Path) -> Non
     code, _, errors = call(*command, "--lr", "0.5", "--resume", f"out/checkpoints/{checkpoint.LATEST}")
     assert code == 2
     assert "training.lr was" in errors
+
+
+@pytest.mark.fused
+def test_first_line_names_the_engine_that_dali_stands_for(call: Call, labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ["--pipeline", "dali", "--device", "cpu", "--epochs", "1", "--batch_size", "8", *TINY, "--data-path", labelled]
+    _, output, _ = call(*command)
+    assert output.splitlines()[0] == "engine: fused, DALI decodes and hjepa's kernel makes every crop; device: cpu"
+
+    def missing() -> list[str]:
+        raise MissingKernelError
+
+    monkeypatch.setattr("hjepa.pipeline.backend.builds", missing)
+    _, output, _ = call(*command, "--resume", "auto")
+    assert output.startswith("engine: dali-ops, DALI's operators (hjepa's own kernel is faster; it was not built")
+    assert "the crops were made by fused so far and are by dali-ops from here on" in output

@@ -116,7 +116,7 @@ def test_parity_is_shown_and_written(call: Call, photographs: Path, tmp_path: Pa
     operators = {name: view for name, view in parity.OPERATORS.items() if name in ("blur", "crop, bicubic")}
     monkeypatch.setattr(parity, "OPERATORS", operators)
     monkeypatch.setattr(parity, "EPOCHS", 1)
-    monkeypatch.setattr(parity, "available", lambda: ["dali"])
+    monkeypatch.setattr(parity, "available", lambda: ["dali-ops"])
     (tmp_path / "mine.yaml").write_text(recipe_to_yaml(replace(preset("cifar10"), name="mine")))
     command = ["parity", "mine.yaml", "--images", "few", "--device", "cpu", "--json", "figures.json"]
     code, output, errors = call(*command)
@@ -127,9 +127,9 @@ def test_parity_is_shown_and_written(call: Call, photographs: Path, tmp_path: Pa
     assert all(row["within"] for row in rows)
     for part in parts:
         assert part in output
-    narrow = replace(parity.BOUNDS["dali"]["blur"], mean=0.001)
-    monkeypatch.setitem(parity.BOUNDS["dali"], "blur", narrow)
+    narrow = replace(parity.BOUNDS["dali-ops"]["blur"], mean=0.001)
+    monkeypatch.setitem(parity.BOUNDS["dali-ops"], "blur", narrow)
     code, output, errors = call(*command)
     assert code == 1
-    assert errors == "hjepa: beyond the bound: dali blur\n"
+    assert errors == "hjepa: beyond the bound: dali-ops blur\n"
     assert "BEYOND THE BOUND" in output

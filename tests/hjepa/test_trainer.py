@@ -48,7 +48,7 @@ TINY = [
     "logging.log_frequency=1",
     "device=cpu",
 ]
-BACKENDS = [pytest.param("dali", marks=pytest.mark.dali), "torchvision"]
+BACKENDS = [pytest.param("dali-ops", marks=pytest.mark.dali), "torchvision"]
 
 
 def tiny(output: Path, *overrides: str, pipeline: str = "torchvision") -> Settings:

@@ -17,7 +17,7 @@ from hjepa.pipeline.source import Samples, Source
 from tests.pipeline.broken import bad_files, encode, good_files, picture
 
 RECIPE = multicrop(global_crop_size=32, local_crop_size=16, num_local_crops=2)
-BACKENDS = [pytest.param("dali", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused), "torchvision"]
+BACKENDS = [pytest.param("dali-ops", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused), "torchvision"]
 
 
 def open_loader(data: Path | Source, backend: str, **options: object) -> Loader:
@@ -58,7 +58,7 @@ def test_backends_and_ranks_replace_alike_whether_or_not_the_bad_ones_are_known(
     pytest.importorskip("nvidia.dali")
     write_all(tmp_path, good_files() | bad_files())
     delivered = []
-    for number, (backend, ranks) in enumerate([("dali", 1), ("torchvision", 1), ("dali", 2), ("dali", 1)]):
+    for number, (backend, ranks) in enumerate([("dali-ops", 1), ("torchvision", 1), ("dali-ops", 2), ("dali-ops", 1)]):
         file = tmp_path / ("known.jsonl" if number in (0, 3) else f"{number}.jsonl")  # the last one knows them at once
         indices = []
         for rank in range(ranks):

@@ -20,7 +20,7 @@ from hjepa.pipeline.quarantine import BadImageError
 from hjepa.pipeline.recipe import Recipe, View
 
 RECIPE = multicrop(global_crop_size=48, local_crop_size=24, num_local_crops=3)
-BACKENDS = [pytest.param("dali", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused), "torchvision"]
+BACKENDS = [pytest.param("dali-ops", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused), "torchvision"]
 
 
 def open_loader(folder: Path, backend: str = "torchvision", **options: object) -> Loader:
@@ -196,10 +196,10 @@ def test_epoch_set_inside_the_loop_is_the_next_one(photographs: Path) -> None:
 @pytest.mark.dali
 def test_tensors_are_the_memory_of_dali(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[int] = []
-    dali = importlib.import_module("hjepa.pipeline.backends.dali")
+    dali = importlib.import_module("hjepa.pipeline.backends.dali_ops")
     real = dali.from_dlpack
     monkeypatch.setattr(dali, "from_dlpack", lambda tensor: (given.append(tensor.data_ptr()), real(tensor))[1])
-    with open_loader(photographs, "dali") as loader:
+    with open_loader(photographs, "dali-ops") as loader:
         for batch in loader:
             taken = [crops.data_ptr() for crops in batch.crops.values()]
             assert taken == given[-2:]
@@ -238,17 +238,26 @@ def test_fused_is_torchvision_within_a_level_here_and_there(photographs: Path) -
                 assert 255 * 0.229 * (crops - other.crops[name]).abs().mean() < 0.2
 
 
+@pytest.mark.fused
+def test_dali_is_the_fused_engine_on_a_cpu(photographs: Path) -> None:
+    with open_loader(photographs, "dali") as dali, open_loader(photographs, "fused") as fused:
+        assert dali.engine == "fused"
+        assert_same(list(dali), list(fused))
+
+
 def test_missing_kernel_is_said_with_what_to_do(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("nvidia.dali")
     monkeypatch.setitem(sys.modules, "hjepa.kernels._fused_crops", None)
     monkeypatch.delattr("hjepa.kernels._fused_crops", raising=False)
-    with pytest.raises(ValueError, match=r"backend='fused' needs hjepa's native kernel.*apt install g\+\+.*backend='dali'"):
+    with pytest.raises(ValueError, match=r"backend='fused' needs hjepa's native kernel.*apt install g\+\+.*backend='dali-ops'"):
         open_loader(photographs, "fused")
+    with open_loader(photographs, "dali") as loader:
+        assert loader.engine == "dali-ops"
 
 
 @pytest.mark.dali
 def test_boxes_and_flips_are_the_same_for_both_backends(photographs: Path) -> None:
-    with open_loader(photographs, "dali") as dali, open_loader(photographs) as reference:
+    with open_loader(photographs, "dali-ops") as dali, open_loader(photographs) as reference:
         for one, other in zip(dali, reference, strict=True):
             for name in one.crops:
                 np.testing.assert_array_equal(one.draws.views[name].box, other.draws.views[name].box)
@@ -356,7 +365,7 @@ def test_odd_images_are_cropped_by_both_backends(tmp_path: Path) -> None:
     view = View(name="global", count=2, size=17, area=(0.2, 1.0), gray=0, blur=0)
     recipe = Recipe(name="test", source="", views=(view,))
     crops = []
-    for backend in ("dali", "torchvision"):
+    for backend in ("dali-ops", "torchvision"):
         with open_loader(tmp_path, backend, recipe=recipe, batch_size=11, shuffle=False) as loader:
             crops.append(next(iter(loader)).globals)
     assert torch.isfinite(crops[0]).all()

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 STEPS = 11  # over the ends of two epochs of four
 
 
-BACKENDS = [pytest.param("dali", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused), "torchvision"]
+BACKENDS = [pytest.param("dali-ops", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused), "torchvision"]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

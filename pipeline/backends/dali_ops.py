@@ -1,4 +1,4 @@
-"""The product's backend: one DALI graph that reads and decodes each image once and makes every crop of it.
+"""DALI's own operators, on the GPU or on the CPU: one graph that reads and decodes each image once and makes every crop of it.
 
 The draws enter as arrays through one external source; the crops of one name are stacked into a sequence, so that one operator
 with per-frame arguments serves them all, and leave as one dense tensor. Tensors reach torch through DLPack without a copy,
@@ -44,7 +44,7 @@ LUMA = (0.299, 0.587, 0.114)
 """ITU-R 601 weights of gray, as in PIL and torchvision."""
 
 
-class DaliBackend:
+class DaliOpsBackend:
     """Renders with NVIDIA DALI, on the GPU, or on the CPU where the device is one."""
 
     def __init__(self, settings: BackendSettings) -> None:
