@@ -1,7 +1,7 @@
 """The engines that benchmarks compare: each turns a number of workers into an endless iterator of batches."""
 
 from collections.abc import Callable, Generator
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 import nvidia.dali.fn as fn
@@ -45,11 +45,11 @@ def loader_batches(
 
 def decoded_batches(source: FolderSource, recipe: Recipe, batch_size: int, workers: int) -> Generator[Any, None, None]:
     """DALI on the CPU that reads and decodes the same files in the loader's order, and does no more."""
-    sampler, batches = Sampler(num_samples=len(source), batch_size=batch_size), count()
+    sampler = Sampler(num_samples=len(source), batch_size=batch_size)
+    batches = chain.from_iterable(sampler.batches(epoch, 0) for epoch in count())
 
     def feed() -> Contents:
-        epoch, batch = divmod(next(batches), len(sampler))
-        return contents_of(source.fetch(sampler.batch(epoch, batch).indices).encoded)
+        return contents_of(source.fetch(next(batches).indices).encoded)
 
     pipe = Pipeline(batch_size=batch_size, num_threads=workers, device_id=None, prefetch_queue_depth=2, exec_dynamic=True)
     with pipe:

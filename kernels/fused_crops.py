@@ -84,22 +84,27 @@ class Threads:
 
         build: one of `builds()`; the fastest by default. Raises ValueError for what cannot be rendered, before any pixel is.
         """
-        dtypes = {group.out.dtype for group in groups}
-        _require(len(dtypes) == 1, f"the outputs are of several types, {dtypes}; use one")
-        (dtype,) = dtypes
-        _require(dtype in STORES, f"an output of {dtype} cannot be written; use torch.float32, torch.float16 or torch.bfloat16")
-        _check_array("sizes", decoded.sizes, np.int32, (len(decoded.pointers), 2))
-        for group in groups:
-            _check_group(group, decoded)
-        native, deviations = _native(), np.asarray(std, dtype=np.float64)
-        images = native.Images(
-            np.ascontiguousarray(decoded.pointers, dtype=np.int64),
-            decoded.sizes,
-            (1 / (255 * deviations)).astype(np.float32),
-            (-np.asarray(mean, dtype=np.float64) / deviations).astype(np.float32),
-            STORES[dtype],
-        )
-        self._native.render(images, [_group(native, group) for group in groups], build)
+        self._native.render(*arguments_of(decoded, groups, mean, std), build)
+
+
+def arguments_of(decoded: Decoded, groups: Sequence[CropGroup], mean: Colours, std: Colours) -> tuple[Any, list[Any]]:
+    """A batch as the native module takes it, without a copy. Raises ValueError for shapes and types it cannot take."""
+    dtypes = {group.out.dtype for group in groups}
+    _require(len(dtypes) == 1, f"the outputs are of several types, {dtypes}; use one")
+    (dtype,) = dtypes
+    _require(dtype in STORES, f"an output of {dtype} cannot be written; use torch.float32, torch.float16 or torch.bfloat16")
+    _check_array("sizes", decoded.sizes, np.int32, (len(decoded.pointers), 2))
+    for group in groups:
+        _check_group(group, decoded)
+    native, deviations = _native(), np.asarray(std, dtype=np.float64)
+    images = native.Images(
+        np.ascontiguousarray(decoded.pointers, dtype=np.int64),
+        decoded.sizes,
+        (1 / (255 * deviations)).astype(np.float32),
+        (-np.asarray(mean, dtype=np.float64) / deviations).astype(np.float32),
+        STORES[dtype],
+    )
+    return images, [_group(native, group) for group in groups]
 
 
 def builds() -> list[str]:

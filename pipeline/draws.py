@@ -20,6 +20,8 @@ from hjepa.pipeline.recipe import Recipe, View
 FLIP, JITTERED, BRIGHTNESS, CONTRAST, SATURATION, HUE, ORDER, GRAY, BLURRED, SIGMA, SOLARIZED, TOP, LEFT = range(13)
 ATTEMPTS = range(16, 36, 2)
 """Counters of the area of each of the ten attempts at a box; the aspect ratio's is one higher."""
+COUNTERS = np.array([*range(LEFT + 1), ATTEMPTS[0], ATTEMPTS[0] + 1])
+"""What every crop needs: the thirteen decisions, and the first attempt."""
 
 ORDERS = np.array(list(permutations(range(4))), dtype=np.uint8)
 """All orders of brightness (0), contrast (1), saturation (2) and hue (3)."""
@@ -76,7 +78,7 @@ def draw(
     laws = _laws(recipe)
     keys = chance.key(seed, epoch, indices)
     crop_keys = chance.key(0, keys[:, None], laws.name, laws.number)
-    numbers = chance.uniform(crop_keys[..., None], np.arange(LEFT + 1))  # [B, C, 13]
+    numbers = chance.uniform(crop_keys[..., None], COUNTERS)  # [B, C, 15]
     blurred = numbers[..., BLURRED] < laws.blur
     sigma = laws.sigma[0] + laws.sigma[1] * numbers[..., SIGMA]
     drawn = ViewDraws(
@@ -164,9 +166,8 @@ def _boxes(
     laws: _Laws, keys: chance.Keys, numbers: npt.NDArray[np.float64], sizes: npt.NDArray[np.integer[Any]]
 ) -> npt.NDArray[np.int32]:
     """torchvision's RandomResizedCrop.get_params: area uniform, aspect log-uniform, ten attempts, then a central crop."""
-    image_height, image_width = (np.repeat(sizes[:, axis, None], keys.shape[1], axis=1) for axis in (0, 1))
-    tried = chance.uniform(keys[..., None], np.arange(2) + ATTEMPTS[0])
-    height, width = _propose(laws.area, laws.log_ratio, tried, image_height, image_width)
+    image_height, image_width = (np.broadcast_to(sizes[:, axis, None], keys.shape) for axis in (0, 1))
+    height, width = _propose(laws.area, laws.log_ratio, numbers[..., LEFT + 1 :], image_height, image_width)
     central = np.zeros(keys.shape, dtype=np.bool_)
     failed = np.nonzero(~_fits(height, width, image_height, image_width))
     if failed[0].size:

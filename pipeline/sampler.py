@@ -4,6 +4,7 @@ The order is computed position by position, so an epoch costs no memory. The glo
 only: batch k takes positions k B W to (k + 1) B W, of which rank r has the r-th B.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,9 @@ import numpy.typing as npt
 from hjepa.kernels import chance
 from hjepa.pipeline.mixture import MixtureOrder
 from hjepa.pipeline.order import permute, permute_blocks
+
+AT_ONCE = 512
+"""Images whose order is computed in one go: numpy's time goes by the number of its calls."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,8 +77,21 @@ class Sampler:
 
     def batch(self, epoch: int, number: int) -> Chosen:
         """The images of this rank's batch `number` of `epoch`."""
-        start = number * self.global_batch_size + self.rank * self.batch_size
-        positions = np.arange(start, start + self.batch_size)
+        return self._choose(epoch, np.array([number]))
+
+    def batches(self, epoch: int, number: int) -> Iterator[Chosen]:
+        """This rank's batches of `epoch` from `number` on. Some are chosen at once, which takes hardly longer than one."""
+        at_once = max(1, AT_ONCE // self.batch_size)
+        for first in range(number, len(self), at_once):
+            chosen = self._choose(epoch, np.arange(first, min(first + at_once, len(self))))
+            for start in range(0, len(chosen.indices), self.batch_size):
+                part = slice(start, start + self.batch_size)
+                yield Chosen(indices=chosen.indices[part], passes=chosen.passes[part])
+
+    def _choose(self, epoch: int, numbers: npt.NDArray[np.int64]) -> Chosen:
+        """The images of the batches with these numbers, one batch after the other."""
+        starts = numbers * self.global_batch_size + self.rank * self.batch_size
+        positions = (starts[:, None] + np.arange(self.batch_size)).ravel()
         positions = positions[positions < self.num_samples] if self.tail == "keep" else positions % self.num_samples
         if self.mixture is not None:
             return Chosen(**self.mixture.choose(positions + epoch * self.num_samples))

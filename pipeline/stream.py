@@ -111,10 +111,9 @@ class Stream:
         stages = self._stages
         sampler, recipe = stages.sampler, stages.recipe
         while self.end is None or epoch < self.end:
-            for batch in range(number, len(sampler)):
+            for chosen in sampler.batches(epoch, number):
                 if self._closed:
                     return
-                chosen = sampler.batch(epoch, batch)
                 indices, samples = self._fetch(chosen.indices)
                 sizes = upright_sizes(samples, recipe.orientation)
                 # Keyed by the number that was to come, so that an image that stands in for another is cropped anew.

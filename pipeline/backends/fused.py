@@ -76,7 +76,7 @@ def _render_batch(images: Any, request: Request, settings: BackendSettings, thre
     check_sizes(shapes, request)  # before the kernel reads what boxes that were drawn for another image say
     pointers = np.array([images[place].data_ptr() for place in range(len(images))], dtype=np.int64)
     crops = {group[0].name: _output(group, len(images), settings, buffers) for group in recipe.groups()}
-    groups = [_crop_group(group[0], request, crops[group[0].name]) for group in recipe.groups()]
+    groups = [crop_group(group[0], request, crops[group[0].name]) for group in recipe.groups()]
     threads.render(Decoded(pointers=pointers, sizes=request.sizes), groups, recipe.mean, recipe.std)
     return crops
 
@@ -89,7 +89,8 @@ def _output(group: tuple[View, ...], num_images: int, settings: BackendSettings,
     return torch.empty(shape, dtype=settings.dtype, pin_memory=settings.pin_memory)
 
 
-def _crop_group(view: View, request: Request, out: Tensor) -> CropGroup:
+def crop_group(view: View, request: Request, out: Tensor) -> CropGroup:
+    """The draws of a name as the kernel takes them; out [V, B, 3, S, S]."""
     drawn = request.draws.views[view.name]
     return CropGroup(
         **{field.name: getattr(drawn, field.name) for field in fields(drawn)},

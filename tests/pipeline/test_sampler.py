@@ -49,3 +49,15 @@ def test_kept_tail_is_a_smaller_batch() -> None:
 def test_impossible_setting_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Sampler(num_samples=10, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"tail": "keep"}, {"tail": "wrap", "rank": 1, "world_size": 3}, {"shuffle": "blocks"}])
+def test_batches_chosen_at_once_are_those_chosen_alone(options: dict[str, object]) -> None:
+    sampler = Sampler(num_samples=5003, batch_size=7, **options)
+    for first in (0, 5):
+        together = list(sampler.batches(2, first))
+        assert len(together) == len(sampler) - first
+        for number, chosen in enumerate(together, start=first):
+            alone = sampler.batch(2, number)
+            np.testing.assert_array_equal(chosen.indices, alone.indices)
+            np.testing.assert_array_equal(chosen.passes, alone.passes)
