@@ -7,30 +7,42 @@ from typing import Any
 import nvidia.dali.fn as fn
 import torch
 from nvidia.dali.pipeline import Pipeline
+from peers import PEERS, installed
 from torch.utils.data import DataLoader
-from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from hjepa.kernels.fused_crops import MissingKernelError, builds
 from hjepa.pipeline.backends.dali_decode import decode, read
 from hjepa.pipeline.backends.dali_inputs import Contents, contents_of
-from hjepa.pipeline.backends.torchvision import FILTERS
 from hjepa.pipeline.folder import FolderSource
 from hjepa.pipeline.loader import Loader
-from hjepa.pipeline.recipe import Recipe, View
+from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.sampler import Sampler
 
-ENGINES = ["fused", "dali-ops", "torchvision", "decode"]
+HJEPA, DECODE = ("fused", "dali-ops"), "decode"
+ENGINES = (*HJEPA, *PEERS, DECODE)
 Batches = Callable[[int], Generator[Any, None, None]]
 """Number of workers -> an endless iterator of batches."""
 
 
+def available() -> list[str]:
+    """The engines that can run here."""
+    try:
+        builds()
+        own = list(HJEPA)
+    except MissingKernelError:
+        own = ["dali-ops"]
+    return [*own, *filter(installed, PEERS), DECODE]
+
+
 def engine(name: str, source: FolderSource, recipe: Recipe, batch_size: int, device: torch.device) -> Batches:
-    """The engine of that name."""
-    if name == "torchvision":
-        return lambda workers: torchvision_batches(source, recipe, batch_size, device, workers)
-    if name == "decode":
+    """The engine of that name. Raises ValueError where it cannot do the recipe."""
+    if name in HJEPA:
+        return lambda workers: loader_batches(source, recipe, batch_size, device, workers, name)
+    if name == DECODE:
         return lambda workers: decoded_batches(source, recipe, batch_size, workers)
-    return lambda workers: loader_batches(source, recipe, batch_size, device, workers, name)
+    crops = PEERS[name][1](recipe)
+    return lambda workers: peer_batches(source, crops, batch_size, device, workers)
 
 
 def loader_batches(
@@ -40,7 +52,8 @@ def loader_batches(
     options: dict[str, Any] = {"batch_size": batch_size, "backend": backend, "device": device, "num_workers": workers}
     with Loader(source, recipe, **options) as loader:
         while True:
-            yield from loader
+            for batch in loader:
+                yield batch.views()
 
 
 def decoded_batches(source: FolderSource, recipe: Recipe, batch_size: int, workers: int) -> Generator[Any, None, None]:
@@ -59,51 +72,19 @@ def decoded_batches(source: FolderSource, recipe: Recipe, batch_size: int, worke
         yield pipe.run()
 
 
-def torchvision_batches(
-    source: FolderSource, recipe: Recipe, batch_size: int, device: torch.device, workers: int
+def peer_batches(
+    source: FolderSource, crops: Callable[[str], list[torch.Tensor]], batch_size: int, device: torch.device, workers: int
 ) -> Generator[Any, None, None]:
-    """What a torchvision user writes: ImageFolder, one Compose per view, a DataLoader; crops are moved to the device."""
-    images = ImageFolder(str(source.root), Views(recipe))
+    """What users of other libraries write: a folder per class, a transform, a DataLoader; crops are moved to the device."""
     loader = DataLoader(
-        images,
+        ImageFolder(str(source.root), crops, loader=str),
         batch_size=batch_size,
         shuffle=True,
         drop_last=True,
         num_workers=workers,
-        persistent_workers=True,
+        persistent_workers=workers > 0,
         pin_memory=device.type == "cuda",
     )
     while True:
-        for crops, labels in loader:
-            yield [crop.to(device, non_blocking=True) for crop in crops], labels
-
-
-class Views:
-    """Image -> list of its crops."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        self._views = [transform(view, recipe) for view in recipe.views for _ in range(view.count)]
-
-    def __call__(self, image: Any) -> list[torch.Tensor]:
-        return [view(image) for view in self._views]
-
-
-def transform(view: View, recipe: Recipe) -> Callable[[Any], torch.Tensor]:
-    """torchvision's own random transforms with the recipe's numbers."""
-    steps: list[Any] = [
-        transforms.RandomResizedCrop(view.size, view.area, view.ratio, FILTERS[view.interpolation], antialias=True),
-        transforms.RandomHorizontalFlip(view.flip),
-    ]
-    if view.jitter is not None:
-        parts = (view.jitter.brightness, view.jitter.contrast, view.jitter.saturation, view.jitter.hue)
-        steps.append(transforms.RandomApply([transforms.ColorJitter(*parts)], view.jitter.probability))
-    if view.gray:
-        steps.append(transforms.RandomGrayscale(view.gray))
-    if view.blur:
-        steps.append(transforms.RandomApply([transforms.GaussianBlur(view.blur_window, view.sigma)], view.blur))
-    if view.solarize:
-        steps.append(transforms.RandomSolarize(view.solarize_threshold, view.solarize))
-    composed: Callable[[Any], torch.Tensor] = transforms.Compose(
-        [*steps, transforms.ToTensor(), transforms.Normalize(recipe.mean, recipe.std)]
-    )
-    return composed
+        for views, _ in loader:
+            yield [view.to(device, non_blocking=True) for view in views]

@@ -1,0 +1,300 @@
+"""The same recipe as users of other libraries write it: each turns the path of an image into the list of its crops.
+
+They are run by torch's DataLoader, one image at a time in worker processes. What a library cannot do alike is said at its
+class; throughput.py holds the levels that come out against torchvision's before it prints a speed.
+"""
+
+import importlib.util
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision import transforms
+from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms import InterpolationMode, v2
+
+from hjepa.pipeline.backends.torchvision import FILTERS
+from hjepa.pipeline.recipe import Recipe, View
+
+Crops = list[Tensor]
+"""Of one image: float32 [3, S, S] each, in the order of the recipe's views."""
+Pixels = npt.NDArray[np.uint8]
+"""[H, W, 3]."""
+
+
+class Torchvision:
+    """torchvision's transforms of PIL images: as ImageFolder's users write it, and as DINO's and DINOv2's own classes do."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._views = [_torchvision(view, recipe) for view in _each(recipe)]
+
+    def __call__(self, path: str) -> Crops:
+        with Image.open(path) as image:
+            pixels = image.convert("RGB")
+        return [view(pixels) for view in self._views]
+
+
+class TorchvisionV2:
+    """torchvision's transforms, version 2, of uint8 tensors that its own decoder read."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._views = [_torchvision_v2(view, recipe) for view in _each(recipe)]
+
+    def __call__(self, path: str) -> Crops:
+        pixels = decode_image(path, ImageReadMode.RGB)
+        return [view(pixels) for view in self._views]
+
+
+class Lightly:
+    """lightly's DINOTransform: PIL images, bicubic; it knows two global views and one kind of local ones."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        from lightly.transforms import DINOTransform
+
+        first, second, *local = [view for view in _each(recipe) if view.count]
+        jitter = first.jitter
+        if not local or first.size != second.size or jitter is None or jitter.saturation == 0:
+            raise ValueError("lightly's DINOTransform makes two global crops and local ones, all of them with jitter")
+        self._views = DINOTransform(
+            global_crop_size=first.size,
+            global_crop_scale=first.area,
+            local_crop_size=local[0].size,
+            local_crop_scale=local[0].area,
+            n_local_views=len(local),
+            hf_prob=first.flip,
+            cj_prob=jitter.probability,
+            cj_bright=jitter.brightness,
+            cj_contrast=jitter.contrast,
+            cj_sat=jitter.saturation,
+            cj_hue=jitter.hue,
+            cj_strength=1.0,
+            random_gray_scale=first.gray,
+            gaussian_blur=(first.blur, second.blur, local[0].blur),
+            sigmas=first.sigma,
+            solarization_prob=second.solarize,
+            normalize={"mean": recipe.mean, "std": recipe.std},
+        )
+
+    def __call__(self, path: str) -> Crops:
+        with Image.open(path) as image:
+            crops: Crops = self._views(image.convert("RGB"))
+        return crops
+
+
+class Albumentations:
+    """albumentations on arrays that OpenCV read; its bicubic resize has no antialiasing."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        import cv2
+
+        cv2.setNumThreads(0)  # the DataLoader's processes are the threads
+        self._views = [_albumentations(view, recipe) for view in _each(recipe)]
+
+    def __call__(self, path: str) -> Crops:
+        pixels = _read_with_opencv(path)
+        return [view(image=pixels)["image"] for view in self._views]
+
+
+class OpenCV:
+    """A pipeline written by hand with OpenCV: lookup tables for all that is pointwise, INTER_AREA where it shrinks."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        import cv2
+
+        cv2.setNumThreads(0)
+        self._recipe, self._chance = recipe, np.random.default_rng()
+
+    def __call__(self, path: str) -> Crops:
+        pixels = _read_with_opencv(path)
+        return [_opencv(pixels, view, self._recipe, self._chance) for view in _each(self._recipe)]
+
+
+class Kornia:
+    """kornia's augmentations of float tensors on the CPU, an image at a time, as a data set's transform."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._views = [_kornia(view, recipe) for view in _each(recipe)]
+
+    def __call__(self, path: str) -> Crops:
+        pixels = decode_image(path, ImageReadMode.RGB)[None].float() / 255
+        return [view(pixels)[0] for view in self._views]
+
+
+PEERS: dict[str, tuple[str, Callable[[Recipe], Callable[[str], Crops]]]] = {
+    "torchvision": ("torchvision", Torchvision),
+    "torchvision-v2": ("torchvision", TorchvisionV2),
+    "lightly": ("lightly", Lightly),
+    "albumentations": ("albumentations", Albumentations),
+    "opencv": ("cv2", OpenCV),
+    "kornia": ("kornia", Kornia),
+}
+"""Name -> module that it needs, and what makes its crops."""
+INSTALL = {"opencv": "opencv-python-headless"}
+"""Where the name to install is another than the peer's."""
+
+
+def installed(name: str) -> bool:
+    """Whether a peer can run here."""
+    return importlib.util.find_spec(PEERS[name][0]) is not None
+
+
+def _each(recipe: Recipe) -> list[View]:
+    return [view for view in recipe.views for _ in range(view.count)]
+
+
+def _torchvision(view: View, recipe: Recipe) -> Callable[[Any], Tensor]:
+    steps: list[Any] = [
+        transforms.RandomResizedCrop(view.size, view.area, view.ratio, FILTERS[view.interpolation], antialias=True),
+        transforms.RandomHorizontalFlip(view.flip),
+    ]
+    if view.jitter is not None:
+        parts = (view.jitter.brightness, view.jitter.contrast, view.jitter.saturation, view.jitter.hue)
+        steps.append(transforms.RandomApply([transforms.ColorJitter(*parts)], view.jitter.probability))
+    if view.gray:
+        steps.append(transforms.RandomGrayscale(view.gray))
+    if view.blur:
+        steps.append(transforms.RandomApply([transforms.GaussianBlur(view.blur_window, view.sigma)], view.blur))
+    if view.solarize:
+        steps.append(transforms.RandomSolarize(view.solarize_threshold, view.solarize))
+    composed: Callable[[Any], Tensor] = transforms.Compose(
+        [*steps, transforms.ToTensor(), transforms.Normalize(recipe.mean, recipe.std)]
+    )
+    return composed
+
+
+def _torchvision_v2(view: View, recipe: Recipe) -> Callable[[Tensor], Tensor]:
+    steps: list[Any] = [
+        v2.RandomResizedCrop(view.size, view.area, view.ratio, FILTERS[view.interpolation], antialias=True),
+        v2.RandomHorizontalFlip(view.flip),
+    ]
+    if view.jitter is not None:
+        parts = (view.jitter.brightness, view.jitter.contrast, view.jitter.saturation, view.jitter.hue)
+        steps.append(v2.RandomApply([v2.ColorJitter(*parts)], view.jitter.probability))
+    if view.gray:
+        steps.append(v2.RandomGrayscale(view.gray))
+    if view.blur:
+        steps.append(v2.RandomApply([v2.GaussianBlur(view.blur_window, view.sigma)], view.blur))
+    if view.solarize:
+        steps.append(v2.RandomSolarize(view.solarize_threshold, view.solarize))
+    composed: Callable[[Tensor], Tensor] = v2.Compose(
+        [*steps, v2.ToDtype(torch.float32, scale=True), v2.Normalize(recipe.mean, recipe.std)]
+    )
+    return composed
+
+
+def _albumentations(view: View, recipe: Recipe) -> Callable[..., dict[str, Tensor]]:
+    import albumentations
+    import cv2
+    from albumentations.pytorch import ToTensorV2
+
+    filters = {"bicubic": cv2.INTER_CUBIC, "bilinear": cv2.INTER_LINEAR}
+    window, threshold = (view.blur_window, view.blur_window), (view.solarize_threshold / 255,) * 2
+    steps = [
+        albumentations.RandomResizedCrop((view.size, view.size), view.area, view.ratio, filters[view.interpolation]),
+        albumentations.HorizontalFlip(p=view.flip),
+    ]
+    if view.jitter is not None:
+        parts = (view.jitter.brightness, view.jitter.contrast, view.jitter.saturation, view.jitter.hue)
+        steps.append(albumentations.ColorJitter(*parts, p=view.jitter.probability))
+    steps += [
+        albumentations.ToGray(p=view.gray),
+        albumentations.GaussianBlur(blur_limit=window, sigma_limit=view.sigma, p=view.blur),
+        albumentations.Solarize(threshold_range=threshold, p=view.solarize),
+        albumentations.Normalize(recipe.mean, recipe.std),
+        ToTensorV2(),
+    ]
+    composed: Callable[..., dict[str, Tensor]] = albumentations.Compose(steps)
+    return composed
+
+
+def _kornia(view: View, recipe: Recipe) -> torch.nn.Sequential:
+    import kornia.augmentation as kornia
+
+    size = (view.size, view.size)
+    steps: list[torch.nn.Module] = [
+        kornia.RandomResizedCrop(size, view.area, view.ratio, InterpolationMode(view.interpolation).name),
+        kornia.RandomHorizontalFlip(p=view.flip),
+    ]
+    if view.jitter is not None:
+        parts = (view.jitter.brightness, view.jitter.contrast, view.jitter.saturation, view.jitter.hue)
+        steps.append(kornia.ColorJitter(*parts, p=view.jitter.probability))
+    window = (view.blur_window, view.blur_window)
+    steps += [
+        kornia.RandomGrayscale(p=view.gray),
+        kornia.RandomGaussianBlur(window, view.sigma, p=view.blur),
+        kornia.RandomSolarize((view.solarize_threshold / 255,) * 2, (0.0, 0.0), p=view.solarize),
+        kornia.Normalize(torch.tensor(recipe.mean), torch.tensor(recipe.std)),
+    ]
+    return torch.nn.Sequential(*steps)
+
+
+def _read_with_opencv(path: str) -> Pixels:
+    import cv2
+
+    pixels = cv2.imread(path, cv2.IMREAD_COLOR)
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]  # OpenCV's stub
+
+
+def _opencv(pixels: Pixels, view: View, recipe: Recipe, chance: np.random.Generator) -> Tensor:
+    import cv2
+
+    top, left, height, width = _box(pixels.shape[0], pixels.shape[1], view, chance)
+    filter_ = cv2.INTER_AREA if height > view.size and width > view.size else cv2.INTER_CUBIC
+    crop: Any = cv2.resize(pixels[top : top + height, left : left + width], (view.size, view.size), interpolation=filter_)
+    if chance.random() < view.flip:
+        crop = cv2.flip(crop, 1)
+    if view.jitter is not None and chance.random() < view.jitter.probability:
+        crop = _opencv_jitter(crop, view, chance)
+    if chance.random() < view.gray:
+        crop = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    if chance.random() < view.blur:
+        crop = cv2.GaussianBlur(crop, (view.blur_window, view.blur_window), chance.uniform(*view.sigma))
+    if chance.random() < view.solarize:
+        levels = np.arange(256)
+        crop = cv2.LUT(crop, np.where(levels < view.solarize_threshold, levels, 255 - levels).astype(np.uint8))
+    scaled = crop.astype(np.float32)
+    scaled *= 1 / (255 * np.array(recipe.std, dtype=np.float32))
+    scaled -= np.array(recipe.mean, dtype=np.float32) / np.array(recipe.std, dtype=np.float32)
+    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
+
+
+def _opencv_jitter(crop: Any, view: View, chance: np.random.Generator) -> Any:
+    import cv2
+
+    jitter, levels = view.jitter, np.arange(256, dtype=np.float32)
+    assert jitter is not None
+    brightness, contrast, saturation = (
+        chance.uniform(max(0, 1 - part), 1 + part) for part in (jitter.brightness, jitter.contrast, jitter.saturation)
+    )
+    turn = chance.uniform(-jitter.hue, jitter.hue)
+    for part in chance.permutation(4):
+        if part == 0:
+            crop = cv2.LUT(crop, (levels * brightness).clip(0, 255).astype(np.uint8))
+        elif part == 1:
+            mean = cv2.mean(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY))[0]
+            crop = cv2.LUT(crop, (mean + contrast * (levels - mean)).clip(0, 255).astype(np.uint8))
+        elif part == 2:
+            gray = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+            crop = cv2.addWeighted(crop, saturation, gray, 1 - saturation, 0)
+        else:
+            hsv = cv2.cvtColor(crop, cv2.COLOR_RGB2HSV_FULL)
+            hsv[..., 0] += np.uint8(round(256 * turn) % 256)
+            crop = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
+    return crop
+
+
+def _box(image_height: int, image_width: int, view: View, chance: np.random.Generator) -> tuple[int, int, int, int]:
+    """torchvision's law: ten attempts, then the centre."""
+    for _ in range(10):
+        pixels = image_height * image_width * chance.uniform(*view.area)
+        aspect = math.exp(chance.uniform(math.log(view.ratio[0]), math.log(view.ratio[1])))
+        height, width = round(math.sqrt(pixels / aspect)), round(math.sqrt(pixels * aspect))
+        if 0 < height <= image_height and 0 < width <= image_width:
+            return int(chance.integers(image_height - height + 1)), int(chance.integers(image_width - width + 1)), height, width
+    side = min(image_height, image_width)
+    return (image_height - side) // 2, (image_width - side) // 2, side, side

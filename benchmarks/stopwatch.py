@@ -1,0 +1,163 @@
+"""A process of its own for each engine, in which it is opened, warmed up and counted: its memory and its time are its own."""
+
+import multiprocessing
+import os
+import statistics
+import time
+import traceback
+import warnings
+from contextlib import closing
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from engines import HJEPA, Batches, engine
+from peers import PEERS
+
+from hjepa import parity
+from hjepa.pipeline.folder import open_folder
+from hjepa.pipeline.recipe import Recipe
+
+MIB = 1 << 20
+TOLERANCE = 0.25
+"""Standard deviations: how far a view's mean over some images may be from torchvision's, whose crops are others; and its
+deviation's ratio from 1."""
+Moments = list[tuple[int, float, float]]
+"""Side, mean and standard deviation of the normalised levels of each view."""
+
+
+class Stopwatch:
+    """Measures one engine in a process that lives until close()."""
+
+    def __init__(self, name: str, folder: Path, recipe: Recipe, batch_size: int, device: torch.device) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(other, name, folder, recipe, batch_size, device))
+        self._process.start()
+        other.close()
+
+    def measure(self, workers: int, seconds: float) -> dict[str, float]:
+        """Opens the engine, waits until what it had made ahead is used up, and counts batches for some seconds."""
+        return self._ask("measure", workers, seconds)
+
+    def moments(self, paths: list[Path]) -> Moments:
+        """What another library makes of some images."""
+        return self._ask("moments", paths)
+
+    def parity(self, photographs: Path) -> str:
+        """What is wrong with the pixels of one of hjepa's engines, against torchvision's of the same draws; "" for nothing."""
+        return self._ask("parity", photographs)
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._pipe.close()
+        self._process.join()
+
+    def _ask(self, *question: Any) -> Any:
+        self._pipe.send(question)
+        try:
+            failed, answer = self._pipe.recv()
+        except EOFError:
+            raise RuntimeError("its process died") from None
+        if failed:
+            raise RuntimeError(answer)
+        return answer
+
+
+def _serve(pipe: Connection, name: str, folder: Path, recipe: Recipe, batch_size: int, device: torch.device) -> None:
+    warnings.filterwarnings("ignore", message="This DataLoader will create")  # the search tries more workers than cores
+    source = open_folder(folder)
+    while True:
+        try:
+            task, *arguments = pipe.recv()
+        except EOFError:
+            return
+        try:
+            if task == "parity":
+                answer: Any = _parity(recipe, name, device, *arguments)
+            elif task == "moments":
+                answer = _moments(recipe, name, *arguments)
+            else:
+                answer = _measure(engine(name, source, recipe, batch_size, device), batch_size, *arguments)
+            pipe.send((False, answer))
+        except Exception as error:
+            pipe.send((True, "".join(traceback.format_exception_only(error)).strip()))
+
+
+def _measure(batches: Batches, batch_size: int, workers: int, seconds: float) -> dict[str, float]:
+    start = time.perf_counter()
+    with closing(batches(workers)) as iterator:
+        next(iterator)
+        first_batch = time.perf_counter() - start
+        for _ in range(2 * workers + 2):  # a DataLoader keeps two batches per worker ready
+            next(iterator)
+        _synchronize()
+        start, cpu_start, number = time.perf_counter(), cpu_seconds(), 0
+        while time.perf_counter() - start < seconds:
+            next(iterator)
+            number += 1
+        _synchronize()
+        elapsed, cpu, images = time.perf_counter() - start, cpu_seconds() - cpu_start, number * batch_size
+        memory = memory_mib()
+    return {
+        "images_per_second": images / elapsed,
+        "cpu_ms_per_image": 1000 * cpu / images,
+        "cores": cpu / elapsed,
+        "memory_mib": memory,
+        "first_batch_seconds": first_batch,
+    }
+
+
+def _moments(recipe: Recipe, name: str, paths: list[Path]) -> Moments:
+    crops = PEERS[name][1](recipe)
+    views = [torch.stack(view) for view in zip(*(crops(str(path)) for path in paths), strict=True)]
+    return [(view.shape[-1], float(view.mean()), float(view.std())) for view in views]
+
+
+def _parity(recipe: Recipe, name: str, device: torch.device, photographs: Path) -> str:
+    assert name in HJEPA
+    differences = list(parity.end_to_end(recipe, photographs, name, str(device)))
+    beyond = [f"{difference.part} is {difference.mean:.2f} levels off" for difference in differences if not difference.within]
+    return ", ".join(beyond)
+
+
+def compare_moments(found: Moments, reference: Moments) -> str:
+    """What is wrong with an engine's levels, given torchvision's; "" for nothing."""
+    if [side for side, *_ in found] != [side for side, *_ in reference]:
+        return f"its crops have the sides {[side for side, *_ in found]}, not {[side for side, *_ in reference]}"
+    for number, ((_, mean, std), (_, expected, deviation)) in enumerate(zip(found, reference, strict=True)):
+        if abs(mean - expected) > TOLERANCE * deviation or abs(std / deviation - 1) > TOLERANCE:
+            return f"crop {number} has levels of {mean:.2f} +- {std:.2f}, torchvision's {expected:.2f} +- {deviation:.2f}"
+    return ""
+
+
+def median(samples: list[dict[str, float]], name: str) -> float:
+    """Over the rounds."""
+    return statistics.median(sample[name] for sample in samples)
+
+
+def cpu_seconds() -> float:
+    """User and system time so far of this process and of the worker processes that live."""
+    stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in _workers()]
+    ticks = sum(int(stat[11]) + int(stat[12]) for stat in stats)
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def memory_mib() -> float:
+    """Memory of this process and of its workers; pages that several of them share are counted once (PSS)."""
+    return sum(_pss(pid) for pid in [os.getpid(), *_workers()]) / MIB
+
+
+def _pss(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def _workers() -> list[int]:
+    return [child.pid for child in multiprocessing.active_children() if child.pid is not None]
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -1,0 +1,112 @@
+"""What throughput.py measured, as a table for the terminal and as a picture; report.py makes them again from the JSON."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from rich.table import Table
+from stopwatch import median
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+HEADINGS = (
+    "engine",
+    "work-\ners",
+    "images/s\n(min - max)",
+    "crops/s\n",
+    "x torch-\nvision",
+    "of de-\ncoding",
+    "CPU ms\nper image",
+    "x in CPU\ntime",
+    "cores\nused",
+    "memory\nMiB",
+    "first\nbatch, s",
+)
+
+
+def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The medians of each engine, the fastest first; ratios are None where there is nothing to compare with."""
+    rounds = result["rounds"]
+    crops = sum(view["count"] for view in result["recipe"]["views"])
+    found = []
+    for name, samples in rounds.items():
+        rate, cpu = median(samples, "images_per_second"), median(samples, "cpu_ms_per_image")
+        rates = [sample["images_per_second"] for sample in samples]
+        found.append(
+            {
+                "engine": name,
+                "workers": result["workers"][name],
+                "rate": rate,
+                "range": (min(rates), max(rates)),
+                "crops": rate * crops if name != "decode" else None,
+                "ratio": _ratio(rounds, "torchvision", "images_per_second", rate),
+                "share": None if name == "decode" else _ratio(rounds, "decode", "images_per_second", rate),
+                "cpu": cpu,
+                "cpu_ratio": None if "torchvision" not in rounds else median(rounds["torchvision"], "cpu_ms_per_image") / cpu,
+                **{key: median(samples, key) for key in ("cores", "memory_mib", "first_batch_seconds")},
+            }
+        )
+    return sorted(found, key=lambda row: -row["rate"])
+
+
+def table(result: dict[str, Any]) -> Table:
+    """The table of medians."""
+    shown = Table(title=title(result), title_justify="left")
+    for heading in HEADINGS:
+        shown.add_column(heading, no_wrap=True, justify="left" if heading == "engine" else "right")
+    for row in rows(result):
+        shown.add_row(
+            row["engine"],
+            str(row["workers"]),
+            f"{row['rate']:.0f} ({row['range'][0]:.0f} - {row['range'][1]:.0f})",
+            _number(row["crops"], ".0f"),
+            _number(row["ratio"], ".2f"),
+            _number(row["share"], ".0%"),
+            f"{row['cpu']:.2f}",
+            _number(row["cpu_ratio"], ".2f"),
+            f"{row['cores']:.1f}",
+            f"{row['memory_mib']:.0f}",
+            f"{row['first_batch_seconds']:.2f}",
+        )
+    return shown
+
+
+def title(result: dict[str, Any]) -> str:
+    """Machine, images and recipe in a line."""
+    machine, images, recipe = result["machine"], result["images"], result["recipe"]
+    width, height = images["mean_size"]
+    views = " + ".join(f"{view['count']}x{view['size']}" for view in recipe["views"] if view["count"])
+    where = f"{machine['cpu']}, {machine['cores']} cores, {machine['device']}"
+    return f"{where}; {images['count']} images of {width}x{height} px, recipe {recipe['name']} ({views}); medians"
+
+
+def chart(results: list[dict[str, Any]], path: Path) -> None:
+    """A bar per engine, and a panel per result."""
+    tall = 1.2 + 0.36 * max(len(result["rounds"]) for result in results)
+    figure, panels = plt.subplots(len(results), 1, figsize=(9, tall * len(results)), squeeze=False)
+    for result, panel in zip(results, panels[:, 0], strict=True):
+        found = rows(result)[::-1]
+        names = [row["engine"] for row in found]
+        colours = [
+            "#2b7a78" if name in ("fused", "dali-ops") else "#c9c9c9" if name == "decode" else "#8d99ae" for name in names
+        ]
+        panel.barh(names, [row["rate"] for row in found], color=colours)
+        for place, row in enumerate(found):
+            ratio = "" if row["ratio"] is None else f"  {row['ratio']:.1f}x"
+            panel.text(row["rate"], place, f" {row['rate']:.0f}{ratio}", va="center", fontsize=8)
+        panel.set_xlabel("images per second, and that over torchvision's")
+        panel.set_title(title(result), fontsize=8, loc="left")
+        panel.margins(x=0.14)
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _ratio(rounds: dict[str, Any], reference: str, name: str, value: float) -> float | None:
+    return value / median(rounds[reference], name) if reference in rounds else None
+
+
+def _number(value: float | None, spec: str) -> str:
+    return "-" if value is None else format(value, spec)
