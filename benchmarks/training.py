@@ -1,0 +1,142 @@
+"""What the data cost a training run: its step with each engine, against the same step on a batch that lies in memory.
+
+    python benchmarks/training.py [--config small] [--engines fused dali-ops torchvision] [--steps 30] [--rounds 3]
+
+"waiting" is the share of the time in which the step had to wait for a batch. "slower step" is how much longer the step itself
+took than without a loader beside it: threads, memory and, on a GPU, operators that share it with the model. The engines run
+in turn within a round; medians over the rounds.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from throughput import machine
+
+from hjepa.assembly import build_loader, build_masks, build_model, open_source
+from hjepa.configs.load import load_settings
+from hjepa.configs.schema import Settings
+from hjepa.pipeline.backend import BackendName
+from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.device import resolve_device
+from hjepa.pipeline.source import Source
+from hjepa.schedules import schedule
+from hjepa.step import backward, build_optimizer, update
+from hjepa.step_masks import draw_masks
+
+ENGINES: tuple[BackendName, ...] = ("fused", "dali-ops", "torchvision")
+IN_MEMORY = "in memory"
+WARM_UP = 5
+"""Steps before the time is taken, in which what was made ahead is used up."""
+
+
+def main() -> None:
+    """Measures, and shows and writes the results."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--config", type=Path, default=Path("small"), help="settings, as for hjepa-train")
+    parser.add_argument("--engines", nargs="+", default=ENGINES, choices=ENGINES)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--output", type=Path, help="JSON file for every figure")
+    parser.add_argument("overrides", nargs="*", help="settings, such as data.batch_size=64")
+    arguments = parser.parse_args()
+    settings = load_settings(arguments.config, arguments.overrides, {})
+    source, device = open_source(settings, lambda *_: None), resolve_device(settings.device)
+    step = build_step(settings, device)
+    names = [IN_MEMORY, *arguments.engines]
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for _ in track(range(arguments.rounds), "rounds", transient=True):
+        for name in names:
+            with closing(batches(settings, source, name)) as loader:
+                rounds[name].append(measure(step, loader, arguments.steps, device))
+    Console().print(table(settings, rounds))
+    if arguments.output:
+        command = " ".join(["python", "benchmarks/training.py", *sys.argv[1:]])
+        result = {"command": command, "machine": machine(device), "rounds": rounds}
+        arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def build_step(settings: Settings, device: torch.device) -> Callable[[Batch], None]:
+    """A whole update of the model, as the trainer makes it."""
+    model = build_model(settings, device)
+    optimizer = build_optimizer(model, settings)
+    masks = build_masks(settings) if settings.objective == "hjepa" else None
+    values = schedule(settings, 0, 1000)
+
+    def step(batch: Batch) -> None:
+        drawn = None if masks is None else draw_masks(masks, batch, settings)
+        backward(model, batch, drawn, values, settings, last=True)
+        update(model, optimizer, values, settings.training.clip_grad)
+
+    return step
+
+
+def batches(settings: Settings, source: Source, name: str) -> Iterator[Batch]:
+    """The batches of an engine, for ever; or always the same one, with no loader at work."""
+    data = settings.data.model_copy(update={"pipeline": "torchvision" if name == IN_MEMORY else name})
+    with build_loader(settings.model_copy(update={"data": data}), source, "train") as loader:
+        first = next(iter(loader)) if name == IN_MEMORY else None
+        while first is None:
+            yield from loader
+    while first is not None:
+        yield first
+
+
+def measure(step: Callable[[Batch], None], loader: Iterator[Batch], steps: int, device: torch.device) -> dict[str, float]:
+    """Milliseconds of an update and of the wait for its batch, and images per second."""
+    waits, times, images = [], [], 0
+    for number in range(WARM_UP + steps):
+        start = time.perf_counter()
+        batch = next(loader)
+        taken = time.perf_counter()
+        step(batch)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        if number >= WARM_UP:
+            waits.append(taken - start)
+            times.append(time.perf_counter() - taken)
+            images += len(batch.labels)
+    total = sum(waits) + sum(times)
+    return {
+        "images_per_second": images / total,
+        "wait_share": sum(waits) / total,
+        "step_ms": 1e3 * statistics.median(times),
+        "wait_ms": 1e3 * statistics.mean(waits),
+    }
+
+
+def table(settings: Settings, rounds: dict[str, list[dict[str, float]]]) -> Table:
+    """Medians over the rounds."""
+    medians = {
+        name: {key: statistics.median(sample[key] for sample in samples) for key in samples[0]}
+        for name, samples in rounds.items()
+    }
+    alone = medians[IN_MEMORY]["step_ms"]
+    encoder = settings.model.encoder
+    what = f"{settings.objective}, ViT of width {encoder.width} and depth {encoder.depth}, batch {settings.data.batch_size}"
+    shown = Table(title=f"{what}; medians", title_justify="left")
+    for heading in ("batches", "images/s", "step, ms", "slower step", "wait, ms", "waiting"):
+        shown.add_column(heading, justify="left" if heading == "batches" else "right")
+    for name, row in medians.items():
+        shown.add_row(
+            name,
+            f"{row['images_per_second']:.0f}",
+            f"{row['step_ms']:.1f}",
+            "-" if name == IN_MEMORY else f"{row['step_ms'] / alone - 1:+.0%}",
+            f"{row['wait_ms']:.1f}",
+            f"{row['wait_share']:.1%}",
+        )
+    return shown
+
+
+if __name__ == "__main__":
+    main()
