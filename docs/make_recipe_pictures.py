@@ -2,8 +2,8 @@
 
     python docs/make_recipe_pictures.py [--recipes dino dinov2 ...] [--output docs/recipe-pictures] [--seed 0]
 
-On the left the photograph (Chelsea the cat, by Stefan van der Walt, CC0, from scikit-image) with the boxes that were drawn; beside
-it the crops, one row for each name of the recipe, their sides in proportion. JPEGs, because PNGs of photographs are large.
+On the left the photograph (Chelsea the cat, by Stefan van der Walt, CC0, from scikit-image) with the boxes that were drawn;
+beside it the crops, one row for each name of the recipe, their sides in proportion. PNGs of photographs are large: JPEGs.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Hook of mkdocs: links that lead out of docs/, such as ../hjepa/step.py, are links on GitHub and names of files in the site."""
+"""Hook of mkdocs: links that lead out of docs/, such as ../hjepa/step.py, are links on GitHub and plain names in the site."""
 
 import posixpath
 import re
