@@ -106,9 +106,13 @@ def workspace(labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_blocks_say_what_they_are() -> None:
     for page in PAGES:
         for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
-            assert block["language"] in ("bash", "python", "text", "yaml", "json", ""), f"{page.name}: {block['language']}"
+            assert block["language"] in ("bash", "python", "console", "text", "yaml", "json", ""), (
+                f"{page.name}: {block['language']}"
+            )
             commands_in_it = re.search(r"^(hjepa|python|import|with) ?", block["text"], re.MULTILINE)
-            assert block["language"] in ("bash", "python") or not commands_in_it, f"{page.name}: name the block's language"
+            assert block["language"] in ("bash", "python", "console") or not commands_in_it, (
+                f"{page.name}: name the block's language"
+            )
 
 
 @pytest.mark.dali
