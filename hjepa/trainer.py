@@ -242,6 +242,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "steps_per_epoch": self.steps_per_epoch,
+            "world_size": self.ranks.world_size,
             "loader": self.loader.state_dict(),
             "torch_rng": torch.get_rng_state(),
             "settings": checkpoint.plain_settings(self.settings),

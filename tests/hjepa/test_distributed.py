@@ -45,6 +45,7 @@ OPTIONS = [
     "imagefolder",
 ]
 DINO = ["--objective", "dino", "model.view_weight=0", "model.spread_weight=0", "dino.num_prototypes=32", "dino.hidden=16"]
+LEVELS_ALONE = ["model.view_weight=0", "model.spread_weight=0"]  # the spread is that of a batch, however it is accumulated
 CROSS = ["masking.strategy=cross_crop_prediction", "data.multicrop.local_crop_size=24"]
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -168,6 +169,28 @@ def test_torchrun_restarts_all_ranks_from_the_latest_checkpoint(start: Start, tm
     assert "step 5" in output  # the end of the first epoch
     steps = [line["step"] for line in lines(tmp_path / "elastic")]
     assert steps[-10:] == list(range(6, 16))
+
+
+def test_another_number_of_ranks_goes_on_with_the_same_global_batch(start: Start, tmp_path: Path) -> None:
+    """Two ranks, stopped within an epoch, go on as one rank that accumulates, and that one as one with whole batches."""
+    stop = "import os, signal, hjepa.trainer\nreal, seen = hjepa.trainer.draw_masks, []\ndef draw(*args):\n"
+    stop += (
+        "    seen.append(0)\n    if len(seen) == {}:\n        os.kill(os.getpid(), signal.SIGUSR1)\n    return real(*args)\n"
+    )
+    stop += "hjepa.trainer.draw_masks = draw\n"
+    whole = start(1, "whole", "--batch-size", 8, "--epochs", 2, *LEVELS_ALONE)
+    assert whole.wait(timeout=120) == 0, whole.communicate()
+    divided = [(2, 4, 1, stop.format(3)), (1, 4, 2, stop.format(8)), (1, 8, 1, "")]
+    for ranks, batch_size, accumulation, before in divided:
+        division = ["--batch-size", batch_size, f"training.accumulation_steps={accumulation}"]
+        run = start(ranks, "divided", *division, "--epochs", 2, "--resume", "auto", *LEVELS_ALONE, before=before)
+        output, _ = run.communicate(timeout=120)
+        assert run.returncode == 0, output
+    alone, changed = (lines(tmp_path / name) for name in ("whole", "divided"))
+    assert [line["step"] for line in changed] == list(range(1, 11))
+    for expected, line in zip(alone, changed, strict=True):
+        assert line["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+        assert line["lr"] == expected["lr"]
 
 
 def test_torchrun_that_is_terminated_leaves_a_checkpoint(start: Start, tmp_path: Path) -> None:
