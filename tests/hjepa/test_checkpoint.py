@@ -85,7 +85,7 @@ def test_an_update_of_as_many_images_may_be_divided_otherwise(
     saved = {"settings": checkpoint.plain_settings(load_settings(Path("small"))), "world_size": 1}
     division = [f"data.batch_size={batch_size}", f"training.accumulation_steps={accumulation_steps}"]
     checkpoint.check_settings(saved, load_settings(Path("small"), division), Path("x.pt"), world_size)
-    more = [f"data.batch_size={2 * batch_size}", division[1]]
+    more = [f"data.batch_size={3 * batch_size}", division[1]]
     with pytest.raises(checkpoint.CheckpointError, match=r"data\.batch_size was 32"):
         checkpoint.check_settings(saved, load_settings(Path("small"), more), Path("x.pt"), world_size)
 
