@@ -60,7 +60,7 @@ def build_recipe(settings: Settings) -> Recipe | Curriculum:
     )
     if settings.objective == "dino":
         source = f"{dino().source}; sizes, areas and jitter are the settings'"
-        recipe = replace(recipe, name="dino", source=source, views=_like_dino(recipe.views))
+        recipe = replace(recipe, name="dino", source=source, views=_like_dino(recipe.views, settings.dino.blur_sigma))
     if not (data.use_multicrop and crops.adaptive):
         return recipe
     ramp = crops.adaptive_config
@@ -150,10 +150,11 @@ def _dino(settings: Settings) -> DinoSettings:
         bottleneck=head.bottleneck,
         student_temperature=head.student_temperature,
         center_momentum=head.center_momentum,
+        koleo_weight=head.koleo_weight,
     )
 
 
-def _like_dino(views: tuple[View, ...]) -> tuple[View, ...]:
+def _like_dino(views: tuple[View, ...], sigma: tuple[float, float]) -> tuple[View, ...]:
     """Global and local crops with DINO's grayscale, blur and solarization: its second global crop's in all but the first."""
     large, small = views
     own = [replace(large, count=1), replace(large, count=large.count - 1), small]
@@ -162,7 +163,7 @@ def _like_dino(views: tuple[View, ...]) -> tuple[View, ...]:
             view,
             gray=its.gray,
             blur=its.blur,
-            sigma=its.sigma,
+            sigma=sigma,
             blur_window=its.blur_window,
             solarize=its.solarize,
             solarize_threshold=its.solarize_threshold,

@@ -45,6 +45,7 @@ OPTIONS = [
     "imagefolder",
 ]
 DINO = ["--objective", "dino", "model.view_weight=0", "model.spread_weight=0", "dino.num_prototypes=32", "dino.hidden=16"]
+DINO += ["dino.koleo_weight=0.1"]
 LEVELS_ALONE = ["model.view_weight=0", "model.spread_weight=0"]  # the spread is that of a batch, however it is accumulated
 CROSS = ["masking.strategy=cross_crop_prediction", "data.multicrop.local_crop_size=24"]
 

@@ -1,5 +1,6 @@
 """The order of a step: accumulated gradients are a mean, and the teacher follows the student's new weights, once an update."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,14 @@ import torch
 from hjepa.assembly import build_loader, build_masks, build_model
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
+from hjepa.models.dino import Dino
 from hjepa.models.hjepa import HierarchicalJepa
 from hjepa.pipeline.folder import open_folder
 from hjepa.schedules import Schedule
 from hjepa.step import backward, build_optimizer, update
 from hjepa.step_masks import draw_masks
 
-VALUES = Schedule(learning_rate=1e-2, weight_decay=0.0, momentum=0.0, teacher_temperature=0.04)
+VALUES = Schedule(learning_rate=1e-2, weight_decay=0.0, momentum=0.0, teacher_temperature=0.04, prototypes_held=False)
 
 
 def settings_of(*overrides: str) -> Settings:
@@ -52,3 +54,17 @@ def test_the_teacher_follows_the_weights_of_this_step() -> None:
         assert torch.equal(teacher, student)
     assert all(parameter.grad is None for parameter in model.parameters())
     assert isinstance(model, HierarchicalJepa)
+
+
+def test_held_prototypes_stay_and_all_else_of_the_student_moves() -> None:
+    settings = settings_of("objective=dino", "model.view_weight=0", "model.spread_weight=0", "dino.num_prototypes=16")
+    model = build_model(settings, torch.device("cpu"))
+    assert isinstance(model, Dino)
+    optimizer = build_optimizer(model, settings)
+    for held in (True, False):
+        before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter) if parameter.requires_grad else None
+        update(model, optimizer, replace(VALUES, prototypes_held=held, weight_decay=0.1), clip_grad=1)
+        still = {name for name, parameter in model.named_parameters() if torch.equal(parameter, before[name])}
+        assert still == ({"head.prototypes", "teacher_head.prototypes"} if held else set())
