@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[42, 1, 2])
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--evaluate-every", type=int, default=1, help="epochs between two evaluations, beside first and last")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=RESULTS / "learning.json")
     parser.add_argument("overrides", nargs="*", help="any setting, such as data.pipeline=torchvision")
@@ -79,7 +80,8 @@ def main() -> None:
             key = {"data": data, "run": name, "seed": seed, "epochs": arguments.epochs}
             if any(key.items() <= each.items() for each in found):
                 continue
-            overrides = [f"data.num_workers={arguments.threads}", *arguments.overrides]
+            beside = [f"data.num_workers={arguments.threads}", f"evaluation.eval_frequency={arguments.evaluate_every}"]
+            overrides = [*beside, *arguments.overrides]
             found.append(key | measure(RUNS[name], data, seed, arguments.epochs, overrides, display))
             arguments.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
             print(json.dumps({**key, "knn": found[-1]["knn"], "rankme": found[-1]["rankme"]}), flush=True)
@@ -162,7 +164,7 @@ def broken(model: Model, what: str) -> Iterator[None]:
 
 def _settings(run: Run, seed: int, epochs: int, folder: Path, overrides: list[str]) -> Settings:
     place = [f"data.data_path={folder}", "data.dataset=imagefolder", "device=cpu", f"seed={seed}"]
-    length = [f"training.epochs={epochs}", "evaluation.eval_frequency=1", "checkpoint.keep_best_n=1"]
+    length = [f"training.epochs={epochs}", "checkpoint.keep_best_n=1"]
     return load_settings(Path(run.config), [*run.overrides, *place, *length, *overrides])
 
 

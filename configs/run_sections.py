@@ -128,6 +128,8 @@ class DistributedSettings(Section):
     """Library that joins them: nccl between GPUs, gloo between CPUs; auto: by the device."""
     world_size: Literal["auto"] | Count = "auto"
     """Number of processes, one for each GPU; auto: as many as torchrun starts."""
+    fsdp: bool = False
+    """Whether weights, gradients and averages are divided among the ranks (FSDP2), for models too large for one GPU."""
 
 
 class KnnSettings(Section):

@@ -15,6 +15,7 @@ from hjepa.models.hjepa import JepaLosses
 from hjepa.models.parameters import parameter_groups
 from hjepa.pipeline.batch import Batch
 from hjepa.schedules import Schedule
+from hjepa.sharding import whole
 from hjepa.step_masks import StepMasks
 
 
@@ -50,7 +51,7 @@ def update(model: Model, optimizer: torch.optim.Optimizer, values: Schedule, cli
     if isinstance(model, Dino) and values.prototypes_held:
         model.hold_prototypes()
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    norm = torch.nn.utils.clip_grad_norm_(trained, clip_grad if clip_grad > 0 else float("inf"))
+    norm: Tensor = whole(torch.nn.utils.clip_grad_norm_(trained, clip_grad if clip_grad > 0 else float("inf")))
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     model.update_teacher(values.momentum)

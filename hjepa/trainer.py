@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from hjepa import checkpoint
-from hjepa.assembly import build_loader, build_masks, build_model
+from hjepa.assembly import Model, build_loader, build_masks, build_model
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
 from hjepa.distributed import Ranks
@@ -15,6 +15,7 @@ from hjepa.evaluate import check_labels, evaluate_features
 from hjepa.metrics import Metrics
 from hjepa.pipeline.source import Source
 from hjepa.schedules import Schedule, schedule
+from hjepa.sharding import is_sharded, load_model, load_optimizer, whole
 from hjepa.step import backward, build_optimizer, update
 from hjepa.step_masks import draw_masks
 from hjepa.stop import StopRequest
@@ -152,19 +153,21 @@ class Trainer:
 
         The first rank measures, the others wait.
         """
+        model = self._whole_model()
         if self.metrics is not None:
-            self._evaluate(epochs_done, self.metrics)
+            self._evaluate(epochs_done, model, self.metrics)
         self.ranks.wait()
 
     def save(self, name: str | None = None, score: float = 0.0) -> None:
         """Writes the latest checkpoint; with a name also keeps it under that name while its score is among the best."""
+        state = self._state()
         if not self.ranks.is_first:
             return
         folder = self.settings.checkpoint_folder
         if name is not None:
-            checkpoint.save(folder / name, self._state())
+            checkpoint.save(folder / name, state)
             self._kept = checkpoint.keep_best(folder, self._kept | {name: score}, self.settings.checkpoint.keep_best_n)
-        checkpoint.save(folder / checkpoint.LATEST, self._state())
+        checkpoint.save(folder / checkpoint.LATEST, state | {"kept": self._kept})
 
     def close(self) -> None:
         """Ends the loader and the logs."""
@@ -183,11 +186,19 @@ class Trainer:
         self.result.signal = self.ranks.largest(self._request.signal)
         return self.result.signal > 0
 
-    def _evaluate(self, epochs_done: int, metrics: Metrics) -> None:
+    def _whole_model(self) -> Model:
+        """The model in one piece: itself, or a copy where the ranks hold a part of it each; all ranks must ask."""
+        if not is_sharded(self.model):
+            return self.model
+        weights = whole(self.model.state_dict())
+        copy = build_model(self.settings, self.ranks.device if self.ranks.is_first else torch.device("meta"))
+        if self.ranks.is_first:
+            copy.load_state_dict(weights)
+        return copy
+
+    def _evaluate(self, epochs_done: int, model: Model, metrics: Metrics) -> None:
         task = f"evaluation after {epochs_done} epochs"
-        found = evaluate_features(
-            self.model, self.source, self.settings, lambda done, total: self.display.show(task, done, total)
-        )
+        found = evaluate_features(model, self.source, self.settings, lambda done, total: self.display.show(task, done, total))
         if found is None:
             return
         spoken = []
@@ -238,8 +249,8 @@ class Trainer:
 
     def _state(self) -> dict[str, Any]:
         return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "model": whole(self.model.state_dict()),
+            "optimizer": whole(self.optimizer.state_dict()),
             "step": self.step,
             "steps_per_epoch": self.steps_per_epoch,
             "world_size": self.ranks.world_size,
@@ -253,8 +264,8 @@ class Trainer:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_model(self.model, state["model"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.loader.load_state_dict(state["loader"])
         torch.set_rng_state(state["torch_rng"].cpu())
         # On another number of ranks an epoch has other steps, and the schedules follow the share of it that is done.
