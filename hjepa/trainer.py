@@ -12,14 +12,17 @@ from hjepa.configs.schema import Settings
 from hjepa.display import Display
 from hjepa.distributed import Ranks
 from hjepa.evaluate import check_labels, evaluate_features
+from hjepa.gpu_monitor import GpuMonitor
 from hjepa.metrics import Metrics
+from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.source import Source
 from hjepa.schedules import Schedule, schedule
 from hjepa.sharding import is_sharded, load_model, load_optimizer, whole
 from hjepa.step import backward, build_optimizer, update
-from hjepa.step_masks import draw_masks
+from hjepa.step_masks import StepMasks, draw_masks
 from hjepa.stop import StopRequest
 from hjepa.view import save_picture
+from hjepa.wandb_run import check_wandb
 from hjepa.window import Window
 
 
@@ -65,6 +68,7 @@ class Trainer:
         ranks: Ranks | None = None,
     ) -> None:
         check_labels(settings, source)
+        check_wandb(settings)
         self.settings = settings
         self.source = source
         self.display = display
@@ -87,9 +91,8 @@ class Trainer:
         self._request = StopRequest()
         if resume is not None:
             self._restore(resume)
-        self.metrics: Metrics | None = None
-        if self.ranks.is_first:
-            self.metrics = Metrics(settings.metrics_file, tensorboard=settings.logging.tensorboard.enabled)
+        self.metrics = Metrics(settings) if self.ranks.is_first else None
+        self.gpu = GpuMonitor(self.ranks.device)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -126,8 +129,8 @@ class Trainer:
             last = number % accumulation == 0
             losses = backward(self.joined_model, batch, masks, values, self.settings, last=last)
             self._window.add(batch, losses, self.loader.wait_seconds)
-            if self.step == 0 and number == 1 and self.ranks.is_first:
-                save_picture(self.picture, batch, masks, self.loader.recipe, self.source)
+            if self.step == 0 and number == 1:
+                self._show(batch, masks)
             if last:
                 norm = update(self.model, self.optimizer, values, self.settings.training.clip_grad)
                 self.step += 1
@@ -172,6 +175,7 @@ class Trainer:
     def close(self) -> None:
         """Ends the loader and the logs."""
         self.loader.close()
+        self.gpu.close()
         if self.metrics is not None:
             self.metrics.close()
 
@@ -180,6 +184,12 @@ class Trainer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _show(self, batch: Batch, masks: StepMasks | None) -> None:
+        """A picture of the first batch's crops and masks."""
+        if self.metrics is not None:
+            save_picture(self.picture, batch, masks, self.loader.recipe, self.source)
+            self.metrics.picture("crops and masks", self.step, self.picture)
 
     def _agree_to_stop(self) -> bool:
         """Whether a signal came to any rank; all of them ask after the same steps, so all stop after the same one."""
@@ -238,6 +248,8 @@ class Trainer:
             rates = {"lr": values.learning_rate, "weight_decay": values.weight_decay, "momentum": values.momentum}
             if self.metrics is not None:
                 self.metrics.record("train", self.step, {"epoch": epoch, **line, **rates, "grad_norm": float(norm)})
+                if telemetry := self.gpu.read():
+                    self.metrics.record("gpu", self.step, telemetry)
             self._note = (
                 f"loss {line['loss']:.4f}  {line['images_per_second']:.0f} images/s  data wait {line['wait_share']:.0%}"
             )
