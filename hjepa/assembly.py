@@ -9,6 +9,7 @@ import torch
 from hjepa import sample_data
 from hjepa.configs.schema import Settings
 from hjepa.distributed import share_of_workers
+from hjepa.models.block import Block
 from hjepa.models.dino import Dino, DinoSettings
 from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings
 from hjepa.models.predictor import PredictorSettings
@@ -121,6 +122,11 @@ def build_model(settings: Settings, device: torch.device) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = Dino(_dino(settings)) if settings.objective == "dino" else HierarchicalJepa(_hierarchical_jepa(settings))
+    for block in model.modules():
+        if isinstance(block, Block):
+            block.recompute = settings.training.gradient_checkpointing
+            if settings.training.compile:
+                block.compile()  # block by block: one kernel for all of them, and the state keeps its names
     return model.to(device)
 
 
@@ -150,6 +156,7 @@ def _dino(settings: Settings) -> DinoSettings:
         bottleneck=head.bottleneck,
         student_temperature=head.student_temperature,
         center_momentum=head.center_momentum,
+        local_weight=head.local_weight,
         koleo_weight=head.koleo_weight,
     )
 

@@ -25,6 +25,8 @@ FREE = (
     "data.num_workers",
     "data.prefetch",
     "data.pin_memory",
+    "training.gradient_checkpointing",
+    "training.compile",
 )
 """Settings that a resumed run may change, with those in FREE_SECTIONS: none changes the draws of a sample. (Another pipeline
 rounds pixels otherwise; the images themselves the loader compares.)"""

@@ -39,14 +39,16 @@ class DinoSettings:
     """The student's outputs are divided by it."""
     center_momentum: float = 0.9
     """Share of the centre that is kept with each batch."""
+    local_weight: float = 1.0
+    """Weight of a term in which the student sees a local crop, beside 1 for a global one; the mean is a weighted one."""
     koleo_weight: float = 0.0
     """Weight of the term that keeps the student's features of different images apart."""
 
     def __post_init__(self) -> None:
         if min(self.num_prototypes, self.hidden, self.bottleneck) < 1 or self.student_temperature <= 0:
             raise ValueError(f"every size of the head and its temperature must be above 0; got {self}")
-        if self.koleo_weight < 0:
-            raise ValueError(f"koleo_weight={self.koleo_weight} must not be negative; 0 leaves the term out")
+        if min(self.koleo_weight, self.local_weight) < 0:
+            raise ValueError(f"koleo_weight and local_weight must not be negative; got {self}")
         if not 0 <= self.center_momentum <= 1:
             raise ValueError(f"center_momentum={self.center_momentum} must lie between 0 (the batch's mean) and 1 (no change)")
 
@@ -109,7 +111,9 @@ class Dino(nn.Module):
             teacher = self.teacher_head(self.teacher(global_crops.flatten(0, 1)).mean(1)).float()
             teacher = teacher.view(*global_crops.shape[:2], -1)
         said = torch.cat([self.head(means.flatten(0, 1)).view(*means.shape[:2], -1) for means in seen]).float()
-        loss = dino_loss(said, teacher, self.center, self.settings.student_temperature, teacher_temperature)
+        loss = dino_loss(
+            said, teacher, self.center, self.settings.student_temperature, teacher_temperature, self.settings.local_weight
+        )
         koleo = nearest_loss(seen[0]) if self.settings.koleo_weight > 0 else torch.zeros_like(loss)
         center_norm = self.center.norm()
         if self.training:
@@ -151,17 +155,22 @@ def dino_loss(
     center: Float[Tensor, " P"],
     student_temperature: float,
     teacher_temperature: float,
+    local_weight: float = 1.0,
 ) -> Float[Tensor, ""]:
     """Mean cross-entropy over the pairs of different crops of an image: G (C - 1) terms, 2 + 2V for two global crops.
 
-    Crops are crop-major and the student's begin with the G of the teacher, to which no gradient goes.
+    Crops are crop-major and the student's begin with the G of the teacher, to which no gradient goes. The terms of the others,
+    the local crops, have their own weight in the mean.
     """
     wanted = ((teacher.detach() - center) / teacher_temperature).softmax(-1)
     said = (student / student_temperature).log_softmax(-1)
     entropies = -torch.einsum("gbp,cbp->gc", wanted, said)
     num_crops, num_images = student.shape[:2]
-    same = torch.eye(len(teacher), num_crops, dtype=torch.bool, device=student.device)
-    return entropies.masked_fill(same, 0.0).sum() / (num_images * len(teacher) * (num_crops - 1))
+    num_globals = len(teacher)
+    weights = 1 - torch.eye(num_globals, num_crops, device=student.device)
+    weights[:, num_globals:] = local_weight
+    total = num_globals * (num_globals - 1 + local_weight * (num_crops - num_globals))
+    return (entropies * weights).sum() / (num_images * total)
 
 
 @torch.no_grad()

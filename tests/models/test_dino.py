@@ -48,6 +48,9 @@ def test_every_pair_of_two_crops_of_an_image_counts_once() -> None:
                 terms.append(-(wanted * (student[crop] / 0.1).log_softmax(-1)).sum(-1).mean())
     assert len(terms) == 2 + 2 * 3
     torch.testing.assert_close(dino_loss(student, teacher, center, 0.1, 0.04), torch.stack(terms).mean())
+    weights = torch.tensor([1.0, 0.3, 0.3, 0.3, 1.0, 0.3, 0.3, 0.3])  # one global crop, then the three local ones, twice
+    expected = (weights * torch.stack(terms)).sum() / weights.sum()
+    torch.testing.assert_close(dino_loss(student, teacher, center, 0.1, 0.04, local_weight=0.3), expected)
 
 
 def test_loss_is_a_number_where_a_probability_is_0() -> None:
