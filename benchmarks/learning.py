@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--evaluate-every", type=int, default=1, help="epochs between two evaluations, beside first and last")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=RESULTS / "learning.json")
-    parser.add_argument("overrides", nargs="*", help="any setting, such as data.pipeline=torchvision")
+    parser.add_argument("--set", nargs="+", default=[], help="any setting, such as data.pipeline=torchvision")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     found: list[dict[str, Any]] = json.loads(arguments.output.read_text()) if arguments.output.exists() else []
@@ -81,7 +81,7 @@ def main() -> None:
             if any(key.items() <= each.items() for each in found):
                 continue
             beside = [f"data.num_workers={arguments.threads}", f"evaluation.eval_frequency={arguments.evaluate_every}"]
-            overrides = [*beside, *arguments.overrides]
+            overrides = [*beside, *arguments.set]
             found.append(key | measure(RUNS[name], data, seed, arguments.epochs, overrides, display))
             arguments.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
             print(json.dumps({**key, "knn": found[-1]["knn"], "rankme": found[-1]["rankme"]}), flush=True)
