@@ -95,7 +95,8 @@ def measure(run: Run, data: str, seed: int, epochs: int, overrides: list[str], d
         settings = _settings(run, seed, epochs, folder, [*overrides, f"output_dir={output}"])
         start = time.perf_counter()
         with Trainer(settings, source, display) as trainer, broken(trainer.model, run.broken):
-            trainer.run()
+            if not trainer.run().finished:
+                raise SystemExit("interrupted; the runs that were finished are in the file")
         lines = [json.loads(line) for line in settings.metrics_file.read_text().splitlines()]
         pixels = raw_pixel_accuracy(settings, source)
     evaluations = [line for line in lines if line["kind"] == "evaluation"]
