@@ -193,3 +193,11 @@ class DinoSettings(Section):
     """Length of the ramp, in epochs; 0: teacher_temperature_end at once."""
     center_momentum: ShareOrZero = 0.9
     """Share of the centre of the teacher's outputs that is kept with each batch."""
+    held_prototypes_epochs: CountOrZero = 1
+    """Epochs in which the prototypes stay where they are; more, where the outputs become equal for all images."""
+    local_weight: Positive = 1.0
+    """Weight of a term in which the student sees a local crop, beside 1 for a global one: local crops' share of the step."""
+    koleo_weight: NotNegative = 0.0
+    """Weight of DINOv2's KoLeo, which keeps the features of different images apart: 0.1 there; 0: off, as in DINO."""
+    blur_sigma: PositiveRange = (0.1, 2.0)
+    """Deviation of the blur of a crop, in its pixels: [least, most]; DINO's is for crops of 224."""

@@ -1,6 +1,6 @@
 """All settings of a run, and the checks that concern more than one section of them.
 
-A setting that would have no effect is refused, also where it names what a later version will do: `_not_built_yet`.
+A setting that would have no effect is refused.
 """
 
 from pathlib import Path
@@ -77,7 +77,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Settings":
-        problems = [*_not_built_yet(self), *_size_problems(self), *_level_problems(self), *_mask_problems(self)]
+        problems = [*_size_problems(self), *_level_problems(self), *_mask_problems(self)]
         problems += [*_objective_problems(self), *_strategy_problems(self), *_probe_problems(self)]
         if problems:
             raise ValueError("\n".join(problems))
@@ -87,13 +87,6 @@ class Settings(Section):
 def growth(masking: MaskingSettings, level: int) -> int:
     """What mask_scale is multiplied by at a level."""
     return 2**level if masking.scale_progression == "geometric" else 1 + level
-
-
-def _not_built_yet(settings: Settings) -> list[str]:
-    refused = {
-        "logging.wandb.enabled=true": (settings.logging.wandb.enabled, "curves go to TensorBoard: logging.tensorboard.enabled"),
-    }
-    return [f"{what} is not built yet; today {works}" for what, (asked, works) in refused.items() if asked]
 
 
 def _size_problems(settings: Settings) -> list[str]:

@@ -9,6 +9,7 @@ import torch
 from hjepa import sample_data
 from hjepa.configs.schema import Settings
 from hjepa.distributed import share_of_workers
+from hjepa.models.block import Block
 from hjepa.models.dino import Dino, DinoSettings
 from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings
 from hjepa.models.predictor import PredictorSettings
@@ -60,7 +61,7 @@ def build_recipe(settings: Settings) -> Recipe | Curriculum:
     )
     if settings.objective == "dino":
         source = f"{dino().source}; sizes, areas and jitter are the settings'"
-        recipe = replace(recipe, name="dino", source=source, views=_like_dino(recipe.views))
+        recipe = replace(recipe, name="dino", source=source, views=_like_dino(recipe.views, settings.dino.blur_sigma))
     if not (data.use_multicrop and crops.adaptive):
         return recipe
     ramp = crops.adaptive_config
@@ -121,6 +122,11 @@ def build_model(settings: Settings, device: torch.device) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = Dino(_dino(settings)) if settings.objective == "dino" else HierarchicalJepa(_hierarchical_jepa(settings))
+    for block in model.modules():
+        if isinstance(block, Block):
+            block.recompute = settings.training.gradient_checkpointing
+            if settings.training.compile:
+                block.compile()  # block by block: one kernel for all of them, and the state keeps its names
     return model.to(device)
 
 
@@ -150,10 +156,12 @@ def _dino(settings: Settings) -> DinoSettings:
         bottleneck=head.bottleneck,
         student_temperature=head.student_temperature,
         center_momentum=head.center_momentum,
+        local_weight=head.local_weight,
+        koleo_weight=head.koleo_weight,
     )
 
 
-def _like_dino(views: tuple[View, ...]) -> tuple[View, ...]:
+def _like_dino(views: tuple[View, ...], sigma: tuple[float, float]) -> tuple[View, ...]:
     """Global and local crops with DINO's grayscale, blur and solarization: its second global crop's in all but the first."""
     large, small = views
     own = [replace(large, count=1), replace(large, count=large.count - 1), small]
@@ -162,7 +170,7 @@ def _like_dino(views: tuple[View, ...]) -> tuple[View, ...]:
             view,
             gray=its.gray,
             blur=its.blur,
-            sigma=its.sigma,
+            sigma=sigma,
             blur_window=its.blur_window,
             solarize=its.solarize,
             solarize_threshold=its.solarize_threshold,

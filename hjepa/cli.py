@@ -127,7 +127,7 @@ def run(config: Path | None, overrides: list[str], flags: dict[str, object], dis
             settings = ranks.share(fresh_folder(settings) if ranks.is_first else settings)
         else:
             settings = settings.model_copy(update={"output_dir": str(state.output)})
-            checkpoint.check_settings(state.content["settings"], settings, state.path)
+            checkpoint.check_settings(state.content, settings, state.path, ranks.world_size)
         joined = f" on each of {ranks.world_size} ranks" if ranks.world_size > 1 else ""
         display.say(f"engine: {_engine(settings, ranks)}; device: {_name(ranks.device)}{joined}")
         display.say(f"settings: {reason}")

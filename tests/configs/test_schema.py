@@ -107,18 +107,6 @@ def test_levels_have_one_weight_and_one_window_each() -> None:
     assert "a weight above 0" in refusal("loss.hierarchy_weights=[0, 0, 0]")
 
 
-NOT_BUILT = {
-    "logging.wandb.enabled=true": "logging.tensorboard.enabled",
-}
-
-
-@pytest.mark.parametrize("override", NOT_BUILT)
-def test_what_is_not_built_is_refused_with_what_works(override: str) -> None:
-    text = refusal(override)
-    assert text.startswith(f"{override} is not built yet; today ")
-    assert text.endswith(NOT_BUILT[override])
-
-
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

@@ -16,6 +16,7 @@ from hjepa import checkpoint
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
+from hjepa.models.hjepa import HierarchicalJepa
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
@@ -182,10 +183,15 @@ def test_crash_resumes_from_the_end_of_the_last_saved_epoch(labelled: Path, tmp_
     assert (state["step"], state["loader"]["epoch"], state["loader"]["position"]) == (5, 1, 0)
 
 
-def test_accumulated_batches_make_one_update(labelled: Path, tmp_path: Path) -> None:
+def test_accumulated_batches_make_one_update_of_student_and_teacher(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed = []
+    real = HierarchicalJepa.update_teacher
+    monkeypatch.setattr(HierarchicalJepa, "update_teacher", lambda *given: followed.append(0) or real(*given))
     settings = tiny(tmp_path, "training.accumulation_steps=2", "training.epochs=2")
     trainer = train(settings, labelled)
-    assert trainer.result.step == 4  # 5 batches per epoch make 2 updates, the fifth is left out
+    assert trainer.result.step == len(followed) == 4  # 5 batches per epoch make 2 updates, the fifth is left out
     assert [line["epoch"] for line in lines(settings, "train")] == [0, 0, 1, 1]
 
 
