@@ -50,8 +50,8 @@ def compare_tokens() -> None:
         tokens = torch.randn(rows, patches, width, generator=generator)
         parts = token_gather.gather_reference(tokens, index, valid)
         assert torch.equal(token_gather_triton.gather(tokens, index, valid), parts)
-        slots = token_gather.slots_of(index, valid, patches)
-        assert torch.equal(token_gather_triton.combine(parts, slots), token_gather.combine_reference(parts, slots))
+        combined = token_gather_triton.combine(parts, token_gather.slots_of(index, valid, patches))
+        assert torch.equal(combined, token_gather.combine_reference(parts, index, valid, patches))
 
 
 def main() -> None:
