@@ -25,6 +25,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from hjepa.kernels import native_masks
 from hjepa.kernels.block_masks import BlockLaw
 from hjepa.kernels.rectangles import Blocks, Grid, common_area, exponential, has_kernel, masks_of, place, uniforms
 
@@ -76,6 +77,8 @@ def exact_masks(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int, min
         from hjepa.kernels import exact_blocks_triton  # here: Triton may not be installed
 
         return exact_blocks_triton.exact_masks(keys, laws, grid, num_targets=num_targets, min_keep=min_keep)
+    if native_masks.has_native(keys, num_targets):
+        return native_masks.block_masks(keys, laws, grid, "exact", num_targets=num_targets, min_keep=min_keep)
     return masks_of(draw_exact(keys, laws, grid, num_targets=num_targets, min_keep=min_keep), grid)
 
 

@@ -10,7 +10,7 @@ because those around them are. The context of each level is drawn as the law "ex
 import torch
 from torch import Tensor
 
-from hjepa.kernels import chance
+from hjepa.kernels import chance, native_masks
 from hjepa.kernels.exact_blocks import context_block, draw_areas, draw_exact
 from hjepa.kernels.rectangles import Blocks, Grid, exponential, masks_of, uniforms
 
@@ -20,6 +20,8 @@ INSIDE = (1 << 20) + (1 << 10)
 
 def nested_masks(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int, min_keep: int) -> tuple[Tensor, Tensor]:
     """As `exact_blocks.exact_masks`, with levels inside each other; levels come from fine to coarse."""
+    if native_masks.has_native(keys, num_targets):
+        return native_masks.block_masks(keys, laws, grid, "nested", num_targets=num_targets, min_keep=min_keep)
     return masks_of(draw_nested(keys, laws, grid, num_targets=num_targets, min_keep=min_keep), grid)
 
 

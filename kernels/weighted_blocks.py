@@ -13,11 +13,14 @@ Resampling by importance: Rubin, "The SIR algorithm", in Bayesian Statistics 3, 
 # G crops, L levels, B samples, A arrangements, T targets, H x W grid, N = H * W patches
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from hjepa.kernels import chance
+from hjepa.kernels import chance, native_masks
+from hjepa.kernels.block_masks import draw_blocks
+from hjepa.kernels.exact_blocks import draw_exact
 from hjepa.kernels.rectangles import Blocks, Grid, uniforms
 
 ARRANGEMENTS = 16
@@ -38,18 +41,52 @@ def weight_sums(weights: Tensor, grid: Grid) -> Tensor:
     return torch.nn.functional.pad(levels.cumsum(-1).cumsum(-2), (1, 0, 1, 0)).flatten(-2)
 
 
-def weighted_keys(
-    keys: Tensor, sums: Tensor, grid: Grid, draw: Callable[[Tensor], Blocks], arrangements: int = ARRANGEMENTS
+def weighted_exact(
+    keys: Tensor,
+    laws: Tensor,
+    sums: Tensor,
+    grid: Grid,
+    *,
+    num_targets: int,
+    min_keep: int,
+    arrangements: int = ARRANGEMENTS,
 ) -> Tensor:
-    """For keys int64 [G, L, B], the key in each row's stead, from which `draw` makes the arrangement that was taken.
+    """For keys int64 [G, L, B], the key in each row's stead with which `exact_masks` gives what the weights choose.
 
-    sums: `weight_sums` [G or 1, B, ...], on the same device. Nothing waits for the device.
+    sums: `weight_sums` [G or 1, B, ...]; laws: as for `exact_masks`; all on one device. Nothing waits for it.
     """
+    numbers = {"num_targets": num_targets, "min_keep": min_keep}
+    if native_masks.has_native(keys, num_targets):
+        return native_masks.weighted_keys(keys, laws, grid, "exact", sums, arrangements=arrangements, **numbers)
+    draw = partial(draw_exact, laws=laws, grid=grid, num_targets=num_targets, min_keep=min_keep)
+    return choose_keys(keys, sums, grid, draw, arrangements)
+
+
+def weighted_reference(
+    keys: Tensor,
+    laws: Tensor,
+    sums: Tensor,
+    grid: Grid,
+    *,
+    num_targets: int,
+    max_attempts: int,
+    arrangements: int = ARRANGEMENTS,
+) -> Tensor:
+    """As `weighted_exact`, for `block_masks`."""
+    numbers = {"num_targets": num_targets, "max_attempts": max_attempts}
+    if native_masks.has_native(keys, num_targets):
+        return native_masks.weighted_keys(keys, laws, grid, "reference", sums, arrangements=arrangements, **numbers)
+    draw = partial(draw_blocks, laws=laws, grid=grid, num_targets=num_targets, max_attempts=max_attempts)
+    return choose_keys(keys, sums, grid, draw, arrangements)
+
+
+def choose_keys(keys: Tensor, sums: Tensor, grid: Grid, draw: Callable[[Tensor], Blocks], arrangements: int) -> Tensor:
+    """The definition of both: of the keys of the arrangements that `draw` makes, the one that is taken."""
     folded = chance.fold_tensor(keys, torch.arange(CHOICE + 1, CHOICE + arrangements, device=keys.device).view(-1, 1, 1, 1))
     candidates = torch.cat([keys.unsqueeze(0), folded])  # [A, G, L, B]
-    chance_of_row = uniforms(chance.fold_tensor(keys, CHOICE), 1)[0]
-    shares = _shares(draw(candidates).targets, sums, grid)
-    return candidates.gather(0, _take(shares, chance_of_row).unsqueeze(0)).squeeze(0)
+    uniform = uniforms(chance.fold_tensor(keys, CHOICE), 1)[0]
+    taken = _take(_shares(draw(candidates).targets, sums, grid), uniform)
+    return candidates.gather(0, taken.unsqueeze(0)).squeeze(0)
 
 
 def _shares(targets: Tensor, sums: Tensor, grid: Grid) -> Tensor:

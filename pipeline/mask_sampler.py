@@ -6,20 +6,18 @@ sample's masks depend on nothing but its key: not on the batch, the rank, the de
 
 # G crops, L levels, B samples, T targets, N patches
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from hjepa.kernels import chance
-from hjepa.kernels.block_masks import BlockLaw, block_masks, draw_blocks, law_tensor
-from hjepa.kernels.exact_blocks import draw_exact, exact_law_tensor, exact_masks
+from hjepa.kernels.block_masks import BlockLaw, block_masks, law_tensor
+from hjepa.kernels.exact_blocks import exact_law_tensor, exact_masks
 from hjepa.kernels.nested_blocks import nested_masks
-from hjepa.kernels.rectangles import Blocks
-from hjepa.kernels.weighted_blocks import weight_sums, weighted_keys
+from hjepa.kernels.weighted_blocks import weight_sums, weighted_exact, weighted_reference
 
 Law = Literal["exact", "reference"]
 """exact: targets never overlap and keep their areas (`kernels.exact_blocks`). reference: as published (`block_masks`)."""
@@ -100,14 +98,12 @@ class MaskSampler:
         """The keys int64 [G, L, B] that the weights choose in these rows' stead."""
         self._check_weights(weights, rows)
         sums = weight_sums(weights if weights.ndim == 3 else weights.unsqueeze(0), self.grid)
-        draw: Callable[[Tensor], Blocks]
         count = self.num_target_masks
         if self.law == "reference":
-            draw = partial(draw_blocks, laws=laws, grid=self.grid, num_targets=count, max_attempts=self.max_attempts)
-            return weighted_keys(rows, sums, self.grid, draw)
+            return weighted_reference(rows, laws, sums, self.grid, num_targets=count, max_attempts=self.max_attempts)
         moved = len(self.laws) - 1 if self.nested else 0  # the first level that weights move
-        draw = partial(draw_exact, laws=laws[moved:], grid=self.grid, num_targets=count, min_keep=self.min_keep)
-        return torch.cat([rows[:, :moved], weighted_keys(rows[:, moved:], sums, self.grid, draw)], 1)
+        chosen = weighted_exact(rows[:, moved:], laws[moved:], sums, self.grid, num_targets=count, min_keep=self.min_keep)
+        return torch.cat([rows[:, :moved], chosen], 1)
 
     def _check_weights(self, weights: Tensor, rows: Tensor) -> None:
         num_crops, _, num_samples = rows.shape
