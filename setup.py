@@ -45,8 +45,8 @@ class BuildKernel(build_ext):
         except Exception as error:  # no compiler, an old one, no headers of Python: whatever it is, hjepa works without
             print(
                 f"warning: {ext.name} was not built ({error}); without hjepa's native kernels backend='fused' is not available "
-                "and masks take longer on a CPU. They need a C++17 compiler (GCC 9, Clang 12 or later) and Python's headers, as "
-                "from: apt install g++ python3-dev",
+                "and masks take longer on a CPU. They need a C++17 compiler (GCC 9, Clang 12 or later) and Python's headers: "
+                "apt install g++ python3-dev",
                 file=sys.stderr,
             )
 
