@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hjepa.kernels import chance, native_masks
 from hjepa.kernels.mask_indices import random_order
-from hjepa.kernels.rectangles import exponential, uniforms
+from hjepa.kernels.rectangles import exponential, has_patch_kernel, uniforms
 
 ATTEMPTS = 10
 CHOSEN, SHARE, COMPLETED = 1 << 20, (1 << 20) + 1, (1 << 20) + 2
@@ -64,17 +64,27 @@ def blockwise_masks(
     """
     height, width = grid
     rounds, most = 2 * math.ceil(math.log2(height * width + 1)), int(max_share * height * width)
-    if native_masks.has_native(keys):
-        return native_masks.blockwise_masks(
-            keys, counts, grid, min_patches=min_patches, most=most, rounds=rounds, log_aspect=math.log(min_aspect)
-        )
-    mask = torch.zeros(len(keys), height, width, dtype=torch.bool, device=keys.device)
+    log_aspect = math.log(min_aspect)
+    if has_patch_kernel(keys, height * width):
+        from hjepa.kernels import blockwise_masks_triton  # here: Triton may not be installed
+
+        draw = blockwise_masks_triton.blockwise_masks
+    else:
+        draw = native_masks.blockwise_masks if native_masks.has_native(keys) else reference_masks
+    return draw(keys, counts, grid, min_patches=min_patches, most=most, rounds=rounds, log_aspect=log_aspect)
+
+
+def reference_masks(
+    keys: Tensor, counts: Tensor, grid: tuple[int, int], *, min_patches: int, most: int, rounds: int, log_aspect: float
+) -> Tensor:
+    """The definition: masks in so many rounds of rectangles of `most` patches at most."""
+    mask = torch.zeros(len(keys), *grid, dtype=torch.bool, device=keys.device)
     growing = torch.ones(len(keys), dtype=torch.bool, device=keys.device)
     drawn = uniforms(keys, 4 * ATTEMPTS * rounds).T.view(len(keys), rounds, ATTEMPTS, 4).transpose(2, 3)
     for numbers in drawn.unbind(1):
         missing = counts - mask.sum((1, 2))
         room = missing.clamp_max(most).unsqueeze(-1)  # [R, 1]
-        edges, fits = _rectangles(numbers, room, grid, min_patches, min_aspect)
+        edges, fits = _rectangles(numbers, room, grid, min_patches, log_aspect)
         added = _count_inside(~mask, edges)
         accepted = fits & (added > 0) & (added <= room) & (growing & (missing > 0)).unsqueeze(-1)
         growing = accepted.any(-1)
@@ -84,11 +94,11 @@ def blockwise_masks(
 
 
 def _rectangles(
-    numbers: Tensor, room: Tensor, grid: tuple[int, int], min_patches: int, min_aspect: float
+    numbers: Tensor, room: Tensor, grid: tuple[int, int], min_patches: int, log_aspect: float
 ) -> tuple[Tensor, Tensor]:
     """Edges int64 [R, 4, A] (top, bottom, left, right) from uniforms [R, 4, A], and which of them, [R, A], fit the grid."""
     area = min_patches + numbers[:, 0] * (room - min_patches)  # room < min_patches: between the two, as upstream
-    aspect = exponential(math.log(min_aspect) * (1 - 2 * numbers[:, 1]))
+    aspect = exponential(log_aspect * (1 - 2 * numbers[:, 1]))
     height, width = (area * aspect).sqrt_().round_(), (area / aspect).sqrt_().round_()
     fits = (height < grid[0]) & (width < grid[1])  # never the grid's full side: part of the law
     top = (numbers[:, 2] * (grid[0] + 1 - height)).floor_()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hjepa.kernels import chance, native_masks
 from hjepa.kernels.exact_blocks import context_block, draw_areas, draw_exact
-from hjepa.kernels.rectangles import Blocks, Grid, exponential, masks_of, uniforms
+from hjepa.kernels.rectangles import Blocks, Grid, exponential, has_kernel, masks_of, uniforms
 
 INSIDE = (1 << 20) + (1 << 10)
 """Counter of a row's key, beyond those of the law: from it come a finer level's targets and context."""
@@ -20,6 +20,10 @@ INSIDE = (1 << 20) + (1 << 10)
 
 def nested_masks(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int, min_keep: int) -> tuple[Tensor, Tensor]:
     """As `exact_blocks.exact_masks`, with levels inside each other; levels come from fine to coarse."""
+    if has_kernel(keys, num_targets):
+        from hjepa.kernels import nested_blocks_triton  # here: Triton may not be installed
+
+        return nested_blocks_triton.nested_masks(keys, laws, grid, num_targets=num_targets, min_keep=min_keep)
     if native_masks.has_native(keys, num_targets):
         return native_masks.block_masks(keys, laws, grid, "nested", num_targets=num_targets, min_keep=min_keep)
     return masks_of(draw_nested(keys, laws, grid, num_targets=num_targets, min_keep=min_keep), grid)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from hjepa.kernels import chance
-from hjepa.kernels.rectangles import uniforms
+from hjepa.kernels.rectangles import has_patch_kernel, uniforms
 
 Range = tuple[float, float]
 Sides = tuple[int, ...]
@@ -69,6 +69,10 @@ def block_masks(
     the grid free wherever one block does; the context may be left small or empty. A sample's masks depend on its key, the two
     sizes and min_outside alone. Nothing waits for the device.
     """
+    if has_patch_kernel(keys, math.prod(grid)):
+        from hjepa.kernels import shared_blocks_triton  # here: Triton may not be installed
+
+        return shared_blocks_triton.block_masks(keys, context, target, grid, num_targets=num_targets, min_outside=min_outside)
     places, _ = _places(keys, target, grid, num_targets, min_outside)
     targets = _scatter(places, grid)
     corner = uniforms(chance.fold_tensor(keys, CONTEXT), 2).movedim(0, -1)
@@ -86,12 +90,16 @@ def most_frames(scale: Range, num_frames: int) -> int:
     return max(1, int(num_frames * scale[1] + 1e-9))
 
 
-def tube_masks(keys: Tensor, block: Sides, grid: Sides, num_blocks: int) -> tuple[Tensor, Tensor]:
+def tube_masks(keys: Tensor, block: tuple[int, int, int], grid: tuple[int, int, int], num_blocks: int) -> tuple[Tensor, Tensor]:
     """V-JEPA 2's masks for keys int64 [B]: context bool [B, N], and its complement, the targets, patches frame by frame.
 
     block and grid: frames, height and width. The targets are the union of the blocks, each anywhere in time and space. There
     always is a context, for any block smaller than the grid.
     """
+    if has_patch_kernel(keys, math.prod(grid)):
+        from hjepa.kernels import shared_blocks_triton
+
+        return shared_blocks_triton.tube_masks(keys, block, grid, num_blocks)
     _, targets = _places(keys, block, grid, num_blocks, 1)
     return ~targets, targets
 
@@ -107,6 +115,7 @@ def _places(keys: Tensor, block: Sides, grid: Sides, count: int, min_outside: in
     sets = torch.cat([sets, sets[:, :1, :1].expand_as(sets[:, :1])], dim=1)
     unions = _scatter(sets.flatten(2), grid)  # [B, A + 1, N]
     enough = (~unions).sum(-1) >= min_outside
+    enough[:, -1] = True
     first = enough.to(torch.int8).argmax(-1)  # argmax of equals is the first
     rows = torch.arange(len(keys), device=keys.device)
     return sets[rows, first], unions[rows, first]

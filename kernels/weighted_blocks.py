@@ -21,7 +21,7 @@ from torch import Tensor
 from hjepa.kernels import chance, native_masks
 from hjepa.kernels.block_masks import draw_blocks
 from hjepa.kernels.exact_blocks import draw_exact
-from hjepa.kernels.rectangles import Blocks, Grid, uniforms
+from hjepa.kernels.rectangles import Blocks, Grid, has_kernel, uniforms
 
 ARRANGEMENTS = 16
 CHOICE = 1 << 20
@@ -55,9 +55,13 @@ def weighted_exact(
 
     sums: `weight_sums` [G or 1, B, ...]; laws: as for `exact_masks`; all on one device. Nothing waits for it.
     """
-    numbers = {"num_targets": num_targets, "min_keep": min_keep}
+    numbers = {"num_targets": num_targets, "min_keep": min_keep, "arrangements": arrangements}
+    if has_kernel(keys, num_targets):
+        from hjepa.kernels import weighted_blocks_triton  # here: Triton may not be installed
+
+        return weighted_blocks_triton.weighted_exact(keys, laws, sums, grid, **numbers)
     if native_masks.has_native(keys, num_targets):
-        return native_masks.weighted_keys(keys, laws, grid, "exact", sums, arrangements=arrangements, **numbers)
+        return native_masks.weighted_keys(keys, laws, grid, "exact", sums, **numbers)
     draw = partial(draw_exact, laws=laws, grid=grid, num_targets=num_targets, min_keep=min_keep)
     return choose_keys(keys, sums, grid, draw, arrangements)
 
@@ -73,9 +77,13 @@ def weighted_reference(
     arrangements: int = ARRANGEMENTS,
 ) -> Tensor:
     """As `weighted_exact`, for `block_masks`."""
-    numbers = {"num_targets": num_targets, "max_attempts": max_attempts}
+    numbers = {"num_targets": num_targets, "max_attempts": max_attempts, "arrangements": arrangements}
+    if has_kernel(keys, num_targets):
+        from hjepa.kernels import weighted_blocks_triton  # here: Triton may not be installed
+
+        return weighted_blocks_triton.weighted_reference(keys, laws, sums, grid, **numbers)
     if native_masks.has_native(keys, num_targets):
-        return native_masks.weighted_keys(keys, laws, grid, "reference", sums, arrangements=arrangements, **numbers)
+        return native_masks.weighted_keys(keys, laws, grid, "reference", sums, **numbers)
     draw = partial(draw_blocks, laws=laws, grid=grid, num_targets=num_targets, max_attempts=max_attempts)
     return choose_keys(keys, sums, grid, draw, arrangements)
 
