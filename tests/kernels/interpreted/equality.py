@@ -144,14 +144,14 @@ def main() -> None:
     """Prints how many settings gave equal masks; anything else is an error."""
     compare_tokens()
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 10240
-    settings = -(-wanted // len(SIZES) // 16) * 16
-    # One program a launch, for the interpreter is slow in programs.
+    settings = 1 << (-(-wanted // len(SIZES)) - 1).bit_length()
+    # One program a launch, or as few as Triton's largest tensor allows: the interpreter is slow in programs.
     for module in (block_masks_triton, exact_blocks_triton, nested_blocks_triton, weighted_blocks_triton):
-        module.ROWS = settings
-    for module in (blockwise_masks_triton, shared_blocks_triton, mask_indices_triton):
         module.ROWS = settings
     numbers, last = np.random.default_rng(0), 0
     for launch, (grid, targets, min_keep) in enumerate(SIZES):
+        for module in (blockwise_masks_triton, shared_blocks_triton, mask_indices_triton):
+            module.ROWS = min(settings, (1 << 20) // (1 << (grid[0] * grid[1]).bit_length()))
         laws = [legal_law(numbers, grid, targets, min_keep) for _ in range(settings)]
         keys = chance.key_tensor(chance.key(launch, np.arange(settings)))
         last += compare_blocks(laws, keys.view(-1, 1), grid, targets, min_keep, launch + 1)
