@@ -34,7 +34,7 @@ from hjepa.kernels import (
 
 LAUNCH = {"ROWS": 4, "CHUNK": 256}
 EXACT, REFERENCE = exact_blocks_triton.constants(4), block_masks_triton.constants(4, 10)
-ARRANGEMENTS = {"M": weighted_blocks.ARRANGEMENTS, "MP": weighted_blocks.ARRANGEMENTS, "ROWS": 4}
+ARRANGEMENTS = {"M": weighted_blocks.ARRANGEMENTS, "MP": weighted_blocks.ARRANGEMENTS, "ROWS": weighted_blocks_triton.ROWS}
 PATCHES = {"NP": 256, "ROWS": 1}
 INTEGERS = ["num_rows", "num_levels", "num_samples", "num_sums", "H", "W", "min_keep", "last_rows", "last_columns"]
 INTEGERS += ["N", "K", "D", "G", "F", "f", "h", "w", "T", "min_patches", "most", "rounds", "min_outside"]

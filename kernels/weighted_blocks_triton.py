@@ -15,7 +15,7 @@ from hjepa.kernels.block_masks_triton import pick
 from hjepa.kernels.chance_triton import bits, uniform
 from hjepa.kernels.rectangles import Grid
 
-ROWS = 4
+ROWS = 2
 """Rows whose keys are chosen by one program."""
 CHOICE = tl.constexpr(weighted_blocks.CHOICE)
 SHARES = tl.constexpr(weighted_blocks.SHARES)
