@@ -159,7 +159,7 @@ def vjepa2(
     batch_size: int, grid: tuple[int, int, int] = (8, 16, 16), blocks: int = 8, scale: float = 0.15
 ) -> tuple[Tensor, Tensor]:
     """V-JEPA 2's collator, one mask setting: context int64 [B, K] and targets int64 [B, K'], cut to the batch's smallest."""
-    frames, height, width = grid
+    _, height, width = grid
     ratio = 0.75 + torch.rand(1).item() * 0.75
     area = int(height * width * scale)
     rows, columns = min(round(math.sqrt(area * ratio)), height), min(round(math.sqrt(area / ratio)), width)

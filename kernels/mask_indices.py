@@ -9,7 +9,7 @@ does, would hide the bottom rows of every image. Where it has fewer, the rest is
 import torch
 from torch import Tensor
 
-from hjepa.kernels import chance
+from hjepa.kernels import chance, native_masks
 from hjepa.kernels.rectangles import has_patch_kernel
 
 
@@ -24,6 +24,8 @@ def mask_indices(mask: Tensor, length: int, keys: Tensor) -> tuple[Tensor, Tenso
         from hjepa.kernels import mask_indices_triton  # here: Triton may not be installed
 
         return mask_indices_triton.indices(mask, None, length, 0, keys)
+    if native_masks.has_native(mask):
+        return native_masks.indices(mask, None, length, 0, keys)
     return mask_reference(mask, length, keys)
 
 
@@ -49,6 +51,8 @@ def context_indices(context: Tensor, targets_union: Tensor, length: int, min_kee
         from hjepa.kernels import mask_indices_triton
 
         return mask_indices_triton.indices(context, targets_union, length, min_keep, keys)
+    if native_masks.has_native(context):
+        return native_masks.indices(context, targets_union, length, min_keep, keys)
     return context_reference(context, targets_union, length, min_keep, keys)
 
 

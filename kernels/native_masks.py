@@ -81,9 +81,46 @@ def blockwise_masks(
     keys: Tensor, counts: Tensor, grid: Grid, *, min_patches: int, most: int, rounds: int, log_aspect: float
 ) -> Tensor:
     """Masks bool [R, N] for keys int64 [R] and counts int64 [R] (`kernels.blockwise_masks`)."""
+    assert grid[0] * grid[1] <= 1 << 16, grid
     keys, counts = keys.contiguous(), counts.contiguous()
     masks = torch.empty(len(keys), grid[0] * grid[1], dtype=torch.bool)
     module().blockwise(
         keys.data_ptr(), counts.data_ptr(), len(keys), *grid, min_patches, most, rounds, log_aspect, masks.data_ptr()
     )
     return masks
+
+
+def shared_blocks(
+    keys: Tensor, context: tuple[int, int], target: tuple[int, int], grid: Grid, *, num_targets: int, min_outside: int
+) -> tuple[Tensor, Tensor]:
+    """Contexts bool [R, N] and targets bool [R, T, N] for keys int64 [R] (`kernels.shared_blocks.block_masks`)."""
+    keys, patches = keys.contiguous(), grid[0] * grid[1]
+    contexts = torch.empty(len(keys), patches, dtype=torch.bool)
+    targets = torch.empty(len(keys), num_targets, patches, dtype=torch.bool)
+    module().shared(
+        keys.data_ptr(), len(keys), *target, *grid, num_targets, min_outside, *context, contexts.data_ptr(), targets.data_ptr()
+    )
+    return contexts, targets
+
+
+def tube_masks(keys: Tensor, block: tuple[int, int, int], grid: tuple[int, int, int], num_blocks: int) -> tuple[Tensor, Tensor]:
+    """Contexts and targets bool [R, N] for keys int64 [R] (`kernels.shared_blocks.tube_masks`)."""
+    keys = keys.contiguous()
+    contexts = torch.empty(len(keys), math.prod(grid), dtype=torch.bool)
+    targets = torch.empty_like(contexts)
+    module().tubes(keys.data_ptr(), len(keys), *block, *grid, num_blocks, contexts.data_ptr(), targets.data_ptr())
+    return contexts, targets
+
+
+def indices(masks: Tensor, unions: Tensor | None, length: int, min_keep: int, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Index int64 and valid bool [..., K] of masks bool [..., N], with unions of contexts (`kernels.mask_indices`)."""
+    assert masks.shape[-1] <= 1 << 16, masks.shape
+    masks, keys = masks.contiguous(), keys.expand(masks.shape[:-1]).contiguous()
+    unions = None if unions is None else unions.contiguous()
+    index = torch.empty(*keys.shape, length, dtype=torch.int64)
+    valid = torch.empty_like(index, dtype=torch.bool)
+    module().indices(
+        masks.data_ptr(), 0 if unions is None else unions.data_ptr(), keys.data_ptr(), keys.numel(), masks.shape[-1], length,
+        min_keep, index.data_ptr(), valid.data_ptr(),
+    )  # fmt: skip
+    return index, valid

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hjepa.kernels import chance
+from hjepa.kernels import chance, native_masks
 from hjepa.kernels.rectangles import has_patch_kernel, uniforms
 
 Range = tuple[float, float]
@@ -73,6 +73,21 @@ def block_masks(
         from hjepa.kernels import shared_blocks_triton  # here: Triton may not be installed
 
         return shared_blocks_triton.block_masks(keys, context, target, grid, num_targets=num_targets, min_outside=min_outside)
+    if native_masks.has_native(keys):
+        return native_masks.shared_blocks(keys, context, target, grid, num_targets=num_targets, min_outside=min_outside)
+    return block_reference(keys, context, target, grid, num_targets=num_targets, min_outside=min_outside)
+
+
+def block_reference(
+    keys: Tensor,
+    context: tuple[int, int],
+    target: tuple[int, int],
+    grid: tuple[int, int],
+    *,
+    num_targets: int,
+    min_outside: int,
+) -> tuple[Tensor, Tensor]:
+    """The definition of `block_masks`."""
     places, _ = _places(keys, target, grid, num_targets, min_outside)
     targets = _scatter(places, grid)
     corner = uniforms(chance.fold_tensor(keys, CONTEXT), 2).movedim(0, -1)
@@ -100,6 +115,15 @@ def tube_masks(keys: Tensor, block: tuple[int, int, int], grid: tuple[int, int, 
         from hjepa.kernels import shared_blocks_triton
 
         return shared_blocks_triton.tube_masks(keys, block, grid, num_blocks)
+    if native_masks.has_native(keys):
+        return native_masks.tube_masks(keys, block, grid, num_blocks)
+    return tube_reference(keys, block, grid, num_blocks)
+
+
+def tube_reference(
+    keys: Tensor, block: tuple[int, int, int], grid: tuple[int, int, int], num_blocks: int
+) -> tuple[Tensor, Tensor]:
+    """The definition of `tube_masks`."""
     _, targets = _places(keys, block, grid, num_blocks, 1)
     return ~targets, targets
 

@@ -12,8 +12,10 @@ from hjepa.kernels import (
     blockwise_masks,
     chance,
     exact_blocks,
+    mask_indices,
     native_masks,
     nested_blocks,
+    shared_blocks,
     weighted_blocks,
 )
 from hjepa.kernels.block_masks import BlockLaw
@@ -96,6 +98,35 @@ def test_blockwise_masks_are_those_of_the_torch_text(grid: tuple[int, int], min_
         keys_of(3, 300), counts, grid, **law | {"rounds": rounds}, log_aspect=float(np.log(min_aspect))
     )
     assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (14, 14), (16, 7), (33, 40), (5, 1)], ids=str)
+def test_shared_blocks_and_tubes_are_those_of_the_torch_texts(grid: tuple[int, int]) -> None:
+    numbers, keys = np.random.default_rng(0), keys_of(5, 50)
+    for _ in range(12):
+        tall, wide, high, long = (1 + int(numbers.random() * side) for side in grid * 2)
+        blocks = {"num_targets": int(numbers.integers(1, 6)), "min_outside": int(numbers.integers(0, grid[0] * grid[1] + 1))}
+        wanted = shared_blocks.block_reference(keys, (tall, wide), (high, long), grid, **blocks)
+        found = shared_blocks.block_masks(keys, (tall, wide), (high, long), grid, **blocks)
+        assert all(map(torch.equal, wanted, found))
+        frames = int(numbers.integers(1, 7))
+        tube = (1 + int(numbers.random() * frames), tall, wide)
+        wanted = shared_blocks.tube_reference(keys, tube, (frames, *grid), 3)
+        assert all(map(torch.equal, wanted, shared_blocks.tube_masks(keys, tube, (frames, *grid), 3)))
+
+
+@pytest.mark.parametrize("patches", [1, 7, 196, 4096])
+def test_indices_are_those_of_the_torch_text(patches: int) -> None:
+    numbers = np.random.default_rng(patches)
+    for length in (0, 1, patches // 2, patches, patches + 5):
+        mask = torch.from_numpy(numbers.random((5, 30, patches)) < numbers.random((5, 30, 1)))
+        union = torch.from_numpy(numbers.random((5, 30, patches)) < numbers.random((5, 30, 1)))
+        keys = keys_of(6, 30).expand(5, 30)
+        wanted = mask_indices.mask_reference(mask, length, keys)
+        assert all(map(torch.equal, wanted, mask_indices.mask_indices(mask, length, keys[:1])))
+        least = int(numbers.integers(0, min(length, patches) + 1))
+        wanted = mask_indices.context_reference(mask & ~union, union, length, least, keys)
+        assert all(map(torch.equal, wanted, mask_indices.context_indices(mask & ~union, union, length, least, keys)))
 
 
 def test_more_targets_than_the_native_pass_has_room_for_are_made_by_torch() -> None:

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "blockwise.h"
 #include "laws.h"
+#include "shared.h"
 #include "weighted.h"
 
 namespace py = pybind11;
@@ -98,6 +100,61 @@ void blockwise(int64_t keys, int64_t counts, int64_t num_rows, const hjepa::Bloc
     }
 }
 
+// Targets bool [R, T, N] and contexts bool [R, N] of blocks in one frame, the targets removed.
+void shared(int64_t keys, int64_t num_rows, const hjepa::Shared& law, const hjepa::Box& context, int64_t contexts,
+            int64_t targets) {
+    const py::gil_scoped_release others_may_run;
+    const int64_t patches = law.grid.volume();
+    std::vector<uint8_t> covered(patches);
+    std::vector<int> places(law.count);
+    for (int64_t row = 0; row < num_rows; ++row) {
+        const uint64_t key = reinterpret_cast<const uint64_t*>(keys)[row];
+        uint8_t* free = reinterpret_cast<uint8_t*>(contexts) + row * patches;
+        uint8_t* hidden = reinterpret_cast<uint8_t*>(targets) + row * patches * law.count;
+        hjepa::draw_places(key, law, covered.data(), places.data());
+        float corner[2];
+        hjepa::uniforms(hjepa::bits(key, 1 << 20), 0, 2, corner);  // shared_blocks.CONTEXT
+        std::memset(free, 0, patches);
+        std::memset(hidden, 0, patches * law.count);
+        hjepa::paint_block(context, law.grid, hjepa::place_block(corner, context, law.grid, 2), 1, free);
+        for (int block = 0; block < law.count; ++block) {
+            hjepa::paint_block(law.block, law.grid, places[block], 0, free);
+            hjepa::paint_block(law.block, law.grid, places[block], 1, hidden + block * patches);
+        }
+    }
+}
+
+// Their union bool [R, N], and its complement.
+void tubes(int64_t keys, int64_t num_rows, const hjepa::Shared& law, int64_t contexts, int64_t targets) {
+    const py::gil_scoped_release others_may_run;
+    const int64_t patches = law.grid.volume();
+    std::vector<int> places(law.count);
+    for (int64_t row = 0; row < num_rows; ++row) {
+        uint8_t* free = reinterpret_cast<uint8_t*>(contexts) + row * patches;
+        uint8_t* hidden = reinterpret_cast<uint8_t*>(targets) + row * patches;
+        hjepa::draw_places(reinterpret_cast<const uint64_t*>(keys)[row], law, hidden, places.data());
+        for (int64_t patch = 0; patch < patches; ++patch) free[patch] = !hidden[patch];
+    }
+}
+
+// masks and unions: bool [R, N]; unions is 0 where the index is not a context's; index int64 and valid bool [R, K].
+void indices(int64_t masks, int64_t unions, int64_t keys, int64_t num_rows, int patches, int length, int min_keep, int64_t index,
+             int64_t valid) {
+    const py::gil_scoped_release others_may_run;
+    std::vector<uint8_t> kinds(patches);
+    for (int64_t row = 0; row < num_rows; ++row) {
+        const uint8_t* mask = reinterpret_cast<const uint8_t*>(masks) + row * patches;
+        const uint8_t* hidden = unions ? reinterpret_cast<const uint8_t*>(unions) + row * patches : nullptr;
+        int count = 0;
+        for (int patch = 0; patch < patches; ++patch) {
+            count += mask[patch];
+            kinds[patch] = mask[patch] ? 0 : hidden ? 1 + hidden[patch] : 3;
+        }
+        hjepa::take_lowest(reinterpret_cast<const uint64_t*>(keys)[row], kinds.data(), patches, std::max(count, min_keep), length,
+                           reinterpret_cast<int64_t*>(index) + row * length, reinterpret_cast<uint8_t*>(valid) + row * length);
+    }
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_masks, module) {
@@ -117,4 +174,14 @@ PYBIND11_MODULE(_masks, module) {
                                int rounds, float log_aspect, int64_t masks) {
         blockwise(keys, counts, num_rows, {{height, width}, min_patches, most, rounds, log_aspect}, masks);
     });
+    module.def("shared", [](int64_t keys, int64_t num_rows, int block_height, int block_width, int height, int width, int count,
+                            int min_outside, int context_height, int context_width, int64_t contexts, int64_t targets) {
+        const hjepa::Shared law = {{{1, block_height, block_width}}, {{1, height, width}}, count, min_outside, 2};
+        shared(keys, num_rows, law, {{1, context_height, context_width}}, contexts, targets);
+    });
+    module.def("tubes", [](int64_t keys, int64_t num_rows, int length, int block_height, int block_width, int frames, int height,
+                           int width, int count, int64_t contexts, int64_t targets) {
+        tubes(keys, num_rows, {{{length, block_height, block_width}}, {{frames, height, width}}, count, 1, 3}, contexts, targets);
+    });
+    module.def("indices", indices);
 }

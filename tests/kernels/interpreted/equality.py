@@ -128,16 +128,24 @@ def compare_families(numbers: np.random.Generator, keys: Tensor, grid: tuple[int
     same(f"blockwise, {grid}", (hidden,), *zip(found))
     context, block = ((int(numbers.integers(1, grid[0] + 1)), int(numbers.integers(1, grid[1] + 1))) for _ in range(2))
     blocks = {"num_targets": 2, "min_outside": int(numbers.integers(0, patches))}
-    wanted = shared_blocks.block_masks(keys, context, block, grid, **blocks)
-    same(f"shared, {grid}", wanted, shared_blocks_triton.block_masks(keys, context, block, grid, **blocks))
+    native = native_masks.has_native(keys)
+    wanted = shared_blocks.block_reference(keys, context, block, grid, **blocks)
+    found = [shared_blocks_triton.block_masks(keys, context, block, grid, **blocks)]
+    found += [native_masks.shared_blocks(keys, context, block, grid, **blocks)] if native else []
+    same(f"shared, {grid}", wanted, *found)
     tube, cube = (2, max(1, block[0] // 2), max(1, block[1] // 2)), (3, max(1, grid[0] // 2), max(1, grid[1] // 2))
-    same(f"tubes, {grid}", shared_blocks.tube_masks(keys, tube, cube, 2), shared_blocks_triton.tube_masks(keys, tube, cube, 2))
+    found = [shared_blocks_triton.tube_masks(keys, tube, cube, 2)]
+    found += [native_masks.tube_masks(keys, tube, cube, 2)] if native else []
+    same(f"tubes, {grid}", shared_blocks.tube_reference(keys, tube, cube, 2), *found)
     length, order = int(numbers.integers(1, patches + 5)), chance.fold_tensor(keys, 9)
-    index = mask_indices.mask_reference(hidden, length, order)
-    same(f"indices, {grid}", index, mask_indices_triton.indices(hidden, None, length, 0, order))
     union, least = wanted[1].any(1), int(numbers.integers(0, min(length, patches) + 1))
-    index = mask_indices.context_reference(wanted[0], union, length, least, order)
-    same(f"context indices, {grid}", index, mask_indices_triton.indices(wanted[0], union, length, least, order))
+    for mask, beside, keep in ((hidden, None, 0), (wanted[0], union, least)):
+        found = [mask_indices_triton.indices(mask, beside, length, keep, order)]
+        found += [native_masks.indices(mask, beside, length, keep, order)] if native else []
+        definition = mask_indices.mask_reference(mask, length, order)
+        if beside is not None:
+            definition = mask_indices.context_reference(mask, beside, length, keep, order)
+        same(f"indices, {grid}", definition, *found)
 
 
 def main() -> None:
