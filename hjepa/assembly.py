@@ -93,8 +93,8 @@ def build_loader(settings: Settings, source: Source, purpose: Literal["train", "
     )
 
 
-def build_masks(settings: Settings) -> MultiCropMaskGenerator:
-    """The masks of the global crops, and of as many local crops as an image ever has."""
+def build_masks(settings: Settings, epoch: int = 0) -> MultiCropMaskGenerator:
+    """An epoch's masks of the global crops, and of as many local crops as an image ever has."""
     data, masking = settings.data, settings.masking
     crops, most = data.multicrop, data.multicrop.adaptive_config.max_local_crops
     return MultiCropMaskGenerator(
@@ -106,15 +106,27 @@ def build_masks(settings: Settings) -> MultiCropMaskGenerator:
         num_hierarchies=settings.model.num_hierarchies,
         num_target_masks=masking.num_masks,
         masking_strategy=masking.strategy,
-        base_scale=masking.mask_scale,
+        base_scale=_mask_scale(settings, epoch),
         aspect_ratio_range=masking.aspect_ratio,
         max_attempts=masking.max_attempts,
         scale_progression=masking.scale_progression,
         num_local_hierarchies=1,  # coarser levels have no room in a local crop, and are not predicted there
         law=masking.law,
         min_keep=masking.min_keep,
+        nested=masking.nested,
         seed=settings.seed,
     )
+
+
+def _mask_scale(settings: Settings, epoch: int) -> tuple[float, float]:
+    """Area of a target block at level 0 in an epoch, as a share of the crop."""
+    masking = settings.masking
+    if masking.mask_scale_end is None:
+        return masking.mask_scale
+    length = masking.mask_scale_warmup_epochs or settings.training.epochs - 1
+    scale = Ramp(start=masking.mask_scale, end=masking.mask_scale_end, epochs=length).at(epoch)
+    assert isinstance(scale, tuple)
+    return scale
 
 
 def build_model(settings: Settings, device: torch.device) -> Model:

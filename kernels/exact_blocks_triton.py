@@ -147,31 +147,42 @@ def spread(keys, first, height, width, rows, full_height, full_width, slots, T):
 
 
 @triton.jit
-def exact_kernel(
-    keys,  # int64 [R]
-    laws,  # float32 [L, 7]
-    contexts,  # int8 [R, N]
-    targets,  # int8 [R, T, N]
-    num_rows,
-    num_levels,
-    num_samples,
+def load_law(laws, level, within):
+    """The seven numbers of each row's law: least and greatest area of targets and of context, their sum, aspect, growth."""
+    law = laws + level * 7
+    low, high = tl.load(law, mask=within, other=1.0), tl.load(law + 1, mask=within, other=1.0)
+    context_low, context_high = tl.load(law + 2, mask=within, other=1.0), tl.load(law + 3, mask=within, other=1.0)
+    together = tl.load(law + 4, mask=within, other=1.0)
+    return (
+        low,
+        high,
+        context_low,
+        context_high,
+        together,
+        tl.load(law + 5, mask=within, other=1.0),
+        tl.load(law + 6, mask=within, other=0.0),
+    )
+
+
+@triton.jit
+def draw_areas(share, low, high, together, real, T):
+    """`exact_blocks.draw_areas`: [ROWS, TP]."""
+    extra = tl.where(real, tl.floor((share * (high - low)) * 64.0) * (1.0 / 64), 0.0)
+    room, wanted = together - low * T, tl.sum(extra, axis=1)[:, None]
+    factor = tl.where(wanted > room, tl.div_rn(room, tl.maximum(wanted, 1.0 / 64)), 1.0)
+    return tl.where(real, low + tl.floor(extra * factor * 64.0) * (1.0 / 64), 0.0)
+
+
+@triton.jit
+def draw_targets(
+    key, low, high, together, aspect, growth,  # [ROWS]
     H, W, min_keep, last_rows, last_columns,
     T: tl.constexpr,
     TP: tl.constexpr,
     PROPOSALS: tl.constexpr,
-    MAX_ROWS: tl.constexpr,  # of a layout, T at most
-    ROWS: tl.constexpr,
-    CHUNK: tl.constexpr,
+    MAX_ROWS: tl.constexpr,
 ):  # fmt: skip
-    """`exact_blocks.exact_masks` of ROWS rows."""
-    numbers = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    within = numbers < num_rows
-    key = tl.load(keys + numbers, mask=within, other=0).to(tl.uint64, bitcast=True)
-    law = laws + ((numbers // num_samples) % num_levels) * 7
-    low, high = tl.load(law, mask=within, other=1.0)[:, None], tl.load(law + 1, mask=within, other=1.0)[:, None]
-    context_low, context_high = tl.load(law + 2, mask=within, other=1.0), tl.load(law + 3, mask=within, other=1.0)
-    together = tl.load(law + 4, mask=within, other=1.0)[:, None]
-    aspect, growth = tl.load(law + 5, mask=within, other=1.0), tl.load(law + 6, mask=within, other=0.0)
+    """Edges [ROWS, TP] of the slots' blocks, and which target each of them is; T for what is beyond T."""
     height, width = H.to(tl.float32), W.to(tl.float32)
     most = height * width - min_keep.to(tl.float32)
     order = tl.arange(0, TP)[None, :]
@@ -179,18 +190,14 @@ def exact_kernel(
     real = slots < T
     keyed = key[:, None]
     T_float = tl.full((1, 1), T, tl.float32)
-    # Areas.
-    extra = tl.where(real, tl.floor((uniform(keyed, order) * (high - low)) * 64.0) * (1.0 / 64), 0.0)
-    room, wanted = together - low * T, tl.sum(extra, axis=1)[:, None]
-    factor = tl.where(wanted > room, tl.div_rn(room, tl.maximum(wanted, 1.0 / 64)), 1.0)
-    areas = tl.where(real, low + tl.floor(extra * factor * 64.0) * (1.0 / 64), 0.0)
+    areas = draw_areas(uniform(keyed, order), low[:, None], high[:, None], together[:, None], real, T)
     # The layout of the least priority among those that fit.
     LAYOUTS: tl.constexpr = PROPOSALS * 2 * MAX_ROWS
-    best = tl.full((ROWS,), NO_LAYOUT, tl.float32)
-    tall = tl.zeros((ROWS, TP), tl.float32)
-    wide = tl.zeros((ROWS, TP), tl.float32)
-    rows = tl.zeros((ROWS,), tl.float32)
-    columns = tl.zeros((ROWS,), tl.int32)
+    best = tl.zeros_like(low) + NO_LAYOUT
+    tall = tl.zeros_like(areas)
+    wide = tl.zeros_like(areas)
+    rows = tl.zeros_like(low)
+    columns = tl.zeros_like(low).to(tl.int32)
     for proposal in range(PROPOSALS):
         ratio = aspect[:, None] * exponential(uniform(keyed, T + order * PROPOSALS + proposal) * growth[:, None])
         h, w = sides(tl.where(real, areas, 1.0), ratio, height, width)
@@ -202,7 +209,8 @@ def exact_kernel(
             a, b = tl.where(as_columns == 1, w, h), tl.where(as_columns == 1, h, w)
             c, d = tl.where(as_columns == 1, width, height), tl.where(as_columns == 1, height, width)
             layout = number * PROPOSALS + proposal
-            priority = uniform(key, T + T * PROPOSALS + layout + tl.zeros((ROWS,), tl.int32)) * (65536.0 * LAYOUTS) + layout
+            numbered = T + T * PROPOSALS + layout + tl.zeros_like(columns)
+            priority = uniform(key, numbered) * (65536.0 * LAYOUTS) + layout
             taken = fits(a, b, row, slots, c, d) & allowed & (priority < best)
             best = tl.where(taken, priority, best)
             tall, wide = tl.where(taken[:, None], a, tall), tl.where(taken[:, None], b, wide)
@@ -223,18 +231,53 @@ def exact_kernel(
     left, right = tl.where(columns[:, None], down, across), tl.where(columns[:, None], down + tall, across + wide)
     drawn = uniform(keyed, first + 4 * T + order) * (65536.0 * T) + slots
     lower = (drawn[:, None, :] < drawn[:, :, None]) & real[:, None, :]
-    rank = tl.where(real, tl.sum(lower.to(tl.int32), axis=2), T)
-    # The context.
-    first += 5 * T + 2
-    zeros = tl.zeros((ROWS,), tl.int32)
-    area = context_low + uniform(key, first + zeros) * (context_high - context_low)
-    h, w = sides(area, aspect * exponential(uniform(key, first + 1 + zeros) * growth), height, width)
-    a, b, c, d = place(key, first + 2 + zeros, h, w, H, W)
+    return tl.where(real, tl.sum(lower.to(tl.int32), axis=2), T), top, bottom, left, right
+
+
+@triton.jit
+def draw_context(key, first, low, high, aspect, growth, top, bottom, left, right, real, H, W, min_keep):
+    """`exact_blocks.context_block`: edges [ROWS], from the uniforms at number first [ROWS] of the keys."""
+    height, width = H.to(tl.float32), W.to(tl.float32)
+    area = low + uniform(key, first) * (high - low)
+    h, w = sides(area, aspect * exponential(uniform(key, first + 1) * growth), height, width)
+    a, b, c, d = place(key, first + 2, h, w, H, W)
     common = tl.maximum(tl.minimum(b[:, None], bottom) - tl.maximum(a[:, None], top), 0.0)
     common *= tl.maximum(tl.minimum(d[:, None], right) - tl.maximum(c[:, None], left), 0.0)
     whole = h * w - tl.sum(tl.where(real, common, 0.0), axis=1) < min_keep.to(tl.float32)
     a, b = tl.where(whole, 0.0, a), tl.where(whole, height, b)
-    c, d = tl.where(whole, 0.0, c), tl.where(whole, width, d)
+    return a, b, tl.where(whole, 0.0, c), tl.where(whole, width, d)
+
+
+@triton.jit
+def exact_kernel(
+    keys,  # int64 [R]
+    laws,  # float32 [L, 7]
+    contexts,  # int8 [R, N]
+    targets,  # int8 [R, T, N]
+    num_rows,
+    num_levels,
+    num_samples,
+    H, W, min_keep, last_rows, last_columns,
+    T: tl.constexpr,
+    TP: tl.constexpr,
+    PROPOSALS: tl.constexpr,
+    MAX_ROWS: tl.constexpr,  # of a layout, T at most
+    ROWS: tl.constexpr,
+    CHUNK: tl.constexpr,
+):  # fmt: skip
+    """`exact_blocks.exact_masks` of ROWS rows."""
+    numbers = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    within = numbers < num_rows
+    key = tl.load(keys + numbers, mask=within, other=0).to(tl.uint64, bitcast=True)
+    level = (numbers // num_samples) % num_levels
+    low, high, context_low, context_high, together, aspect, growth = load_law(laws, level, within)
+    rank, top, bottom, left, right = draw_targets(
+        key, low, high, together, aspect, growth, H, W, min_keep, last_rows, last_columns, T, TP, PROPOSALS, MAX_ROWS
+    )
+    first = T + T * PROPOSALS + PROPOSALS * 2 * MAX_ROWS + 5 * T + 2 + tl.zeros((ROWS,), tl.int32)
+    a, b, c, d = draw_context(
+        key, first, context_low, context_high, aspect, growth, top, bottom, left, right, rank < T, H, W, min_keep
+    )
     paint(contexts, targets, numbers, num_rows, rank, top, bottom, left, right, a, b, c, d, H, W, T, CHUNK)
 
 
@@ -245,8 +288,16 @@ def exact_masks(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int, min
         exact_kernel[(triton.cdiv(keys.numel(), ROWS),)](
             keys.contiguous(), laws, contexts.view(torch.int8), targets.view(torch.int8),
             keys.numel(), keys.shape[-2], keys.shape[-1], *grid, min_keep, *exact_blocks.last_layout(num_targets, grid),
-            T=num_targets, TP=triton.next_power_of_2(num_targets),
-            PROPOSALS=exact_blocks.PROPOSALS, MAX_ROWS=min(num_targets, exact_blocks.MAX_ROWS),
-            ROWS=ROWS, CHUNK=CHUNK, num_warps=4, enable_fp_fusion=False,
+            **constants(num_targets), ROWS=ROWS, CHUNK=CHUNK, num_warps=4, enable_fp_fusion=False,
         )  # fmt: skip
     return contexts, targets
+
+
+def constants(num_targets: int) -> dict[str, int]:
+    """What `draw_targets` is compiled for."""
+    return {
+        "T": num_targets,
+        "TP": triton.next_power_of_2(num_targets),
+        "PROPOSALS": exact_blocks.PROPOSALS,
+        "MAX_ROWS": min(num_targets, exact_blocks.MAX_ROWS),
+    }

@@ -4,13 +4,13 @@ timm's block takes a mask only in its later versions and cannot skip outputs, so
 have timm's names and shapes, and timm's public weights load.
 """
 
-# R rows, K tokens, Q of them with an output, N tokens to choose from, D channels, H heads
+# R rows, K tokens, Q of them with an output, D channels, H heads
 
 from functools import partial
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -73,11 +73,6 @@ def attention_mask(valid: Bool[Tensor, "R K"] | None) -> Bool[Tensor, "R 1 1 K"]
     if valid is None:
         return None
     return (valid | ~valid.any(-1, keepdim=True)).unsqueeze(1).unsqueeze(1)
-
-
-def gather_tokens(tokens: Float[Tensor, "R N D"], index: Int[Tensor, "R K"]) -> Float[Tensor, "R K D"]:
-    """The tokens with these numbers (int64), row by row."""
-    return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
 
 
 def initialise(module: nn.Module) -> None:

@@ -145,6 +145,21 @@ def test_dino_that_a_scheduler_stops_goes_on_bitwise(
     assert expected.model.state_dict()["center"].any()
 
 
+def test_a_run_whose_masks_grow_goes_on_bitwise_with_the_masks_of_its_epoch(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = ["masking.mask_scale=[0.03, 0.05]", "masking.mask_scale_end=[0.05, 0.2]", "evaluation.knn.enabled=false"]
+    whole, parts = (tiny(tmp_path / name, *chosen) for name in ("whole", "parts"))
+    expected = train(whole, labelled)
+    assert expected.masks is not None
+    assert expected.masks.global_sampler.laws[0].target_scale == (0.05, 0.2)
+    with Display() as display, Trainer(parts, open_folder(labelled), display) as stopped, monkeypatch.context() as patch:
+        interrupt_at(stopped, 7, patch)
+        stopped.run()
+    train(parts, labelled, checkpoint.load(parts.checkpoint_folder / checkpoint.LATEST, torch.device("cpu")))
+    assert [line["loss"] for line in lines(parts, "train")] == [line["loss"] for line in lines(whole, "train")]
+
+
 @pytest.mark.parametrize("strategy", ["global_with_local_context", "cross_crop_prediction"])
 def test_strategies_that_read_local_crops_go_on_bitwise(
     strategy: str, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
