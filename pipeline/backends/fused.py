@@ -84,6 +84,8 @@ def _render_batch(images: Any, request: Request, settings: BackendSettings, thre
 
 def _check_boxes(request: Request) -> None:
     """Raises BadBatchError for images with a box that the kernel's scratch memory is too small for."""
+    if request.sizes.max() <= MAX_SIDE:
+        return
     sides = np.max([drawn.box[..., 2:].max(axis=(1, 2)) for drawn in request.draws.views.values()], axis=0)
     if sides.max() > MAX_SIDE:
         places = np.flatnonzero(sides > MAX_SIDE).tolist()
