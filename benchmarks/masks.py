@@ -69,11 +69,7 @@ def contests(batch: int) -> dict[str, dict[str, Callable[[], object]]]:
         counts, _ = stratified_counts(of_crops, GRID[0] * GRID[1], probability=0.5, ratio=(0.1, 0.5), at_most=True)
         return blockwise_masks(crops, torch.from_numpy(counts), GRID)
 
-    def tubes() -> list[torch.Tensor]:
-        masks = tube_masks(keys, (1, 7, 5), (1, 16, 16), 8)  # the same in all frames
-        return [mask_indices(mask, int(mask.sum(-1).amin()), order)[0] for mask in masks]
-
-    order, weights = chance.fold_tensor(keys, 1), torch.rand(batch, GRID[0] * GRID[1])
+    weights = torch.rand(batch, GRID[0] * GRID[1])
     first = mask_loops.levels(GRID, 1, (0.15, 0.2), (0.75, 1.5), "linear")[0]
     return {
         "multi-block": {
@@ -98,7 +94,7 @@ def contests(batch: int) -> dict[str, dict[str, Callable[[], object]]]:
             "loops": lambda: mask_loops.ijepa(batch),
             "hjepa": lambda: block_masks(keys, (13, 13), (6, 6), GRID, num_targets=4, min_outside=11),
         },
-        "V-JEPA 2, 8 x 16 x 16": {"loops": lambda: mask_loops.vjepa2(batch), "hjepa": tubes},
+        "V-JEPA 2, 8 x 16 x 16": {"loops": lambda: mask_loops.vjepa2(batch), "hjepa": lambda: tubes(keys)},
         "DINOv2, 2 globals": {"loops": lambda: mask_loops.dinov2(2 * batch), "hjepa": blockwise},
     }
 
@@ -107,6 +103,12 @@ MULTI_BLOCK: dict[str, Any] = {law: MultiBlockMaskGenerator(law=law) for law in 
 HIERARCHICAL: dict[str, Any] = {law: HierarchicalMaskGenerator(law=law) for law in ("reference", "exact")}
 MULTI_CROP: dict[str, Any] = {law: MultiCropMaskGenerator(law=law) for law in ("reference", "exact")}
 MULTI_CROP["nested"] = MultiCropMaskGenerator(nested=True)
+
+
+def tubes(keys: torch.Tensor) -> list[torch.Tensor]:
+    """V-JEPA 2's context and targets, the same in all frames, as indices of the batch's least length."""
+    masks, order = tube_masks(keys, (1, 7, 5), (1, 16, 16), 8), chance.fold_tensor(keys, 1)
+    return [mask_indices(mask, int(mask.sum(-1).amin()), order)[0] for mask in masks]
 
 
 def torch_text(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,7 +2,7 @@
 
 A row has ARRANGEMENTS keys, its own and others folded from it. Each gives the targets of the law, which differ in nothing but
 chance; one is taken with a probability proportional to the product, over its targets, of the mean weight of their patches. So a
-block lies where it lies under the law, times the weight there, and all that the law promises (areas, no overlap, min_keep)
+block lies where it lies under the law, times the weight there, and all that the law promises (scales, no overlap, min_keep)
 holds. Where all arrangements weigh the same, the row's own is taken: equal weights give the masks without weights, bit for bit.
 
 The more arrangements, the nearer the products come to what is drawn; weights to the power p lean p times as strongly. Weights

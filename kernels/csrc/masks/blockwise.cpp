@@ -30,7 +30,8 @@ int add_block(uint64_t key, int round, int room, const Blockwise& law, uint8_t* 
     for (int attempt = 0; attempt < kAttempts; ++attempt) {
         float numbers[4];
         uniforms(key, 4 * (round * kAttempts + attempt), 4, numbers);
-        const float least = static_cast<float>(law.min_patches), area = least + numbers[0] * static_cast<float>(room - law.min_patches);
+        const float least = static_cast<float>(law.min_patches);
+        const float area = least + numbers[0] * static_cast<float>(room - law.min_patches);
         const float aspect = exponential(law.log_aspect * (1 - 2 * numbers[1]));
         const float height = rounded(std::sqrt(area * aspect)), width = rounded(std::sqrt(area / aspect));
         if (height >= static_cast<float>(law.grid.height) || width >= static_cast<float>(law.grid.width)) continue;

@@ -24,7 +24,9 @@ struct Rows {
     int64_t keys, laws;
     int crops, levels, samples;
 
-    uint64_t key(int crop, int level, int sample) const { return reinterpret_cast<const uint64_t*>(keys)[number(crop, level, sample)]; }
+    uint64_t key(int crop, int level, int sample) const {
+        return reinterpret_cast<const uint64_t*>(keys)[number(crop, level, sample)];
+    }
     const float* law(int level, int width) const { return reinterpret_cast<const float*>(laws) + level * width; }
     int64_t number(int crop, int level, int sample) const { return (int64_t(crop) * levels + level) * samples + sample; }
 };
