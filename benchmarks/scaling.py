@@ -3,8 +3,8 @@
     python benchmarks/scaling.py [--repeats 7] [--output FILE.json] [--plot FILE.png]
 
 One thread, CPU time, medians. Decoding is DALI's, of one JPEG in memory; rendering is the native kernel with the usual colour
-jitter and blur. Both should grow with the pixels and with the crops, and no faster: the cost of a pixel should not rise down the
-first table, nor that of a crop down the second.
+jitter and blur. Both should grow with the pixels and with the crops, and no faster: the cost of a pixel should not rise down
+the first table, nor that of a crop down the second.
 """
 
 import argparse

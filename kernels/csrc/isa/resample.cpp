@@ -9,7 +9,7 @@ namespace HJEPA_ISA {
 
 namespace {
 
-constexpr int BLOCK = 128;  // source columns that are regrouped at once; of fours, and little enough for the first-level cache
+constexpr int BLOCK = 256;  // source columns that are regrouped at once; of fours, and little enough for the first-level cache
 
 inline int64_t count_open_rows(int size, int64_t length, Filter filter) {
     const double scale = static_cast<double>(length) / size;
