@@ -9,12 +9,21 @@ namespace HJEPA_ISA {
 
 namespace {
 
-constexpr int BLOCK = 128;  // source columns that are regrouped at once; of fours, and little enough for the first-level cache
+constexpr int BLOCK = 256;  // source columns that are regrouped at once; of fours, and little enough for the first-level cache
 
 inline int64_t count_open_rows(int size, int64_t length, Filter filter) {
     const double scale = static_cast<double>(length) / size;
     const double support = (filter == Filter::bicubic ? 2.0 : 1.0) * most(scale, 1.0);
     return least<int64_t>(size, static_cast<int64_t>((2 * support + 2) / scale) + 2);
+}
+
+// A sum with nothing in it but the half that rounds it.
+inline Sums fresh() {
+    Ints halves;
+    for (int i = 0; i < REGISTERS; ++i) halves.parts[i] = IntRegister{} + (1 << (GRID_BITS - 1));
+    Sums sums;
+    start(sums, halves);
+    return sums;
 }
 
 // Where 16 rows of pixels start, and how many bytes apart.
@@ -46,7 +55,7 @@ int add_columns(const Resampler& resampler, int x, int64_t begin, int64_t end) {
     for (; x < axis.size && axis.first[x] < end; ++x) {
         const int64_t from = most<int64_t>(axis.first[x], begin), to = least<int64_t>(axis.last[x], end);
         int32_t* sums = resampler.sums + static_cast<int64_t>(x) * LANES;
-        Sums red{}, green{}, blue{};
+        Sums red = fresh(), green = fresh(), blue = fresh();
         if (axis.first[x] < begin) {
             start(red, load(sums));
             start(green, load(sums + plane));
@@ -64,9 +73,9 @@ int add_columns(const Resampler& resampler, int x, int64_t begin, int64_t end) {
         }
         if (axis.last[x] <= end) {
             uint8_t* narrow = resampler.narrow + resampler.slots[x];
-            round_levels<GRID_BITS>(narrow, total(red));
-            round_levels<GRID_BITS>(narrow + plane, total(green));
-            round_levels<GRID_BITS>(narrow + 2 * plane, total(blue));
+            cut_levels<GRID_BITS>(narrow, total(red));
+            cut_levels<GRID_BITS>(narrow + plane, total(green));
+            cut_levels<GRID_BITS>(narrow + 2 * plane, total(blue));
         } else {
             unfinished = least(unfinished, x);
             store(sums, total(red));
@@ -108,7 +117,7 @@ void add_rows(const Resampler& resampler, int y, int64_t begin, int64_t end, uin
     const int32_t* first_weights = axis.weights + (from - axis.first[y]) / QUAD * 2 * axis.stride + y;
     const Taps* first_rows = resampler.rows + (from - begin) / QUAD * vectors;
     for (int64_t x = 0; x < width; x += COLOURS * LANES) {
-        Sums a{}, b{}, c{};
+        Sums a = fresh(), b = fresh(), c = fresh();
         if (begun) {
             start(a, load(open + x));
             start(b, load(open + x + LANES));
@@ -125,9 +134,9 @@ void add_rows(const Resampler& resampler, int y, int64_t begin, int64_t end, uin
             weights += 2 * axis.stride;
         }
         if (done) {
-            round_levels<GRID_BITS>(resized + y * width + x, total(a));
-            round_levels<GRID_BITS>(resized + y * width + x + LANES, total(b));
-            round_levels<GRID_BITS>(resized + y * width + x + 2 * LANES, total(c));
+            cut_levels<GRID_BITS>(resized + y * width + x, total(a));
+            cut_levels<GRID_BITS>(resized + y * width + x + LANES, total(b));
+            cut_levels<GRID_BITS>(resized + y * width + x + 2 * LANES, total(c));
         } else {
             store(open + x, total(a));
             store(open + x + LANES, total(b));

@@ -110,9 +110,9 @@ inline void store(int32_t* to, const Ints& values) {
     for (int i = 0; i < REGISTERS; ++i) *reinterpret_cast<LooseIntRegister*>(to + i * WIDTH) = values.parts[i];
 }
 
-// The levels nearest to sums in units of 2^-BITS, halves upwards, no less than 0 and no more than 255.
-template <int BITS> inline void round_levels(uint8_t* to, Ints sums) {
-    for (int i = 0; i < REGISTERS; ++i) sums.parts[i] = (sums.parts[i] + (1 << (BITS - 1))) >> BITS;
+// Sums in units of 2^-BITS as levels, cut off, no less than 0 and no more than 255.
+template <int BITS> inline void cut_levels(uint8_t* to, Ints sums) {
+    for (int i = 0; i < REGISTERS; ++i) sums.parts[i] = sums.parts[i] >> BITS;
 #if defined(__AVX512BW__)
     const __m512i positive = _mm512_max_epi32((__m512i)sums.parts[0], _mm512_setzero_si512());
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtusepi32_epi8(positive));

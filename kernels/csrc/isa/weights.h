@@ -19,8 +19,6 @@ struct Axis {
     int32_t* first;  // [size] a multiple of 4; the first four's input pixel
     int32_t* last;  // [size] a multiple of 4; one past the last four's
     int32_t* weights;  // [most_quads, 2, stride] first_weights and second_weights of four taps
-    int32_t* begin;  // [size] PIL's first tap
-    int32_t* end;  // [size] one past PIL's last tap
 };
 
 // `doubles` is scratch memory of axis_doubles(size, length, filter) numbers.
