@@ -199,13 +199,14 @@ class Trainer:
         return self.result.signal > 0
 
     def _whole_model(self) -> Model:
-        """The model in one piece: itself, or a copy where the ranks hold a part of it each; all ranks must ask."""
+        """The model, for the first rank a copy in one piece where each rank holds a part of it; all ranks must ask."""
         if not is_sharded(self.model):
             return self.model
         weights = whole(self.model.state_dict())
-        copy = build_model(self.settings, self.ranks.device if self.ranks.is_first else torch.device("meta"))
-        if self.ranks.is_first:
-            copy.load_state_dict(weights)
+        if not self.ranks.is_first:
+            return self.model
+        copy = build_model(self.settings, self.ranks.device)
+        copy.load_state_dict(weights)
         return copy
 
     def _evaluate(self, epochs_done: int, model: Model, metrics: Metrics) -> None:
