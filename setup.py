@@ -15,7 +15,7 @@ FOLDERS = ["configs", "kernels", "models", "pipeline"]
 SOURCES = Path("kernels/csrc")
 CROPS = "hjepa.kernels._fused_crops"
 FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffinite-math-only", "-fno-signed-zeros"]
-FLAGS += ["-ffp-contract=off", "-fvisibility=hidden", "-Wno-psabi"]
+FLAGS += ["-ffp-contract=off", "-fvisibility=hidden", "-Wno-psabi", "-g0"]
 """Levels are finite; but no -ffast-math: every sum is rounded as it is written, so that all builds give the same bits."""
 AVX2 = ["-mavx2", "-mfma", "-mbmi2"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni", "-mprefer-vector-width=512"]
