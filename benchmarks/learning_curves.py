@@ -98,6 +98,9 @@ def _draw_accuracies(axis: Axes, runs: Runs, data: str) -> None:
 
 
 def _draw_ratios(axis: Axes, runs: Runs) -> None:
+    if not runs:
+        axis.set_axis_off()
+        return
     for (_, name, _), seeds in grouped(runs):
         _draw_seeds(axis, [run["baseline_ratio_level_0"] for run in seeds], name)
     axis.axhline(1, color="black", linewidth=1, linestyle=":", label="the mean of all targets, everywhere")

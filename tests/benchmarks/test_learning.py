@@ -69,10 +69,12 @@ def test_what_is_broken_changes_the_loss_of_training_and_no_feature(
     losses, features = [], []
     for broken in ("nothing", what, "nothing"):
         with learning.broken(model, broken):
-            losses.append(float(learning.hjepa.trainer.backward(model, batch, masks, VALUES, settings, last=True).total))
+            losses.append(
+                float(learning.hjepa.trainer.backward(model, batch, masks, VALUES, settings, last=True).total.detach())
+            )
             features.append(model.features(batch.globals[0]))
     assert losses[0] == losses[2]
-    assert abs(losses[1] - losses[0]) > 1e-3
+    assert abs(losses[1] - losses[0]) > 1e-4
     assert torch.equal(features[0], features[1])
 
 
