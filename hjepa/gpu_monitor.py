@@ -17,8 +17,11 @@ class GpuMonitor:
         self._readings: dict[str, Callable[[], float]] = {}
         if device.type != "cuda":
             return
-        import pynvml  # here: it loads NVIDIA's library, which only a machine with a GPU has
-
+        try:
+            import pynvml
+        except ImportError:
+            LOG.warning("no telemetry of %s: pip install nvidia-ml-py", device)
+            return
         try:
             pynvml.nvmlInit()
             self._nvml = pynvml
