@@ -49,7 +49,7 @@ TINY = [
     "logging.log_frequency=1",
     "device=cpu",
 ]
-BACKENDS = [pytest.param("dali-ops", marks=pytest.mark.dali), "torchvision"]
+BACKENDS = [pytest.param("dali-ops", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused), "torchvision"]
 
 
 def tiny(output: Path, *overrides: str, pipeline: str = "torchvision") -> Settings:

@@ -32,7 +32,7 @@ from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
 from hjepa.pipeline.presets import preset
 from hjepa.pipeline.recipe import Recipe, View
 
-BACKENDS = [pytest.param("dali-ops", marks=pytest.mark.dali), "torchvision"]
+BACKENDS = [pytest.param("dali-ops", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused), "torchvision"]
 B = 6
 
 
