@@ -1,5 +1,6 @@
 """Maps the folders at the root into the package `hjepa`, so that a wheel does not depend on the links in hjepa/, and builds the
-native kernel. Without a compiler everything else is installed all the same, and backend="fused" says what is missing."""
+native kernels. Without a compiler everything else is installed all the same: masks are made by torch then, and backend="fused"
+says what is missing."""
 
 import platform
 import sys
@@ -12,11 +13,12 @@ from setuptools.command.build_ext import build_ext
 FOLDERS = ["configs", "kernels", "models", "pipeline"]
 
 SOURCES = Path("kernels/csrc")
+CROPS = "hjepa.kernels._fused_crops"
 FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffinite-math-only", "-fno-signed-zeros"]
-FLAGS += ["-ffp-contract=off", "-fvisibility=hidden", "-Wno-psabi"]
+FLAGS += ["-ffp-contract=off", "-fvisibility=hidden", "-Wno-psabi", "-g0"]
 """Levels are finite; but no -ffast-math: every sum is rounded as it is written, so that all builds give the same bits."""
 AVX2 = ["-mavx2", "-mfma", "-mbmi2"]
-AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512"]
+AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni", "-mprefer-vector-width=512"]
 X86 = platform.machine() in ("x86_64", "AMD64")
 BUILDS = {"plain": [], "avx2": AVX2, "avx512": AVX512} if X86 else {"plain": []}
 """Instruction sets, each with its flags, that kernels/csrc/isa is compiled for; builds.cpp chooses among them at run time."""
@@ -31,7 +33,7 @@ class BuildKernel(build_ext):
             import pybind11
 
             ext.include_dirs.append(pybind11.get_include())
-            for name, flags in BUILDS.items():
+            for name, flags in BUILDS.items() if ext.name == CROPS else ():
                 ext.extra_objects += self.compiler.compile(
                     sorted(str(path) for path in (SOURCES / "isa").glob("*.cpp")),
                     output_dir=str(Path(self.build_temp, name)),
@@ -42,19 +44,20 @@ class BuildKernel(build_ext):
             super().build_extension(ext)
         except Exception as error:  # no compiler, an old one, no headers of Python: whatever it is, hjepa works without
             print(
-                f"warning: hjepa's native kernel was not built ({error}); backend='fused' will not be available. It needs a "
-                "C++17 compiler (GCC 9, Clang 12 or later) and Python's headers, as from: apt install g++ python3-dev",
+                f"warning: {ext.name} was not built ({error}); without hjepa's native kernels backend='fused' is not available "
+                "and masks take longer on a CPU. They need a C++17 compiler (GCC 9, Clang 12 or later) and Python's headers: "
+                "apt install g++ python3-dev",
                 file=sys.stderr,
             )
 
 
-def kernel() -> Extension:
-    """The extension module; its objects of isa/ are added when it is built."""
+def kernel(name: str, folder: Path) -> Extension:
+    """An extension module; its objects of isa/, where it has them, are added when it is built."""
     options: dict[str, Any] = {"language": "c++", "extra_link_args": ["-pthread"], "optional": True}
     return Extension(
-        "hjepa.kernels._fused_crops",
-        sorted(str(path) for path in SOURCES.glob("*.cpp")),
-        depends=sorted(str(path) for kind in ("*.h", "isa/*.cpp") for path in SOURCES.rglob(kind)),
+        name,
+        sorted(str(path) for path in folder.glob("*.cpp")),
+        depends=sorted(str(path) for kind in ("*.h", "isa/*.cpp") for path in folder.rglob(kind)),
         define_macros=[("HJEPA_X86", None)] if X86 else [],
         extra_compile_args=FLAGS,
         **options,
@@ -65,6 +68,6 @@ setup(
     package_dir={f"hjepa.{folder}": folder for folder in FOLDERS},
     packages=["hjepa"] + [f"hjepa.{name}" for folder in FOLDERS for name in find_packages(include=[folder, f"{folder}.*"])],
     package_data={"hjepa.configs": ["*.yaml"]},
-    ext_modules=[kernel()],
+    ext_modules=[kernel(CROPS, SOURCES), kernel("hjepa.kernels._masks", SOURCES / "masks")],
     cmdclass={"build_ext": BuildKernel},
 )

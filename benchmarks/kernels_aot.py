@@ -2,7 +2,8 @@
 
     python benchmarks/kernels_aot.py [--capability 80 --capability 90]
 
-Sizes are those of the defaults: 14 x 14 patches, 4 targets, ViT-B/16 tokens. ptxas, which Triton carries, reports what it used.
+Sizes are those of the defaults: 14 x 14 patches (tubes: 8 x 16 x 16), 4 targets, ViT-B/16 tokens. ptxas, which Triton carries,
+reports what it used.
 """
 
 import argparse
@@ -19,25 +20,47 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
-from hjepa.kernels import block_masks_triton, exact_blocks, exact_blocks_triton, token_gather_triton
+from hjepa.kernels import (
+    block_masks_triton,
+    blockwise_masks_triton,
+    exact_blocks_triton,
+    mask_indices_triton,
+    nested_blocks_triton,
+    shared_blocks_triton,
+    token_gather_triton,
+    weighted_blocks,
+    weighted_blocks_triton,
+)
 
-LAUNCH = {"ROWS": 4, "CHUNK": 256, "T": 4, "TP": 4}
-INTEGERS = ["num_rows", "num_levels", "num_samples", "H", "W", "min_keep", "last_rows", "last_columns"]
-MASKS = {"keys": "*i64", "laws": "*fp32", "contexts": "*i8", "targets": "*i8", **dict.fromkeys(INTEGERS, "i32")}
-TOKENS = {
+LAUNCH = {"ROWS": 4, "CHUNK": 256}
+EXACT, REFERENCE = exact_blocks_triton.constants(4), block_masks_triton.constants(4, 10)
+ARRANGEMENTS = {"M": weighted_blocks.ARRANGEMENTS, "MP": weighted_blocks.ARRANGEMENTS, "ROWS": weighted_blocks_triton.ROWS}
+PATCHES = {"NP": 256, "ROWS": 1}
+INTEGERS = ["num_rows", "num_levels", "num_samples", "num_sums", "H", "W", "min_keep", "last_rows", "last_columns"]
+INTEGERS += ["N", "K", "D", "G", "F", "f", "h", "w", "T", "min_patches", "most", "rounds", "min_outside"]
+INTEGERS += ["context_height", "context_width"]
+TYPES = {
+    **dict.fromkeys(INTEGERS, "i32"),
+    **dict.fromkeys(("keys", "chosen", "sums", "counts", "index", "slots"), "*i64"),
+    **dict.fromkeys(("contexts", "targets", "masks", "unions", "valid"), "*i8"),
     **dict.fromkeys(("tokens", "gathered", "parts", "combined"), "*bf16"),
-    **dict.fromkeys(("index", "slots"), "*i64"),
-    **{"valid": "*i8", "N": "i32", "D": "i32", "K": "i32", "G": "i32"},
+    "laws": "*fp32",
+    "log_aspect": "fp32",
 }
+INDEX = {**PATCHES, "KP": 128}
 KERNELS: dict[str, tuple[Any, dict[str, str], dict[str, int]]] = {
-    "reference masks": (block_masks_triton.reference_kernel, MASKS, {**LAUNCH, "A": 10, "AP": 16}),
-    "exact masks": (
-        exact_blocks_triton.exact_kernel,
-        MASKS,
-        {**LAUNCH, "PROPOSALS": exact_blocks.PROPOSALS, "MAX_ROWS": 4},
-    ),
-    "gather tokens": (token_gather_triton.gather_kernel, {**TOKENS, "slots": "i32"}, {"WIDTH": 1024}),
-    "combine tokens": (token_gather_triton.combine_kernel, TOKENS, {"WIDTH": 1024}),
+    "reference masks": (block_masks_triton.reference_kernel, TYPES, {**LAUNCH, **REFERENCE}),
+    "exact masks": (exact_blocks_triton.exact_kernel, TYPES, {**LAUNCH, **EXACT}),
+    "nested masks": (nested_blocks_triton.nested_kernel, TYPES, {**LAUNCH, **EXACT}),
+    "weighted reference": (weighted_blocks_triton.weighted_reference_kernel, TYPES, {**REFERENCE, **ARRANGEMENTS}),
+    "weighted exact": (weighted_blocks_triton.weighted_exact_kernel, TYPES, {**EXACT, **ARRANGEMENTS}),
+    "blockwise masks": (blockwise_masks_triton.blockwise_kernel, TYPES, PATCHES),
+    "shared blocks": (shared_blocks_triton.shared_kernel, TYPES, {**PATCHES, "AXES": 2}),
+    "tubes": (shared_blocks_triton.shared_kernel, TYPES, {"NP": 2048, "ROWS": 1, "AXES": 3}),
+    "mask indices": (mask_indices_triton.index_kernel, TYPES, {**INDEX, "CONTEXT": 0}),
+    "context indices": (mask_indices_triton.index_kernel, TYPES, {**INDEX, "CONTEXT": 1}),
+    "gather tokens": (token_gather_triton.gather_kernel, {**TYPES, "slots": "i32"}, {"WIDTH": 1024}),
+    "combine tokens": (token_gather_triton.combine_kernel, TYPES, {"WIDTH": 1024}),
 }
 """Kernel, types of its arguments, constants."""
 
@@ -45,7 +68,7 @@ KERNELS: dict[str, tuple[Any, dict[str, str], dict[str, int]]] = {
 def report(name: str, capability: int) -> dict[str, int]:
     """Registers, spilled bytes and shared memory of a kernel compiled for sm_<capability>."""
     kernel, types, constants = KERNELS[name]
-    signature = {argument: types.get(argument, "constexpr") for argument in kernel.arg_names}
+    signature = {argument: "constexpr" if argument in constants else types[argument] for argument in kernel.arg_names}
     source = ASTSource(kernel, signature, {argument: constants[argument] for argument in constants})
     compiled = triton.compile(
         source, target=GPUTarget("cuda", capability, 32), options={"num_warps": 4, "enable_fp_fusion": False}

@@ -2,7 +2,7 @@
 
 `benchmarks/masks.py` measures hjepa against them, and the tests hold the law "reference" against `hierarchical`, whose every
 draw is counted here. Algorithms: document E's generators; I-JEPA's MaskCollator (arXiv 2301.08243); DINOv2's MaskingGenerator,
-which is BEiT's (arXiv 2106.08254).
+which is BEiT's (arXiv 2106.08254); V-JEPA 2's MaskCollator (arXiv 2506.09985).
 """
 
 # B samples, T targets, H x W grid, N = H * W patches
@@ -153,6 +153,28 @@ def _patches(size: tuple[int, int], grid: tuple[int, int], allowed: Tensor, min_
         index = torch.nonzero((mask * allowed).flatten()).squeeze(-1)
         if len(index) > min_keep:
             return index, 1 - mask
+
+
+def vjepa2(
+    batch_size: int, grid: tuple[int, int, int] = (8, 16, 16), blocks: int = 8, scale: float = 0.15
+) -> tuple[Tensor, Tensor]:
+    """V-JEPA 2's collator, one mask setting: context int64 [B, K] and targets int64 [B, K'], cut to the batch's smallest."""
+    _, height, width = grid
+    ratio = 0.75 + torch.rand(1).item() * 0.75
+    area = int(height * width * scale)
+    rows, columns = min(round(math.sqrt(area * ratio)), height), min(round(math.sqrt(area / ratio)), width)
+    contexts, targets = [], []
+    for _ in range(batch_size):
+        mask = torch.ones(grid, dtype=torch.int32)
+        for _ in range(blocks):
+            top, left = (int(torch.randint(0, side + 1, (1,))) for side in (height - rows, width - columns))
+            mask[:, top : top + rows, left : left + columns] = 0
+        contexts.append(torch.nonzero(mask.flatten()).squeeze(-1))
+        targets.append(torch.nonzero(mask.flatten() == 0).squeeze(-1))
+    shortest = [min(len(index) for index in indices) for indices in (contexts, targets)]
+    kept = ([index[:count] for index in indices] for indices, count in zip((contexts, targets), shortest, strict=True))
+    first, second = map(torch.stack, kept)
+    return first, second
 
 
 def dinov2(num_crops: int, grid: tuple[int, int] = (14, 14), ratio: Range = (0.1, 0.5)) -> Tensor:

@@ -24,7 +24,10 @@ from rich.table import Table
 
 from hjepa.kernels import chance
 from hjepa.kernels.blockwise_masks import blockwise_masks, stratified_counts
-from hjepa.kernels.shared_blocks import block_masks
+from hjepa.kernels.exact_blocks import draw_exact, exact_law_tensor
+from hjepa.kernels.mask_indices import mask_indices
+from hjepa.kernels.rectangles import masks_of
+from hjepa.kernels.shared_blocks import block_masks, tube_masks
 from hjepa.pipeline.masks import HierarchicalMaskGenerator, MultiBlockMaskGenerator
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
 
@@ -66,6 +69,7 @@ def contests(batch: int) -> dict[str, dict[str, Callable[[], object]]]:
         counts, _ = stratified_counts(of_crops, GRID[0] * GRID[1], probability=0.5, ratio=(0.1, 0.5), at_most=True)
         return blockwise_masks(crops, torch.from_numpy(counts), GRID)
 
+    weights = torch.rand(batch, GRID[0] * GRID[1])
     first = mask_loops.levels(GRID, 1, (0.15, 0.2), (0.75, 1.5), "linear")[0]
     return {
         "multi-block": {
@@ -82,11 +86,15 @@ def contests(batch: int) -> dict[str, dict[str, Callable[[], object]]]:
             "loops": lambda: mask_loops.multicrop(batch),
             "hjepa reference": lambda: MULTI_CROP["reference"].sample(keys),
             "hjepa exact": lambda: MULTI_CROP["exact"].sample(keys),
+            "hjepa exact, nested": lambda: MULTI_CROP["nested"].sample(keys),
+            "hjepa exact, weighted": lambda: MULTI_CROP["exact"].sample(keys, weights),
+            "hjepa exact, without the native pass": lambda: torch_text(keys),
         },
         "I-JEPA": {
             "loops": lambda: mask_loops.ijepa(batch),
             "hjepa": lambda: block_masks(keys, (13, 13), (6, 6), GRID, num_targets=4, min_outside=11),
         },
+        "V-JEPA 2, 8 x 16 x 16": {"loops": lambda: mask_loops.vjepa2(batch), "hjepa": lambda: tubes(keys)},
         "DINOv2, 2 globals": {"loops": lambda: mask_loops.dinov2(2 * batch), "hjepa": blockwise},
     }
 
@@ -94,6 +102,21 @@ def contests(batch: int) -> dict[str, dict[str, Callable[[], object]]]:
 MULTI_BLOCK: dict[str, Any] = {law: MultiBlockMaskGenerator(law=law) for law in ("reference", "exact")}
 HIERARCHICAL: dict[str, Any] = {law: HierarchicalMaskGenerator(law=law) for law in ("reference", "exact")}
 MULTI_CROP: dict[str, Any] = {law: MultiCropMaskGenerator(law=law) for law in ("reference", "exact")}
+MULTI_CROP["nested"] = MultiCropMaskGenerator(nested=True)
+
+
+def tubes(keys: torch.Tensor) -> list[torch.Tensor]:
+    """V-JEPA 2's context and targets, the same in all frames, as indices of the batch's least length."""
+    masks, order = tube_masks(keys, (1, 7, 5), (1, 16, 16), 8), chance.fold_tensor(keys, 1)
+    return [mask_indices(mask, int(mask.sum(-1).amin()), order)[0] for mask in masks]
+
+
+def torch_text(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The masks of MULTI_CROP["exact"], as they are made where the native pass was not built."""
+    sampler = MULTI_CROP["exact"].global_sampler
+    laws = exact_law_tensor(sampler.laws, GRID, sampler.num_target_masks, sampler.min_keep)
+    rows = chance.fold_tensor(keys, torch.arange(6).view(2, 3, 1))
+    return masks_of(draw_exact(rows, laws, GRID, num_targets=sampler.num_target_masks, min_keep=sampler.min_keep), GRID)
 
 
 def measure(batch: int, rounds: int) -> dict[str, dict[str, float]]:

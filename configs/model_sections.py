@@ -160,10 +160,16 @@ class MaskingSettings(Section):
     """Target blocks per global crop and level."""
     mask_scale: ShareRange = (0.05, 0.15)
     """Area of a target block at level 0, as a share of the crop: [least, most]."""
+    mask_scale_end: ShareRange | None = None
+    """The same at the end of the ramp, which is linear over epochs; null: mask_scale stays constant."""
+    mask_scale_warmup_epochs: Count | None = None
+    """Length of the ramp to mask_scale_end, in epochs; null: all epochs of the run."""
     aspect_ratio: PositiveRange = (0.75, 1.5)
     """Width over height of a target block: [least, most]."""
     scale_progression: Literal["geometric", "linear"] = "geometric"
     """Growth of mask_scale at level l: geometric times 2**l, linear times 1 + l."""
+    nested: bool = False
+    """Whether each target block lies in the one of the same number of the next coarser level; law=exact only."""
     max_attempts: Count = 10
     """Tries to place a block clear of the others before a smaller one is placed; read when law is reference."""
     min_keep: Count = 4
@@ -172,6 +178,19 @@ class MaskingSettings(Section):
     """Length of the context's index tensor, as a share of the crop's patches; longer contexts lose random patches."""
     target_tokens: Share = 0.3
     """Length of a target block's index tensor, as a share of the crop's patches; larger blocks lose random patches."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "MaskingSettings":
+        if self.mask_scale_end is None and self.mask_scale_warmup_epochs is not None:
+            raise ValueError(
+                f"masking.mask_scale_warmup_epochs={self.mask_scale_warmup_epochs} has no effect without "
+                "masking.mask_scale_end; set that, or leave it out"
+            )
+        if self.nested and self.law == "reference":
+            raise ValueError(
+                "masking.nested=true needs blocks that do not overlap; set masking.law=exact, or masking.nested=false"
+            )
+        return self
 
 
 class DinoSettings(Section):
@@ -193,3 +212,11 @@ class DinoSettings(Section):
     """Length of the ramp, in epochs; 0: teacher_temperature_end at once."""
     center_momentum: ShareOrZero = 0.9
     """Share of the centre of the teacher's outputs that is kept with each batch."""
+    held_prototypes_epochs: CountOrZero = 1
+    """Epochs in which the prototypes stay where they are; more, where the outputs become equal for all images."""
+    local_weight: Positive = 1.0
+    """Weight of a term in which the student sees a local crop, beside 1 for a global one: local crops' share of the step."""
+    koleo_weight: NotNegative = 0.0
+    """Weight of DINOv2's KoLeo, which keeps the features of different images apart: 0.1 there; 0: off, as in DINO."""
+    blur_sigma: PositiveRange = (0.1, 2.0)
+    """Deviation of the blur of a crop, in its pixels: [least, most]; DINO's is for crops of 224."""

@@ -47,6 +47,8 @@ ALIASES: dict[str, str] = {
     "data.dataset_name": "data.dataset",
     "training.batch_size_per_gpu": "data.batch_size",
     "experiment.name": "logging.experiment_name",
+    "dino.freeze_last_layer": "dino.held_prototypes_epochs",
+    "dino.koleo_loss_weight": "dino.koleo_weight",
     **{f"masking.{alias}": f"masking.{name}" for alias, name in _MASKS.items()},
     **{f"data.multicrop.{alias}": f"data.multicrop.{name}" for alias, name in _CROPS.items()},
     **{f"data.{alias}": f"data.multicrop.{name}" for alias, name in _CROPS.items()},

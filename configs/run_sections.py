@@ -41,6 +41,10 @@ class TrainingSettings(Section):
     """Whether a GPU computes in bfloat16 where that is safe (autocast); a CPU always computes in float32."""
     accumulation_steps: Count = 1
     """Batches whose gradients are averaged before one optimizer step."""
+    gradient_checkpointing: bool = False
+    """Whether blocks are computed again for the gradient instead of kept: less memory, about a third more time."""
+    compile: bool = False
+    """Whether torch.compile makes kernels of the blocks: minutes at the start, faster steps on a GPU."""
 
     @model_validator(mode="after")
     def _check(self) -> "TrainingSettings":
@@ -128,6 +132,8 @@ class DistributedSettings(Section):
     """Library that joins them: nccl between GPUs, gloo between CPUs; auto: by the device."""
     world_size: Literal["auto"] | Count = "auto"
     """Number of processes, one for each GPU; auto: as many as torchrun starts."""
+    fsdp: bool = False
+    """Whether weights, gradients and averages are divided among the ranks (FSDP2), for models too large for one GPU."""
 
 
 class KnnSettings(Section):

@@ -1,6 +1,6 @@
 """All settings of a run, and the checks that concern more than one section of them.
 
-A setting that would have no effect is refused, also where it names what a later version will do: `_not_built_yet`.
+A setting that would have no effect is refused.
 """
 
 from pathlib import Path
@@ -77,7 +77,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Settings":
-        problems = [*_not_built_yet(self), *_size_problems(self), *_level_problems(self), *_mask_problems(self)]
+        problems = [*_size_problems(self), *_level_problems(self), *_mask_problems(self)]
         problems += [*_objective_problems(self), *_strategy_problems(self), *_probe_problems(self)]
         if problems:
             raise ValueError("\n".join(problems))
@@ -87,13 +87,6 @@ class Settings(Section):
 def growth(masking: MaskingSettings, level: int) -> int:
     """What mask_scale is multiplied by at a level."""
     return 2**level if masking.scale_progression == "geometric" else 1 + level
-
-
-def _not_built_yet(settings: Settings) -> list[str]:
-    refused = {
-        "logging.wandb.enabled=true": (settings.logging.wandb.enabled, "curves go to TensorBoard: logging.tensorboard.enabled"),
-    }
-    return [f"{what} is not built yet; today {works}" for what, (asked, works) in refused.items() if asked]
 
 
 def _size_problems(settings: Settings) -> list[str]:
@@ -178,26 +171,34 @@ def _level_problems(settings: Settings) -> list[str]:
 
 def _mask_problems(settings: Settings) -> list[str]:
     masking, data = settings.masking, settings.data
-    problems = []
     side = data.multicrop.global_crop_size if data.use_multicrop else data.image_size
     patches = (side // settings.model.encoder.patch_size) ** 2
-    level = settings.model.num_hierarchies - 1
-    factor = growth(masking, level)
-    least = min(LARGEST_SHARE, masking.mask_scale[0] * factor)
-    room = 1 - masking.min_keep / max(1, patches) if masking.law == "exact" else 1.0
-    if masking.num_masks * max(least, 1 / max(1, patches)) > room:
-        fitting = int(10_000 * max(0, room) / (masking.num_masks * factor)) / 10_000
-        problems.append(
-            f"masking.mask_scale={list(masking.mask_scale)} is {factor} times as large at level {level}, where "
-            f"{masking.num_masks} blocks (masking.num_masks) of at least {least:.0%} of a crop cannot lie side by side in "
-            f"{room:.0%} of it; lower the first number of masking.mask_scale to {fitting}, or use fewer masks or levels"
-        )
+    problems = _block_problems(masking, "a crop", patches, settings.model.num_hierarchies - 1)
+    if masking.strategy == "cross_crop_prediction":
+        small = (data.multicrop.local_crop_size // settings.model.encoder.patch_size) ** 2
+        problems += _block_problems(masking, "a local crop", small, 0)
     context = int(masking.context_tokens * patches)
     if masking.min_keep > context:
         problems.append(
             f"masking.min_keep={masking.min_keep} exceeds the {context} context patches that masking.context_tokens="
             f"{masking.context_tokens} leaves of {patches}; lower min_keep or raise context_tokens"
         )
+    return problems
+
+
+def _block_problems(masking: MaskingSettings, crop: str, patches: int, level: int) -> list[str]:
+    """Scales of which the least blocks do not fit; between its two ends a ramp of scales fits where they do."""
+    factor, problems = growth(masking, level), []
+    room = 1 - masking.min_keep / max(1, patches) if masking.law == "exact" else 1.0
+    for name, scale in (("mask_scale", masking.mask_scale), ("mask_scale_end", masking.mask_scale_end)):
+        least = min(LARGEST_SHARE, scale[0] * factor) if scale is not None else 0.0
+        if scale is not None and masking.num_masks * max(least, 1 / max(1, patches)) > room:
+            fitting = int(10_000 * max(0, room) / (masking.num_masks * factor)) / 10_000
+            problems.append(
+                f"masking.{name}={list(scale)} is {factor} times as large at level {level}, where "
+                f"{masking.num_masks} blocks (masking.num_masks) of at least {least:.0%} of {crop} cannot lie side by side in "
+                f"{room:.0%} of it; lower the first number of masking.{name} to {fitting}, or use fewer masks or levels"
+            )
     return problems
 
 

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from hjepa.pipeline.mask_pictures import plot_marginal_maps
+from hjepa.pipeline.mask_sampler import BlockMasks
 from hjepa.pipeline.mask_statistics import MarginalMaps, estimate_marginal_maps
 from hjepa.pipeline.masks import HierarchicalMaskGenerator, MultiBlockMaskGenerator
 from hjepa.pipeline.multicrop_masks import MaskingStrategy, MultiCropMaskGenerator
@@ -26,6 +27,8 @@ STRATEGIES: dict[MaskingStrategy, tuple[float, float]] = {
     "cross_crop_prediction": (13.5, 11),
 }
 """Size of each strategy's figure, in inches."""
+WEIGHTS = (1, 10, 100)
+"""Of the patches in the middle, in the picture of weights."""
 SIDES = {14: 224, 24: 384, 6: 96}
 """Pixels of an image with this many rows of patches of 16."""
 
@@ -41,6 +44,7 @@ def main() -> None:
     write_strategies(arguments.output, arguments.seed)
     for rows, side in SIDES.items():
         write_maps(arguments.output / f"masks-maps-{rows}x{rows}.png", side, arguments.samples, arguments.seed)
+    write_weighted_maps(arguments.output / "masks-maps-weighted.png", arguments.samples, arguments.seed)
     for path in sorted(arguments.output.glob("masks-*.png")):
         print(path)
 
@@ -53,6 +57,8 @@ def write_samples(folder: Path, seed: int) -> None:
     masks = hierarchical(1)
     hierarchical.visualize_hierarchical_masks(masks, save_path=folder / "masks-hierarchical.png")
     hierarchical.visualize_combined_view(masks, save_path=folder / "masks-combined.png")
+    nested = HierarchicalMaskGenerator(nested=True, seed=seed)
+    nested.visualize_combined_view(nested(1), save_path=folder / "masks-nested.png")
     over_image = folder / "masks-over-image.png"
     image = square_image(112)  # small, because what is between the pixels of a larger one compresses badly
     hierarchical.visualize_combined_view(masks, figsize=(9, 4.3), save_path=over_image, image=image)
@@ -79,6 +85,27 @@ def write_maps(path: Path, side: int, num_samples: int, seed: int) -> None:
     row_names = ["multi-block", *(f"hierarchical\nlevel {level}" for level in range(len(hierarchical.context)))]
     title = f"Where masks fall on {rows} x {rows} patches\n({num_samples} samples, default settings)"
     plot_marginal_maps(maps, (rows, rows), row_names=row_names, title=title, save_path=path)
+
+
+def write_weighted_maps(path: Path, num_samples: int, seed: int) -> None:
+    """Heat maps of level 0 for weights that are 1, 10 and 100 in the 16 patches in the middle, and 1 elsewhere."""
+    generator, found = HierarchicalMaskGenerator(num_hierarchies=1), []
+    for factor in WEIGHTS:
+        weights = torch.ones(1, 14, 14)
+        weights[:, 5:9, 5:9] = factor
+
+        def sample(keys: torch.Tensor, weights: torch.Tensor = weights) -> BlockMasks:
+            return generator.sample(keys, weights.flatten(1).expand(len(keys), -1))
+
+        found.append(estimate_marginal_maps(sample, num_samples, seed=seed))
+    maps = MarginalMaps(
+        context=torch.cat([part.context for part in found]),
+        target=torch.cat([part.target for part in found]),
+        union=torch.cat([part.union for part in found]),
+    )
+    row_names = [f"weight {factor}\nin the middle" for factor in WEIGHTS]
+    title = f"Level 0 with weights, 14 x 14 patches\n({num_samples} samples)"
+    plot_marginal_maps(maps, (14, 14), row_names=row_names, title=title, figsize=(8, 8.5), save_path=path)
 
 
 def square_image(side: int) -> npt.NDArray[np.uint8]:

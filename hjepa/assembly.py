@@ -9,6 +9,7 @@ import torch
 from hjepa import sample_data
 from hjepa.configs.schema import Settings
 from hjepa.distributed import share_of_workers
+from hjepa.models.block import Block
 from hjepa.models.dino import Dino, DinoSettings
 from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings
 from hjepa.models.predictor import PredictorSettings
@@ -60,7 +61,7 @@ def build_recipe(settings: Settings) -> Recipe | Curriculum:
     )
     if settings.objective == "dino":
         source = f"{dino().source}; sizes, areas and jitter are the settings'"
-        recipe = replace(recipe, name="dino", source=source, views=_like_dino(recipe.views))
+        recipe = replace(recipe, name="dino", source=source, views=_like_dino(recipe.views, settings.dino.blur_sigma))
     if not (data.use_multicrop and crops.adaptive):
         return recipe
     ramp = crops.adaptive_config
@@ -92,8 +93,8 @@ def build_loader(settings: Settings, source: Source, purpose: Literal["train", "
     )
 
 
-def build_masks(settings: Settings) -> MultiCropMaskGenerator:
-    """The masks of the global crops, and of as many local crops as an image ever has."""
+def build_masks(settings: Settings, epoch: int = 0) -> MultiCropMaskGenerator:
+    """An epoch's masks of the global crops, and of as many local crops as an image ever has."""
     data, masking = settings.data, settings.masking
     crops, most = data.multicrop, data.multicrop.adaptive_config.max_local_crops
     return MultiCropMaskGenerator(
@@ -105,15 +106,27 @@ def build_masks(settings: Settings) -> MultiCropMaskGenerator:
         num_hierarchies=settings.model.num_hierarchies,
         num_target_masks=masking.num_masks,
         masking_strategy=masking.strategy,
-        base_scale=masking.mask_scale,
+        base_scale=_mask_scale(settings, epoch),
         aspect_ratio_range=masking.aspect_ratio,
         max_attempts=masking.max_attempts,
         scale_progression=masking.scale_progression,
         num_local_hierarchies=1,  # coarser levels have no room in a local crop, and are not predicted there
         law=masking.law,
         min_keep=masking.min_keep,
+        nested=masking.nested,
         seed=settings.seed,
     )
+
+
+def _mask_scale(settings: Settings, epoch: int) -> tuple[float, float]:
+    """Area of a target block at level 0 in an epoch, as a share of the crop."""
+    masking = settings.masking
+    if masking.mask_scale_end is None:
+        return masking.mask_scale
+    length = masking.mask_scale_warmup_epochs or settings.training.epochs - 1
+    scale = Ramp(start=masking.mask_scale, end=masking.mask_scale_end, epochs=length).at(epoch)
+    assert isinstance(scale, tuple)
+    return scale
 
 
 def build_model(settings: Settings, device: torch.device) -> Model:
@@ -121,6 +134,11 @@ def build_model(settings: Settings, device: torch.device) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = Dino(_dino(settings)) if settings.objective == "dino" else HierarchicalJepa(_hierarchical_jepa(settings))
+    for block in model.modules():
+        if isinstance(block, Block):
+            block.recompute = settings.training.gradient_checkpointing
+            if settings.training.compile:
+                block.compile()  # block by block: one kernel for all of them, and the state keeps its names
     return model.to(device)
 
 
@@ -150,10 +168,12 @@ def _dino(settings: Settings) -> DinoSettings:
         bottleneck=head.bottleneck,
         student_temperature=head.student_temperature,
         center_momentum=head.center_momentum,
+        local_weight=head.local_weight,
+        koleo_weight=head.koleo_weight,
     )
 
 
-def _like_dino(views: tuple[View, ...]) -> tuple[View, ...]:
+def _like_dino(views: tuple[View, ...], sigma: tuple[float, float]) -> tuple[View, ...]:
     """Global and local crops with DINO's grayscale, blur and solarization: its second global crop's in all but the first."""
     large, small = views
     own = [replace(large, count=1), replace(large, count=large.count - 1), small]
@@ -162,7 +182,7 @@ def _like_dino(views: tuple[View, ...]) -> tuple[View, ...]:
             view,
             gray=its.gray,
             blur=its.blur,
-            sigma=its.sigma,
+            sigma=sigma,
             blur_window=its.blur_window,
             solarize=its.solarize,
             solarize_threshold=its.solarize_threshold,

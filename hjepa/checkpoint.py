@@ -25,9 +25,13 @@ FREE = (
     "data.num_workers",
     "data.prefetch",
     "data.pin_memory",
+    "training.gradient_checkpointing",
+    "training.compile",
 )
 """Settings that a resumed run may change, with those in FREE_SECTIONS: none changes the draws of a sample. (Another pipeline
 rounds pixels otherwise; the images themselves the loader compares.)"""
+DIVISION = ("data.batch_size", "training.accumulation_steps")
+"""Settings that with the number of ranks make up the images of an update."""
 FREE_SECTIONS = ("checkpoint.", "logging.", "evaluation.", "distributed.")
 
 
@@ -79,14 +83,19 @@ def newest_first(folder: Path) -> list[Path]:
     return [path for path in (folder / LATEST, *sorted(folder.glob("epoch_*.pt"), reverse=True)) if path.exists()]
 
 
-def check_settings(saved: dict[str, Any], current: Settings, path: Path) -> None:
-    """Raises CheckpointError where a setting that decides the experiment has changed since `saved` was."""
+def check_settings(state: dict[str, Any], current: Settings, path: Path, world_size: int = 1) -> None:
+    """Raises CheckpointError where a setting that decides the experiment has changed since `state` was saved.
+
+    An update may be divided otherwise among ranks and accumulated batches, as long as it has as many images.
+    """
     # What the checkpoint is too old to name was as it is by default.
-    before, now = _flat(plain_settings(Settings())) | _flat(saved), _flat(plain_settings(current))
+    before, now = _flat(plain_settings(Settings())) | _flat(state["settings"]), _flat(plain_settings(current))
+    saved_by = state.get("world_size", world_size)
+    free = FREE + (DIVISION if _images_of_update(before, saved_by) == _images_of_update(now, world_size) else ())
     changed = [
         f"{name} was {before.get(name)!r}, now {value!r}"
         for name, value in now.items()
-        if before.get(name) != value and name not in FREE and not name.startswith(FREE_SECTIONS)
+        if before.get(name) != value and name not in free and not name.startswith(FREE_SECTIONS)
     ]
     if changed:
         raise CheckpointError(
@@ -106,6 +115,11 @@ def keep_best(folder: Path, scores: dict[str, float], count: int) -> dict[str, f
 def plain_settings(settings: Settings) -> dict[str, Any]:
     """The settings in the form in which a checkpoint carries them."""
     return settings.model_dump(mode="json")
+
+
+def _images_of_update(settings: dict[str, Any], world_size: int) -> int:
+    images: int = settings["data.batch_size"] * settings["training.accumulation_steps"] * world_size
+    return images
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

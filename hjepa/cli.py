@@ -45,7 +45,7 @@ def train(
         list[str] | None, typer.Argument(help="Any setting by its path, such as masking.num_masks=6.", show_default=False)
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="YAML file, or the name of a shipped one: small, multicrop_training.")
+        Path | None, typer.Option(help="YAML file, or the name of a shipped one: small, small_dino, multicrop_training.")
     ] = None,
     objective: Annotated[str | None, typer.Option(help="What is learned: hjepa, or dino.")] = None,
     pipeline: Annotated[
@@ -127,7 +127,7 @@ def run(config: Path | None, overrides: list[str], flags: dict[str, object], dis
             settings = ranks.share(fresh_folder(settings) if ranks.is_first else settings)
         else:
             settings = settings.model_copy(update={"output_dir": str(state.output)})
-            checkpoint.check_settings(state.content["settings"], settings, state.path)
+            checkpoint.check_settings(state.content, settings, state.path, ranks.world_size)
         joined = f" on each of {ranks.world_size} ranks" if ranks.world_size > 1 else ""
         display.say(f"engine: {_engine(settings, ranks)}; device: {_name(ranks.device)}{joined}")
         display.say(f"settings: {reason}")

@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node 8 $(which hjepa-train) --data-path photos
 
-Gradients are joined by DistributedDataParallel. What ranks say to each other beside (whether to stop, where to write) goes over
-the CPU, so that no rank waits for its GPU to hear it.
+Gradients are joined by DistributedDataParallel, or by FSDP2, which divides the parameters, too (sharding.py). What ranks say
+to each other beside (whether to stop, where to write) goes over the CPU, so that no rank waits for its GPU to hear it.
 """
 
 import os
@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hjepa.configs.schema import Settings
 from hjepa.pipeline.device import resolve_device, resolve_workers
+from hjepa.sharding import shard
 
 PATIENCE = timedelta(hours=2)
 """How long ranks wait for the first one while it makes an index or evaluates. A rank that fails is noticed at once."""
@@ -35,6 +36,7 @@ class Ranks:
         self.rank = int(os.environ["RANK"]) if launched else 0
         self.world_size = int(os.environ["WORLD_SIZE"]) if launched else 1
         _check(settings, launched, self.world_size)
+        self._fsdp = settings.distributed.fsdp
         self._control: dist.ProcessGroup | None = None
         self.device = _own_device(settings, launched)
         if launched:
@@ -53,8 +55,10 @@ class Ranks:
         return self.rank == 0
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model whose gradients are means over the ranks; itself on one."""
-        return model if self._control is None else DistributedDataParallel(model)
+        """The model whose gradients are means over the ranks; itself on one. With FSDP it is the same model, divided."""
+        if self._control is None:
+            return model
+        return shard(model, self.device, self.world_size) if self._fsdp else DistributedDataParallel(model)
 
     def largest(self, number: int) -> int:
         """The largest of the ranks' numbers; all ranks must ask."""
@@ -86,7 +90,10 @@ class Ranks:
 
 
 def without_joining(model: nn.Module, unless: bool) -> AbstractContextManager[None]:
-    """Keeps gradients to this rank, for batches that are accumulated before an update; `unless` it is the last of them."""
+    """Keeps gradients to this rank, for batches that are accumulated before an update; `unless` it is the last of them.
+
+    With FSDP they are joined for every batch: to keep them would keep whole ones, which there may be no room for.
+    """
     return nullcontext() if unless or not isinstance(model, DistributedDataParallel) else model.no_sync()
 
 
@@ -102,6 +109,8 @@ def _check(settings: Settings, launched: bool, world_size: int) -> None:
     start = "torchrun --nproc-per-node N $(which hjepa-train) ..."
     if asked.enabled is True and not launched:
         raise ValueError(f"distributed.enabled=true, and this process was not started by torchrun; start it as {start}")
+    if asked.fsdp and not launched:
+        raise ValueError(f"distributed.fsdp=true divides a model among ranks, and there is one process; start it as {start}")
     if asked.enabled is False and world_size > 1:
         raise ValueError(
             f"distributed.enabled=false, and torchrun started {world_size} ranks; set distributed.enabled=auto, or start "

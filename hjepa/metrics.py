@@ -1,33 +1,52 @@
-"""What a run writes down: one JSON object per line, and curves for TensorBoard."""
+"""What a run writes down: one JSON object per line, and curves and pictures for TensorBoard and Weights & Biases."""
 
 import json
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
+
+from hjepa.configs.schema import Settings
+from hjepa.wandb_run import WandbRun
 
 
 class Metrics:
-    """Appends to a file of lines and, if asked, to TensorBoard's event files beside it."""
+    """Appends to the file of lines and, if asked, to TensorBoard's event files beside it and to Weights & Biases."""
 
-    def __init__(self, path: Path, *, tensorboard: bool) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self._lines = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - open for the life of this object
-        self._writer = SummaryWriter(str(path.parent)) if tensorboard else None
+    def __init__(self, settings: Settings) -> None:
+        folder = settings.log_folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._wandb = WandbRun(settings) if settings.logging.wandb.enabled else None
+        self._lines = open(settings.metrics_file, "a", encoding="utf-8")  # noqa: SIM115 - open for the life of this object
+        self._writer = SummaryWriter(str(folder)) if settings.logging.tensorboard.enabled else None
 
     def record(self, kind: str, step: int, values: dict[str, float | int]) -> None:
         """Writes one line, and each value as a point of the curve kind/name."""
         line: dict[str, Any] = {"kind": kind, "step": step, "time": round(time.time(), 3), **values}
         self._lines.write(json.dumps(line) + "\n")
         self._lines.flush()  # a run that is killed keeps its lines
+        curves = {f"{kind}/{name}": value for name, value in values.items()}
         if self._writer is not None:
-            for name, value in values.items():
-                self._writer.add_scalar(f"{kind}/{name}", value, step)
+            for name, value in curves.items():
+                self._writer.add_scalar(name, value, step)
+        if self._wandb is not None:
+            self._wandb.record(step, curves)
+
+    def picture(self, name: str, step: int, path: Path) -> None:
+        """Shows the picture in a file under that name."""
+        if self._writer is not None:
+            with Image.open(path) as picture:
+                self._writer.add_image(name, np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+        if self._wandb is not None:
+            self._wandb.picture(step, name, path)
 
     def close(self) -> None:
-        """Ends both files."""
+        """Ends all of them."""
         self._lines.close()
         if self._writer is not None:
             self._writer.close()
+        if self._wandb is not None:
+            self._wandb.close()

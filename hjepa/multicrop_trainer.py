@@ -1,7 +1,8 @@
 """Document C's DINO trainer for a student-teacher model of one's own; `hjepa-train --objective dino` is the whole run.
 
 The document's names are kept; where its code trains on noise or leaks gradients (docs: requirements.md, B1 to B6) this does
-not: crops are crop-major, locals keep their size, the teacher is detached, and the centre moves after the loss.
+not: crops are crop-major, locals keep their size, the teacher is detached, and the centre moves after the loss. Save
+`state_dict()` beside the model; `hjepa.trained.export_encoder` writes the model's encoder for timm, if it is hjepa's.
 """
 
 from collections.abc import Iterable
@@ -82,6 +83,14 @@ class MultiCropTrainer:
         """Moves the centre towards the mean of the outputs, on all ranks; after the loss."""
         center = teacher_outputs.new_zeros(teacher_outputs.shape[-1]).float() if self.center is None else self.center
         self.center = moved_center(center, teacher_outputs.unsqueeze(0), self.center_momentum)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the trainer itself knows: the centre, once there is one."""
+        return {} if self.center is None else {"center": self.center}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Goes on from what state_dict gave."""
+        self.center = state.get("center")
 
     def training_step(self, batch: Batch, optimizer: torch.optim.Optimizer, epoch: int) -> dict[str, float]:
         """One step on a batch of a Loader: loss, student_norm, teacher_norm and center_norm, which waits for the device."""

@@ -19,6 +19,8 @@ class Schedule:
     """Share of the teacher that is kept."""
     teacher_temperature: float
     """DINO's; H-JEPA reads it not."""
+    prototypes_held: bool
+    """Whether DINO's prototypes stay where they are."""
 
 
 def schedule(settings: Settings, step: int, steps_per_epoch: int) -> Schedule:
@@ -44,6 +46,7 @@ def schedule(settings: Settings, step: int, steps_per_epoch: int) -> Schedule:
             settings.dino.teacher_temperature_end,
             min(1.0, step / heating) if heating else 1.0,
         ),
+        prototypes_held=step < settings.dino.held_prototypes_epochs * steps_per_epoch,
     )
 
 

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from hjepa.assembly import Model
 from hjepa.configs.schema import Settings
 from hjepa.distributed import without_joining
-from hjepa.models.dino import DinoLosses
+from hjepa.models.dino import Dino, DinoLosses
 from hjepa.models.hjepa import JepaLosses
 from hjepa.models.parameters import parameter_groups
 from hjepa.pipeline.batch import Batch
 from hjepa.schedules import Schedule
+from hjepa.sharding import whole
 from hjepa.step_masks import StepMasks
 
 
@@ -47,8 +48,10 @@ def update(model: Model, optimizer: torch.optim.Optimizer, values: Schedule, cli
         group["lr"] = values.learning_rate
         if group["name"] == "decayed":
             group["weight_decay"] = values.weight_decay
+    if isinstance(model, Dino) and values.prototypes_held:
+        model.hold_prototypes()
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    norm = torch.nn.utils.clip_grad_norm_(trained, clip_grad if clip_grad > 0 else float("inf"))
+    norm: Tensor = whole(torch.nn.utils.clip_grad_norm_(trained, clip_grad if clip_grad > 0 else float("inf")))
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     model.update_teacher(values.momentum)

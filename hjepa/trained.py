@@ -18,7 +18,9 @@ from hjepa.assembly import Model, build_model, open_source
 from hjepa.configs.load import settings_from_plain
 from hjepa.configs.schema import Settings
 from hjepa.evaluate import Evaluation, measure
+from hjepa.models.block import Block
 from hjepa.models.positions import grid_positions
+from hjepa.models.vit import VisionTransformer
 from hjepa.pipeline.device import resolve_device
 
 
@@ -41,26 +43,35 @@ def evaluate(path: Path, changes: Mapping[str, object], progress: Callable[[str,
 
 
 def export(path: Path, output: Path) -> dict[str, Any]:
-    """Writes the teacher's encoder; returns the arguments of timm's VisionTransformer that it fits strictly."""
+    """Writes the teacher's encoder of a checkpoint: export_encoder."""
+    model, settings = load_model(path, {"device": "cpu"})
+    return export_encoder(model.teacher, settings.data.image_size, output)
+
+
+def export_encoder(encoder: VisionTransformer, image_size: int, output: Path) -> dict[str, Any]:
+    """Writes an encoder, also one that was trained otherwise (multicrop_trainer.py), for images of that many pixels a side.
+
+    Returns the arguments of timm's VisionTransformer that the file fits strictly.
+    """
     if output.suffix != ".safetensors":
         raise ValueError(f"{output} does not end with .safetensors, which is what is written; rename it")
-    model, settings = load_model(path, {"device": "cpu"})
-    encoder = settings.model.encoder
-    side = settings.data.image_size // encoder.patch_size
-    positions = grid_positions((side, side), encoder.width, torch.device("cpu"))
-    weights = {name: tensor.contiguous() for name, tensor in model.teacher.state_dict().items()}
+    block = encoder.blocks[0]
+    assert isinstance(block, Block)
     arguments: dict[str, Any] = {
-        "img_size": settings.data.image_size,
+        "img_size": image_size,
         "patch_size": encoder.patch_size,
         "embed_dim": encoder.width,
-        "depth": encoder.depth,
-        "num_heads": encoder.num_heads,
-        "mlp_ratio": encoder.mlp_ratio,
+        "depth": len(encoder.blocks),
+        "num_heads": block.attn.num_heads,
+        "mlp_ratio": block.mlp.fc1.weight.shape[0] / encoder.width,
         "class_token": False,
         "global_pool": "avg",
         "fc_norm": False,
         "num_classes": 0,
     }
+    grid = encoder.grid(torch.empty(3, image_size, image_size, device="meta"))
+    positions = grid_positions(grid, encoder.width, torch.device("cpu"))
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     save_file({"pos_embed": positions.unsqueeze(0), **weights}, output, metadata={"timm": json.dumps(arguments)})
     return arguments
 

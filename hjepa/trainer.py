@@ -7,18 +7,22 @@ from typing import Any
 import torch
 
 from hjepa import checkpoint
-from hjepa.assembly import build_loader, build_masks, build_model
+from hjepa.assembly import Model, build_loader, build_masks, build_model
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
 from hjepa.distributed import Ranks
 from hjepa.evaluate import check_labels, evaluate_features
+from hjepa.gpu_monitor import GpuMonitor
 from hjepa.metrics import Metrics
+from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.source import Source
 from hjepa.schedules import Schedule, schedule
+from hjepa.sharding import is_sharded, load_model, load_optimizer, whole
 from hjepa.step import backward, build_optimizer, update
-from hjepa.step_masks import draw_masks
+from hjepa.step_masks import StepMasks, draw_masks
 from hjepa.stop import StopRequest
 from hjepa.view import save_picture
+from hjepa.wandb_run import check_wandb
 from hjepa.window import Window
 
 
@@ -64,6 +68,7 @@ class Trainer:
         ranks: Ranks | None = None,
     ) -> None:
         check_labels(settings, source)
+        check_wandb(settings)
         self.settings = settings
         self.source = source
         self.display = display
@@ -86,9 +91,8 @@ class Trainer:
         self._request = StopRequest()
         if resume is not None:
             self._restore(resume)
-        self.metrics: Metrics | None = None
-        if self.ranks.is_first:
-            self.metrics = Metrics(settings.metrics_file, tensorboard=settings.logging.tensorboard.enabled)
+        self.metrics = Metrics(settings) if self.ranks.is_first else None
+        self.gpu = GpuMonitor(self.ranks.device)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -118,6 +122,8 @@ class Trainer:
         """One epoch, or what a resumed run has left of it; False where a signal ended it early."""
         accumulation = self.settings.training.accumulation_steps
         self.loader.set_epoch(epoch)
+        if self.masks is not None:
+            self.masks = build_masks(self.settings, epoch)  # their scale may follow the epochs
         self._window = Window()
         for number, batch in enumerate(self.loader, start=1):
             values = schedule(self.settings, self.step, self.steps_per_epoch)
@@ -125,8 +131,8 @@ class Trainer:
             last = number % accumulation == 0
             losses = backward(self.joined_model, batch, masks, values, self.settings, last=last)
             self._window.add(batch, losses, self.loader.wait_seconds)
-            if self.step == 0 and number == 1 and self.ranks.is_first:
-                save_picture(self.picture, batch, masks, self.loader.recipe, self.source)
+            if self.step == 0 and number == 1:
+                self._show(batch, masks)
             if last:
                 norm = update(self.model, self.optimizer, values, self.settings.training.clip_grad)
                 self.step += 1
@@ -152,23 +158,26 @@ class Trainer:
 
         The first rank measures, the others wait.
         """
+        model = self._whole_model()
         if self.metrics is not None:
-            self._evaluate(epochs_done, self.metrics)
+            self._evaluate(epochs_done, model, self.metrics)
         self.ranks.wait()
 
     def save(self, name: str | None = None, score: float = 0.0) -> None:
         """Writes the latest checkpoint; with a name also keeps it under that name while its score is among the best."""
+        state = self._state()
         if not self.ranks.is_first:
             return
         folder = self.settings.checkpoint_folder
         if name is not None:
-            checkpoint.save(folder / name, self._state())
+            checkpoint.save(folder / name, state)
             self._kept = checkpoint.keep_best(folder, self._kept | {name: score}, self.settings.checkpoint.keep_best_n)
-        checkpoint.save(folder / checkpoint.LATEST, self._state())
+        checkpoint.save(folder / checkpoint.LATEST, state | {"kept": self._kept})
 
     def close(self) -> None:
         """Ends the loader and the logs."""
         self.loader.close()
+        self.gpu.close()
         if self.metrics is not None:
             self.metrics.close()
 
@@ -178,16 +187,31 @@ class Trainer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _show(self, batch: Batch, masks: StepMasks | None) -> None:
+        """A picture of the first batch's crops and masks."""
+        if self.metrics is not None:
+            save_picture(self.picture, batch, masks, self.loader.recipe, self.source)
+            self.metrics.picture("crops and masks", self.step, self.picture)
+
     def _agree_to_stop(self) -> bool:
         """Whether a signal came to any rank; all of them ask after the same steps, so all stop after the same one."""
         self.result.signal = self.ranks.largest(self._request.signal)
         return self.result.signal > 0
 
-    def _evaluate(self, epochs_done: int, metrics: Metrics) -> None:
+    def _whole_model(self) -> Model:
+        """The model, for the first rank a copy in one piece where each rank holds a part of it; all ranks must ask."""
+        if not is_sharded(self.model):
+            return self.model
+        weights = whole(self.model.state_dict())
+        if not self.ranks.is_first:
+            return self.model
+        copy = build_model(self.settings, self.ranks.device)
+        copy.load_state_dict(weights)
+        return copy
+
+    def _evaluate(self, epochs_done: int, model: Model, metrics: Metrics) -> None:
         task = f"evaluation after {epochs_done} epochs"
-        found = evaluate_features(
-            self.model, self.source, self.settings, lambda done, total: self.display.show(task, done, total)
-        )
+        found = evaluate_features(model, self.source, self.settings, lambda done, total: self.display.show(task, done, total))
         if found is None:
             return
         spoken = []
@@ -227,6 +251,8 @@ class Trainer:
             rates = {"lr": values.learning_rate, "weight_decay": values.weight_decay, "momentum": values.momentum}
             if self.metrics is not None:
                 self.metrics.record("train", self.step, {"epoch": epoch, **line, **rates, "grad_norm": float(norm)})
+                if telemetry := self.gpu.read():
+                    self.metrics.record("gpu", self.step, telemetry)
             self._note = (
                 f"loss {line['loss']:.4f}  {line['images_per_second']:.0f} images/s  data wait {line['wait_share']:.0%}"
             )
@@ -238,10 +264,11 @@ class Trainer:
 
     def _state(self) -> dict[str, Any]:
         return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "model": whole(self.model.state_dict()),
+            "optimizer": whole(self.optimizer.state_dict()),
             "step": self.step,
             "steps_per_epoch": self.steps_per_epoch,
+            "world_size": self.ranks.world_size,
             "loader": self.loader.state_dict(),
             "engine": self.loader.engine,
             "torch_rng": torch.get_rng_state(),
@@ -253,8 +280,8 @@ class Trainer:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_model(self.model, state["model"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.loader.load_state_dict(state["loader"])
         torch.set_rng_state(state["torch_rng"].cpu())
         # On another number of ranks an epoch has other steps, and the schedules follow the share of it that is done.

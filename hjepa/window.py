@@ -51,7 +51,7 @@ def _figures(losses: JepaLosses | DinoLosses) -> dict[str, Tensor]:
     """What is logged of a batch's losses, by its name in the log; each float32 [], without gradient."""
     if isinstance(losses, DinoLosses):
         norms = {"student_norm": losses.student_norm, "teacher_norm": losses.teacher_norm, "center_norm": losses.center_norm}
-        return {"loss": losses.total.detach(), **norms}
+        return {"loss": losses.total.detach(), "loss_koleo": losses.koleo, **norms}
     return {
         "loss": losses.total.detach(),
         **{f"loss_level_{number}": loss for number, loss in enumerate(losses.levels)},

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hjepa.kernels import native_masks
 from hjepa.kernels.rectangles import Blocks, Grid, has_kernel, masks_of, place, uniforms
 
 
@@ -49,6 +50,9 @@ def block_masks(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int, max
         from hjepa.kernels.block_masks_triton import reference_masks  # here: Triton may not be installed
 
         return reference_masks(keys, laws, grid, num_targets=num_targets, max_attempts=max_attempts)
+    if native_masks.has_native(keys, num_targets):
+        numbers = {"num_targets": num_targets, "max_attempts": max_attempts}
+        return native_masks.block_masks(keys, laws, grid, "reference", **numbers)
     return masks_of(draw_blocks(keys, laws, grid, num_targets=num_targets, max_attempts=max_attempts), grid)
 
 

@@ -75,38 +75,19 @@ def paint(
 
 
 @triton.jit
-def reference_kernel(
-    keys,  # int64 [R]
-    laws,  # float32 [L, 8]
-    contexts,  # int8 [R, N]
-    targets,  # int8 [R, T, N]
-    num_rows,
-    num_levels,
-    num_samples,
+def draw_targets(
+    key, low, high, aspect_low, aspect_high, small_height, small_width,  # [ROWS]
     H, W,
     T: tl.constexpr,
     TP: tl.constexpr,  # T and A, to powers of 2
     A: tl.constexpr,
     AP: tl.constexpr,
-    ROWS: tl.constexpr,
-    CHUNK: tl.constexpr,
 ):  # fmt: skip
-    """`block_masks.block_masks` of ROWS rows."""
-    rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    within = rows < num_rows
-    key = tl.load(keys + rows, mask=within, other=0).to(tl.uint64, bitcast=True)
-    law = laws + ((rows // num_samples) % num_levels) * 8
-    low, high = tl.load(law, mask=within, other=0.5), tl.load(law + 1, mask=within, other=0.5)
-    context_low, context_high = tl.load(law + 2, mask=within, other=0.5), tl.load(law + 3, mask=within, other=0.5)
-    aspect_low, aspect_high = tl.load(law + 4, mask=within, other=1.0), tl.load(law + 5, mask=within, other=1.0)
-    small_height = tl.minimum(tl.load(law + 6, mask=within, other=1.0), H.to(tl.float32))
-    small_width = tl.minimum(tl.load(law + 7, mask=within, other=1.0), W.to(tl.float32))
+    """Edges [ROWS, TP] of the targets."""
     slots = tl.arange(0, TP)[None, :]
     attempts = tl.arange(0, AP)[None, :]
-    top = tl.zeros((ROWS, TP), tl.float32)
-    bottom = tl.zeros((ROWS, TP), tl.float32)
-    left = tl.zeros((ROWS, TP), tl.float32)
-    right = tl.zeros((ROWS, TP), tl.float32)
+    top = low[:, None] * 0.0 + slots * 0.0
+    bottom, left, right = top, top, top
     for target in range(T):
         first = 4 * (target * (A + 1) + attempts)
         a, b, c, d = block(key[:, None], first, low[:, None], high[:, None], aspect_low[:, None], aspect_high[:, None], H, W)
@@ -121,9 +102,49 @@ def reference_kernel(
         bottom = tl.where(here, tl.where(chosen == A, f, pick(b, attempts, chosen))[:, None], bottom)
         left = tl.where(here, tl.where(chosen == A, g, pick(c, attempts, chosen))[:, None], left)
         right = tl.where(here, tl.where(chosen == A, h, pick(d, attempts, chosen))[:, None], right)
+    return top, bottom, left, right
+
+
+@triton.jit
+def load_law(laws, level, within, H, W):
+    """The eight numbers of each row's law: areas of targets and of context, aspects, height and width of the fallback."""
+    law = laws + level * 8
+    low, high = tl.load(law, mask=within, other=0.5), tl.load(law + 1, mask=within, other=0.5)
+    context_low, context_high = tl.load(law + 2, mask=within, other=0.5), tl.load(law + 3, mask=within, other=0.5)
+    aspect_low, aspect_high = tl.load(law + 4, mask=within, other=1.0), tl.load(law + 5, mask=within, other=1.0)
+    small_height = tl.minimum(tl.load(law + 6, mask=within, other=1.0), H.to(tl.float32))
+    small_width = tl.minimum(tl.load(law + 7, mask=within, other=1.0), W.to(tl.float32))
+    return low, high, context_low, context_high, aspect_low, aspect_high, small_height, small_width
+
+
+@triton.jit
+def reference_kernel(
+    keys,  # int64 [R]
+    laws,  # float32 [L, 8]
+    contexts,  # int8 [R, N]
+    targets,  # int8 [R, T, N]
+    num_rows,
+    num_levels,
+    num_samples,
+    H, W,
+    T: tl.constexpr,
+    TP: tl.constexpr,
+    A: tl.constexpr,
+    AP: tl.constexpr,
+    ROWS: tl.constexpr,
+    CHUNK: tl.constexpr,
+):  # fmt: skip
+    """`block_masks.block_masks` of ROWS rows."""
+    rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    within = rows < num_rows
+    key = tl.load(keys + rows, mask=within, other=0).to(tl.uint64, bitcast=True)
+    level = (rows // num_samples) % num_levels
+    low, high, context_low, context_high, aspect_low, aspect_high, tall, wide = load_law(laws, level, within, H, W)
+    top, bottom, left, right = draw_targets(key, low, high, aspect_low, aspect_high, tall, wide, H, W, T, TP, A, AP)
     a, b, c, d = block(
         key, tl.full((ROWS,), 4 * T * (A + 1), tl.int32), context_low, context_high, aspect_low, aspect_high, H, W
     )
+    slots = tl.arange(0, TP)[None, :]
     paint(contexts, targets, rows, num_rows, slots, top, bottom, left, right, a, b, c, d, H, W, T, CHUNK)
 
 
@@ -134,11 +155,16 @@ def reference_masks(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int,
         reference_kernel[(triton.cdiv(keys.numel(), ROWS),)](
             keys.contiguous(), laws, contexts.view(torch.int8), targets.view(torch.int8),
             keys.numel(), keys.shape[-2], keys.shape[-1], *grid,
-            T=num_targets, TP=triton.next_power_of_2(num_targets),
-            A=max_attempts, AP=triton.next_power_of_2(max_attempts),
+            **constants(num_targets, max_attempts),
             ROWS=ROWS, CHUNK=CHUNK, num_warps=4, enable_fp_fusion=False,
         )  # fmt: skip
     return contexts, targets
+
+
+def constants(num_targets: int, max_attempts: int) -> dict[str, int]:
+    """What `draw_targets` is compiled for."""
+    rounded_up = {"TP": triton.next_power_of_2(num_targets), "AP": triton.next_power_of_2(max_attempts)}
+    return {"T": num_targets, "A": max_attempts, **rounded_up}
 
 
 def empty_masks(keys: Tensor, grid: Grid, num_targets: int) -> tuple[Tensor, Tensor]:

@@ -15,8 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hjepa.kernels import chance
+from hjepa.kernels import chance, native_masks
 from hjepa.kernels.mask_indices import random_order
+from hjepa.kernels.rectangles import exponential, has_patch_kernel, uniforms
 
 ATTEMPTS = 10
 CHOSEN, SHARE, COMPLETED = 1 << 20, (1 << 20) + 1, (1 << 20) + 2
@@ -62,14 +63,28 @@ def blockwise_masks(
     and its count alone. Nothing waits for the device.
     """
     height, width = grid
-    mask = torch.zeros(len(keys), height, width, dtype=torch.bool, device=keys.device)
+    rounds, most = 2 * math.ceil(math.log2(height * width + 1)), int(max_share * height * width)
+    log_aspect = math.log(min_aspect)
+    if has_patch_kernel(keys, height * width):
+        from hjepa.kernels import blockwise_masks_triton  # here: Triton may not be installed
+
+        draw = blockwise_masks_triton.blockwise_masks
+    else:
+        draw = native_masks.blockwise_masks if native_masks.has_native(keys) else reference_masks
+    return draw(keys, counts, grid, min_patches=min_patches, most=most, rounds=rounds, log_aspect=log_aspect)
+
+
+def reference_masks(
+    keys: Tensor, counts: Tensor, grid: tuple[int, int], *, min_patches: int, most: int, rounds: int, log_aspect: float
+) -> Tensor:
+    """The definition: masks in so many rounds of rectangles of `most` patches at most."""
+    mask = torch.zeros(len(keys), *grid, dtype=torch.bool, device=keys.device)
     growing = torch.ones(len(keys), dtype=torch.bool, device=keys.device)
-    for number in range(2 * math.ceil(math.log2(height * width + 1))):
+    drawn = uniforms(keys, 4 * ATTEMPTS * rounds).T.view(len(keys), rounds, ATTEMPTS, 4).transpose(2, 3)
+    for numbers in drawn.unbind(1):
         missing = counts - mask.sum((1, 2))
-        room = missing.clamp_max(int(max_share * height * width)).unsqueeze(-1)  # [R, 1]
-        counters = torch.arange(4 * ATTEMPTS, device=keys.device) + 4 * ATTEMPTS * number
-        uniforms = chance.uniform_tensor(keys.unsqueeze(-1), counters).view(len(keys), 4, ATTEMPTS)
-        edges, fits = _rectangles(uniforms, room, grid, min_patches, min_aspect)
+        room = missing.clamp_max(most).unsqueeze(-1)  # [R, 1]
+        edges, fits = _rectangles(numbers, room, grid, min_patches, log_aspect)
         added = _count_inside(~mask, edges)
         accepted = fits & (added > 0) & (added <= room) & (growing & (missing > 0)).unsqueeze(-1)
         growing = accepted.any(-1)
@@ -79,15 +94,15 @@ def blockwise_masks(
 
 
 def _rectangles(
-    uniforms: Tensor, room: Tensor, grid: tuple[int, int], min_patches: int, min_aspect: float
+    numbers: Tensor, room: Tensor, grid: tuple[int, int], min_patches: int, log_aspect: float
 ) -> tuple[Tensor, Tensor]:
     """Edges int64 [R, 4, A] (top, bottom, left, right) from uniforms [R, 4, A], and which of them, [R, A], fit the grid."""
-    area = min_patches + uniforms[:, 0] * (room - min_patches)  # room < min_patches: between the two, as upstream
-    aspect = torch.exp(math.log(min_aspect) * (1 - 2 * uniforms[:, 1]))
+    area = min_patches + numbers[:, 0] * (room - min_patches)  # room < min_patches: between the two, as upstream
+    aspect = exponential(log_aspect * (1 - 2 * numbers[:, 1]))
     height, width = (area * aspect).sqrt_().round_(), (area / aspect).sqrt_().round_()
     fits = (height < grid[0]) & (width < grid[1])  # never the grid's full side: part of the law
-    top = (uniforms[:, 2] * (grid[0] + 1 - height)).floor_()
-    left = (uniforms[:, 3] * (grid[1] + 1 - width)).floor_()
+    top = (numbers[:, 2] * (grid[0] + 1 - height)).floor_()
+    left = (numbers[:, 3] * (grid[1] + 1 - width)).floor_()
     edges = torch.stack([top, top + height, left, left + width], dim=1).to(torch.int64)
     return edges.masked_fill(~fits.unsqueeze(1), 0), fits
 

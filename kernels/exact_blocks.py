@@ -25,6 +25,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from hjepa.kernels import native_masks
 from hjepa.kernels.block_masks import BlockLaw
 from hjepa.kernels.rectangles import Blocks, Grid, common_area, exponential, has_kernel, masks_of, place, uniforms
 
@@ -76,6 +77,8 @@ def exact_masks(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int, min
         from hjepa.kernels import exact_blocks_triton  # here: Triton may not be installed
 
         return exact_blocks_triton.exact_masks(keys, laws, grid, num_targets=num_targets, min_keep=min_keep)
+    if native_masks.has_native(keys, num_targets):
+        return native_masks.block_masks(keys, laws, grid, "exact", num_targets=num_targets, min_keep=min_keep)
     return masks_of(draw_exact(keys, laws, grid, num_targets=num_targets, min_keep=min_keep), grid)
 
 
@@ -84,19 +87,25 @@ def draw_exact(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int, min_
     layouts = num_layouts(num_targets)
     counts = [num_targets, PROPOSALS * num_targets, layouts, *[num_targets] * 5, 2, 4]
     share, shape, priority, *places, mirror, context = torch.split(uniforms(keys, sum(counts)), counts)
-    low, high, context_low, context_high, together, aspect, growth = laws.unsqueeze(-1).unbind(-2)  # each [L, 1]
-    areas = _areas(share, low, high, together)
+    low, high, _, _, together, aspect, growth = laws.unsqueeze(-1).unbind(-2)  # each [L, 1]
+    areas = draw_areas(share, low, high, together)
     ratios = aspect * exponential(shape.view(num_targets, PROPOSALS, *keys.shape) * growth)
     most = grid[0] * grid[1] - min_keep
     height, width = _sides(areas.unsqueeze(1), ratios, grid)
     choice = _choose(height, width, priority, grid, most)
     targets = _spread(*_chosen(height, width, choice, areas, grid, most), places, mirror, grid)
-    area = context_low + context[0] * (context_high - context_low)
-    block = place(context[2:], *_sides(area, aspect * exponential(context[1] * growth), grid), grid)
+    block = context_block(context, laws, targets, grid, min_keep)
+    return Blocks(targets=targets, context=block, choice=choice)
+
+
+def context_block(numbers: Tensor, laws: Tensor, targets: Tensor, grid: Grid, min_keep: int) -> Tensor:
+    """Edges [4, ...] of a context, from four uniforms [4, ...], with min_keep patches or more beside targets [4, T, ...]."""
+    _, _, low, high, _, aspect, growth = laws.unsqueeze(-1).unbind(-2)
+    area = low + numbers[0] * (high - low)
+    block = place(numbers[2:], *_sides(area, aspect * exponential(numbers[1] * growth), grid), grid)
     free = common_area(block, block) - common_area(block.unsqueeze(1), targets).sum(0)
     ends = (0, grid[0], 0, grid[1])
-    block = torch.stack([torch.where(free < min_keep, end, edge) for end, edge in zip(ends, block.unbind(0), strict=True)])
-    return Blocks(targets=targets, context=block, choice=choice)
+    return torch.stack([torch.where(free < min_keep, end, edge) for end, edge in zip(ends, block.unbind(0), strict=True)])
 
 
 def num_layouts(num_targets: int) -> int:
@@ -104,7 +113,7 @@ def num_layouts(num_targets: int) -> int:
     return PROPOSALS * 2 * min(num_targets, MAX_ROWS)
 
 
-def _areas(share: Tensor, low: Tensor, high: Tensor, together: Tensor) -> Tensor:
+def draw_areas(share: Tensor, low: Tensor, high: Tensor, together: Tensor) -> Tensor:
     """Areas [T, ...] from uniforms, in 64ths of a patch, whose sum is `together` at most."""
     extra = ((share * (high - low)) * 64).floor_().mul_(1 / 64)
     room, wanted = together - low * len(share), extra.sum(0)

@@ -19,6 +19,8 @@ from torch import Tensor
 Colours: TypeAlias = tuple[float, float, float]
 
 STORES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+MAX_SIDE = 1 << 19
+"""Pixels along a side of a box (csrc/checks.h); the weights of more would not fit into 64 MiB of scratch memory."""
 INSTALL = (
     "that is built when hjepa is installed, which needs a C++17 compiler (GCC 9, Clang 12 or later) and the headers of Python: "
     "apt install g++ python3-dev, then pip install hjepa again (pip install -e . in a checkout)"

@@ -9,7 +9,8 @@ does, would hide the bottom rows of every image. Where it has fewer, the rest is
 import torch
 from torch import Tensor
 
-from hjepa.kernels import chance
+from hjepa.kernels import chance, native_masks
+from hjepa.kernels.rectangles import has_patch_kernel
 
 
 def mask_indices(mask: Tensor, length: int, keys: Tensor) -> tuple[Tensor, Tensor]:
@@ -19,6 +20,17 @@ def mask_indices(mask: Tensor, length: int, keys: Tensor) -> tuple[Tensor, Tenso
     its key alone. keys: int64, broadcasting against [...]; masks that share a key share the order in which patches go.
     They must not be the keys the masks were drawn with, or which patches go would depend on where the blocks are: fold a part.
     """
+    if has_patch_kernel(mask, mask.shape[-1]):
+        from hjepa.kernels import mask_indices_triton  # here: Triton may not be installed
+
+        return mask_indices_triton.indices(mask, None, length, 0, keys)
+    if native_masks.has_native(mask):
+        return native_masks.indices(mask, None, length, 0, keys)
+    return mask_reference(mask, length, keys)
+
+
+def mask_reference(mask: Tensor, length: int, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """The definition of `mask_indices`."""
     order = random_order(keys, mask.shape[-1]).masked_fill(~mask, _LAST)
     return _first_in_order(order, mask.sum(-1), length)
 
@@ -35,7 +47,20 @@ def context_indices(context: Tensor, targets_union: Tensor, length: int, min_kee
             f"min_keep={min_keep} does not fit into length={length} and {num_patches} patches; "
             f"use 0 to {min(length, num_patches)}"
         )
-    order = random_order(keys, num_patches)
+    if has_patch_kernel(context, num_patches):
+        from hjepa.kernels import mask_indices_triton
+
+        return mask_indices_triton.indices(context, targets_union, length, min_keep, keys)
+    if native_masks.has_native(context):
+        return native_masks.indices(context, targets_union, length, min_keep, keys)
+    return context_reference(context, targets_union, length, min_keep, keys)
+
+
+def context_reference(
+    context: Tensor, targets_union: Tensor, length: int, min_keep: int, keys: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The definition of `context_indices`."""
+    order = random_order(keys, context.shape[-1])
     order = order + torch.where(context, 0, torch.where(targets_union, 2, 1)) * _CLASS  # context, then outside, then targets
     return _first_in_order(order, context.sum(-1).clamp_min(min_keep), length)
 

@@ -53,6 +53,11 @@ def has_kernel(keys: Tensor, num_targets: int) -> bool:
     return keys.is_cuda and num_targets <= 16 and has_triton()
 
 
+def has_patch_kernel(keys: Tensor, num_patches: int) -> bool:
+    """The same of kernels that hold all patches of a row at once; more than 4096 would not fit into registers."""
+    return keys.is_cuda and num_patches <= 4096 and has_triton()
+
+
 def uniforms(keys: Tensor, count: int) -> Tensor:
     """Float32 in [0, 1), [count, ...], for keys int64 [...]: numbers 0 to count - 1, four from the quarters of each word.
 

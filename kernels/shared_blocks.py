@@ -12,7 +12,7 @@ size for all makes the target blocks of a batch a tensor without padding. What i
   settings have no solution even so.
 """
 
-# B samples, T target blocks, A attempts, P patches of a block, N = H * W patches
+# B samples, T target blocks, A attempts, P patches of a block, H x W grid or F x H x W with frames, N patches
 
 import math
 
@@ -20,13 +20,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hjepa.kernels import chance
+from hjepa.kernels import chance, native_masks
+from hjepa.kernels.rectangles import has_patch_kernel, uniforms
 
 Range = tuple[float, float]
+Sides = tuple[int, ...]
+"""Of a block or a grid: frames where there are any, rows, columns."""
 ATTEMPTS = 10
 """Sets of places of which the first that leaves enough patches free is taken."""
 CONTEXT = 1 << 20
 """Counter of a sample's key, beyond those of the places of the targets, from which the context's place comes."""
+FRAMES = 2
+"""Counter of the batch's key, beyond those of a block's area and aspect, from which a tube's length comes."""
 
 
 def batch_key(keys: chance.Keys) -> chance.Keys:
@@ -64,31 +69,77 @@ def block_masks(
     the grid free wherever one block does; the context may be left small or empty. A sample's masks depend on its key, the two
     sizes and min_outside alone. Nothing waits for the device.
     """
+    if has_patch_kernel(keys, math.prod(grid)):
+        from hjepa.kernels import shared_blocks_triton  # here: Triton may not be installed
+
+        return shared_blocks_triton.block_masks(keys, context, target, grid, num_targets=num_targets, min_outside=min_outside)
+    if native_masks.has_native(keys):
+        return native_masks.shared_blocks(keys, context, target, grid, num_targets=num_targets, min_outside=min_outside)
+    return block_reference(keys, context, target, grid, num_targets=num_targets, min_outside=min_outside)
+
+
+def block_reference(
+    keys: Tensor,
+    context: tuple[int, int],
+    target: tuple[int, int],
+    grid: tuple[int, int],
+    *,
+    num_targets: int,
+    min_outside: int,
+) -> tuple[Tensor, Tensor]:
+    """The definition of `block_masks`."""
     places, _ = _places(keys, target, grid, num_targets, min_outside)
     targets = _scatter(places, grid)
-    corner = chance.uniform_tensor(keys.unsqueeze(-1), torch.arange(CONTEXT, CONTEXT + 2, device=keys.device))
+    corner = uniforms(chance.fold_tensor(keys, CONTEXT), 2).movedim(0, -1)
     return _scatter(_patches(corner, context, grid), grid) & ~targets.any(1), targets
 
 
-def tube_masks(keys: Tensor, block: tuple[int, int], grid: tuple[int, int], num_blocks: int) -> tuple[Tensor, Tensor]:
-    """V-JEPA 2's masks for keys int64 [B], the same in all frames: context bool [B, N], and its complement, the targets.
+def tube_length(key: chance.Keys, scale: Range, num_frames: int) -> int:
+    """Frames that the batch's blocks span: a uniform share of all, rounded down, 1 at least."""
+    share = scale[0] + float(chance.uniform(key, np.array(FRAMES))) * (scale[1] - scale[0])
+    return most_frames((share, share), num_frames)
 
-    The targets are the union of the blocks. There always is a context, for any block smaller than the grid.
+
+def most_frames(scale: Range, num_frames: int) -> int:
+    """The greatest `tube_length` there may be."""
+    return max(1, int(num_frames * scale[1] + 1e-9))
+
+
+def tube_masks(keys: Tensor, block: tuple[int, int, int], grid: tuple[int, int, int], num_blocks: int) -> tuple[Tensor, Tensor]:
+    """V-JEPA 2's masks for keys int64 [B]: context bool [B, N], and its complement, the targets, patches frame by frame.
+
+    block and grid: frames, height and width. The targets are the union of the blocks, each anywhere in time and space. There
+    always is a context, for any block smaller than the grid.
     """
+    if has_patch_kernel(keys, math.prod(grid)):
+        from hjepa.kernels import shared_blocks_triton
+
+        return shared_blocks_triton.tube_masks(keys, block, grid, num_blocks)
+    if native_masks.has_native(keys):
+        return native_masks.tube_masks(keys, block, grid, num_blocks)
+    return tube_reference(keys, block, grid, num_blocks)
+
+
+def tube_reference(
+    keys: Tensor, block: tuple[int, int, int], grid: tuple[int, int, int], num_blocks: int
+) -> tuple[Tensor, Tensor]:
+    """The definition of `tube_masks`."""
     _, targets = _places(keys, block, grid, num_blocks, 1)
     return ~targets, targets
 
 
-def _places(keys: Tensor, block: tuple[int, int], grid: tuple[int, int], count: int, min_outside: int) -> tuple[Tensor, Tensor]:
+def _places(keys: Tensor, block: Sides, grid: Sides, count: int, min_outside: int) -> tuple[Tensor, Tensor]:
     """Patches int64 [B, T, P] of T blocks, and their union bool [B, N].
 
     They are the first of A sets of places that leaves min_outside patches free, and in default of one, T times one place.
     """
-    counters = torch.arange(ATTEMPTS * count * 2, device=keys.device).view(ATTEMPTS, count, 2)
-    sets = _patches(chance.uniform_tensor(keys.view(-1, 1, 1, 1), counters), block, grid)  # [B, A, T, P]
+    axes = len(grid)
+    numbers = uniforms(keys, ATTEMPTS * count * axes).view(ATTEMPTS, count, axes, -1).movedim(-1, 0)
+    sets = _patches(numbers, block, grid)  # [B, A, T, P]
     sets = torch.cat([sets, sets[:, :1, :1].expand_as(sets[:, :1])], dim=1)
     unions = _scatter(sets.flatten(2), grid)  # [B, A + 1, N]
     enough = (~unions).sum(-1) >= min_outside
+    enough[:, -1] = True
     first = enough.to(torch.int8).argmax(-1)  # argmax of equals is the first
     rows = torch.arange(len(keys), device=keys.device)
     return sets[rows, first], unions[rows, first]
@@ -99,15 +150,17 @@ def _sides(area: int, aspect: float, grid: tuple[int, int]) -> tuple[int, int]:
     return min(max(height, 1), grid[0]), min(max(width, 1), grid[1])
 
 
-def _patches(uniforms: Tensor, block: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """int64 [..., P], ascending: the patches of a block at a place given by two uniforms [..., 2], anywhere in the grid."""
-    top, left = ((uniforms[..., axis] * (grid[axis] + 1 - block[axis])).to(torch.int64) for axis in (0, 1))
-    rows, columns = (torch.arange(side, device=uniforms.device) for side in block)
-    inside = (rows.unsqueeze(-1) * grid[1] + columns).flatten()
-    return (top * grid[1] + left).unsqueeze(-1) + inside
+def _patches(numbers: Tensor, block: Sides, grid: Sides) -> Tensor:
+    """int64 [..., P], ascending: the patches of a block at a place given by a uniform for each axis, anywhere in the grid."""
+    start = torch.zeros_like(numbers[..., 0], dtype=torch.int64)
+    inside = torch.zeros(1, dtype=torch.int64, device=numbers.device)
+    for axis, (side, whole) in enumerate(zip(block, grid, strict=True)):
+        start = start * whole + (numbers[..., axis] * (whole + 1 - side)).to(torch.int64)
+        inside = (inside.unsqueeze(-1) * whole + torch.arange(side, device=numbers.device)).flatten()
+    return start.unsqueeze(-1) + inside
 
 
-def _scatter(patches: Tensor, grid: tuple[int, int]) -> Tensor:
+def _scatter(patches: Tensor, grid: Sides) -> Tensor:
     """bool [..., N], true at the patches [..., P]."""
-    mask = torch.zeros(*patches.shape[:-1], grid[0] * grid[1], dtype=torch.bool, device=patches.device)
+    mask = torch.zeros(*patches.shape[:-1], math.prod(grid), dtype=torch.bool, device=patches.device)
     return mask.scatter_(-1, patches, True)

@@ -1,7 +1,8 @@
 """Tokens of some patches out of all of them, and back: what a model that drops tokens needs, with gradients.
 
-Gathering and combining are each other's gradients, so both read only, in a fixed order: no atomic additions, the same bits in
-every run. The gradient of torch's gather scatters with atomics, and its index has to be expanded to the tokens' width.
+Gathering and combining are each other's gradients, and both go by rows: whole tokens are copied, or added up in a fixed order.
+The index of torch's gather has to be expanded to the tokens' width, and on a GPU its gradient adds with atomics, in any order;
+the Triton kernels read only, so that every run has the same bits.
 """
 
 # R rows, G groups of indices of a row, K slots of a group, N patches, D channels
@@ -17,19 +18,21 @@ from hjepa.kernels.rectangles import has_triton
 
 def gather_reference(tokens: Tensor, index: Tensor, valid: Tensor) -> Tensor:
     """[R, G, K, D]: of tokens [R, N, D] those with these numbers, 0 at padding."""
-    rows, groups, slots = index.shape
-    flat = index.flatten(1).unsqueeze(-1).expand(-1, -1, tokens.shape[-1])
-    return tokens.gather(1, flat).view(rows, groups, slots, -1).masked_fill(~valid.unsqueeze(-1), 0)
+    found = tokens.flatten(0, 1).index_select(0, _flat(index, tokens.shape[1]).flatten())
+    return found.view(*index.shape, -1).masked_fill_(~valid.unsqueeze(-1), 0)
 
 
-def combine_reference(parts: Tensor, slots: Tensor) -> Tensor:
-    """[R, N, D]: of each patch the sum over its slots int64 [R, G, N] of parts [R, G, K, D], in order; K is no slot."""
-    padded = torch.nn.functional.pad(parts, (0, 0, 0, 1))
-    total = torch.zeros_like(padded[:, 0, :1]).expand(-1, slots.shape[-1], -1)
-    for group in range(slots.shape[1]):
-        index = slots[:, group].unsqueeze(-1).expand(-1, -1, parts.shape[-1])
-        total = total + padded[:, group].gather(1, index)
-    return total
+def combine_reference(parts: Tensor, index: Tensor, valid: Tensor, num_patches: int) -> Tensor:
+    """[R, N, D]: of each patch the sum of the parts [R, G, K, D] with its number, in the order of the groups."""
+    rows, width = len(parts), parts.shape[-1]
+    total = parts.new_zeros(rows * num_patches + 1, width)  # padding goes to the last
+    place = torch.where(valid, _flat(index, num_patches), rows * num_patches)
+    return total.index_add_(0, place.flatten(), parts.flatten(0, 2))[:-1].view(rows, num_patches, width)
+
+
+def _flat(index: Tensor, num_patches: int) -> Tensor:
+    """Numbers int64 [R, G, K] among the tokens of all rows."""
+    return index + torch.arange(len(index), device=index.device).view(-1, 1, 1) * num_patches
 
 
 def slots_of(index: Tensor, valid: Tensor, num_patches: int) -> Tensor:
@@ -51,14 +54,14 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         index, valid = ctx.saved_tensors
-        return _combine(gradient, slots_of(index, valid, ctx.num_patches)), None, None
+        return _combine(gradient, index, valid, ctx.num_patches), None, None
 
 
 class _Combine(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, parts: Tensor, index: Tensor, valid: Tensor, num_patches: int) -> Tensor:
         ctx.save_for_backward(index, valid)
-        return _combine(parts, slots_of(index, valid, num_patches))
+        return _combine(parts, index, valid, num_patches)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
@@ -89,9 +92,9 @@ def _gather(tokens: Tensor, index: Tensor, valid: Tensor) -> Tensor:
     return gather_reference(tokens, index, valid)
 
 
-def _combine(parts: Tensor, slots: Tensor) -> Tensor:
+def _combine(parts: Tensor, index: Tensor, valid: Tensor, num_patches: int) -> Tensor:
     if parts.is_cuda and has_triton():
         from hjepa.kernels import token_gather_triton  # here: Triton may not be installed
 
-        return token_gather_triton.combine(parts, slots)
-    return combine_reference(parts, slots)
+        return token_gather_triton.combine(parts, slots_of(index, valid, num_patches))
+    return combine_reference(parts, index, valid, num_patches)

@@ -4,14 +4,16 @@ timm's block takes a mask only in its later versions and cannot skip outputs, so
 have timm's names and shapes, and timm's public weights load.
 """
 
-# R rows, K tokens, Q of them with an output, N tokens to choose from, D channels, H heads
+# R rows, K tokens, Q of them with an output, D channels, H heads
 
 from functools import partial
 
+import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from timm.layers.mlp import Mlp
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # timm's and I-JEPA's epsilon; torch's own is 1e-5
 
@@ -41,6 +43,9 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block: attention, then a GELU MLP, each added to its input."""
 
+    recompute = False
+    """Whether what it computes is forgotten, and computed again for the gradient: less memory for a third more time."""
+
     def __init__(self, width: int, num_heads: int, mlp_ratio: float) -> None:
         super().__init__()
         self.norm1 = LayerNorm(width)
@@ -52,6 +57,12 @@ class Block(nn.Module):
         self, tokens: Float[Tensor, "R K D"], mask: Bool[Tensor, "R 1 1 K"] | None = None, first: int = 0
     ) -> Float[Tensor, "R Q D"]:
         """The tokens from number `first` on, after attending to all tokens that the mask does not hide."""
+        if self.recompute and torch.is_grad_enabled():
+            again: Tensor = checkpoint(self._update, tokens, mask, first, use_reentrant=False)
+            return again
+        return self._update(tokens, mask, first)
+
+    def _update(self, tokens: Tensor, mask: Tensor | None, first: int) -> Tensor:
         tokens = tokens[:, first:] + self.attn(self.norm1(tokens), mask, first)
         updated: Tensor = tokens + self.mlp(self.norm2(tokens))
         return updated
@@ -62,11 +73,6 @@ def attention_mask(valid: Bool[Tensor, "R K"] | None) -> Bool[Tensor, "R 1 1 K"]
     if valid is None:
         return None
     return (valid | ~valid.any(-1, keepdim=True)).unsqueeze(1).unsqueeze(1)
-
-
-def gather_tokens(tokens: Float[Tensor, "R N D"], index: Int[Tensor, "R K"]) -> Float[Tensor, "R K D"]:
-    """The tokens with these numbers (int64), row by row."""
-    return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
 
 
 def initialise(module: nn.Module) -> None:

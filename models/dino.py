@@ -2,6 +2,8 @@
 
 Caron et al., arXiv 2104.14294. What keeps it from collapsing is on the teacher's side: its outputs are centred by a moving
 average and sharpened by a low temperature. An encoder here has no class token; an image's feature is the mean of its tokens.
+Where steps are few, two things more are needed: prototypes that keep their places at first (DINO's freeze_last_layer), and
+KoLeo (DINOv2, arXiv 2304.07193), which keeps features apart: docs/small-run.md.
 """
 
 # G global crops, V local crops, C = G + V of them, B images, S and s pixels, D channels, P prototypes
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 
 from hjepa.models.block import initialise
 from hjepa.models.ema import update_average
+from hjepa.models.losses import nearest_loss
 from hjepa.models.ranks import all_sum, num_ranks
 from hjepa.models.vit import VisionTransformer, VisionTransformerSettings
 
@@ -36,10 +39,16 @@ class DinoSettings:
     """The student's outputs are divided by it."""
     center_momentum: float = 0.9
     """Share of the centre that is kept with each batch."""
+    local_weight: float = 1.0
+    """Weight of a term in which the student sees a local crop, beside 1 for a global one; the mean is a weighted one."""
+    koleo_weight: float = 0.0
+    """Weight of the term that keeps the student's features of different images apart."""
 
     def __post_init__(self) -> None:
         if min(self.num_prototypes, self.hidden, self.bottleneck) < 1 or self.student_temperature <= 0:
             raise ValueError(f"every size of the head and its temperature must be above 0; got {self}")
+        if min(self.koleo_weight, self.local_weight) < 0:
+            raise ValueError(f"koleo_weight and local_weight must not be negative; got {self}")
         if not 0 <= self.center_momentum <= 1:
             raise ValueError(f"center_momentum={self.center_momentum} must lie between 0 (the batch's mean) and 1 (no change)")
 
@@ -49,7 +58,10 @@ class DinoLosses:
     """Loss and norms of one batch, float32, on its device; only `total` carries a gradient."""
 
     total: Float[Tensor, ""]
-    """What is minimised: the mean cross-entropy of all pairs of a student's crop and another crop of the teacher."""
+    """What is minimised: the mean cross-entropy of all pairs of a student's crop and another crop of the teacher, plus the
+    koleo term times its weight."""
+    koleo: Float[Tensor, ""]
+    """The koleo term, unweighted; 0 where it is off."""
     student_norm: Float[Tensor, ""]
     """Mean length of the student's outputs."""
     teacher_norm: Float[Tensor, ""]
@@ -94,17 +106,21 @@ class Dino(nn.Module):
         teacher_temperature: float,
     ) -> DinoLosses:
         """The training loss; local crops are read at their own size. In training the centre moves after the loss, once."""
-        student = [self._student(crops) for crops in (global_crops, local_crops) if crops is not None]
+        seen = [self._means(crops) for crops in (global_crops, local_crops) if crops is not None]
         with torch.no_grad():
             teacher = self.teacher_head(self.teacher(global_crops.flatten(0, 1)).mean(1)).float()
             teacher = teacher.view(*global_crops.shape[:2], -1)
-        said = torch.cat(student).float()
-        loss = dino_loss(said, teacher, self.center, self.settings.student_temperature, teacher_temperature)
+        said = torch.cat([self.head(means.flatten(0, 1)).view(*means.shape[:2], -1) for means in seen]).float()
+        loss = dino_loss(
+            said, teacher, self.center, self.settings.student_temperature, teacher_temperature, self.settings.local_weight
+        )
+        koleo = nearest_loss(seen[0]) if self.settings.koleo_weight > 0 else torch.zeros_like(loss)
         center_norm = self.center.norm()
         if self.training:
             self.center.copy_(moved_center(self.center, teacher, self.settings.center_momentum))
         return DinoLosses(
-            total=loss,
+            total=loss + self.settings.koleo_weight * koleo,
+            koleo=koleo.detach(),
             student_norm=said.detach().norm(dim=-1).mean(),
             teacher_norm=teacher.norm(dim=-1).mean(),
             center_norm=center_norm,
@@ -121,9 +137,16 @@ class Dino(nn.Module):
         update_average(self.teacher, self.encoder, momentum)
         update_average(self.teacher_head, self.head, momentum)
 
-    def _student(self, crops: Float[Tensor, "V B 3 s s"]) -> Float[Tensor, "V B P"]:
-        said: Tensor = self.head(self.encoder(crops.flatten(0, 1)).mean(1))
-        return said.view(*crops.shape[:2], -1)
+    def hold_prototypes(self) -> None:
+        """Forgets the gradient of the prototypes, which then stay where they are in the next update.
+
+        Early on it is easiest to let all of them point one way, which makes every image the same: DINO's freeze_last_layer.
+        """
+        self.head.prototypes.grad = None
+
+    def _means(self, crops: Float[Tensor, "V B 3 s s"]) -> Float[Tensor, "V B D"]:
+        means: Tensor = self.encoder(crops.flatten(0, 1)).mean(1)
+        return means.view(*crops.shape[:2], -1)
 
 
 def dino_loss(
@@ -132,17 +155,22 @@ def dino_loss(
     center: Float[Tensor, " P"],
     student_temperature: float,
     teacher_temperature: float,
+    local_weight: float = 1.0,
 ) -> Float[Tensor, ""]:
     """Mean cross-entropy over the pairs of different crops of an image: G (C - 1) terms, 2 + 2V for two global crops.
 
-    Crops are crop-major and the student's begin with the G of the teacher, to which no gradient goes.
+    Crops are crop-major and the student's begin with the G of the teacher, to which no gradient goes. The terms of the others,
+    the local crops, have their own weight in the mean.
     """
     wanted = ((teacher.detach() - center) / teacher_temperature).softmax(-1)
     said = (student / student_temperature).log_softmax(-1)
     entropies = -torch.einsum("gbp,cbp->gc", wanted, said)
     num_crops, num_images = student.shape[:2]
-    same = torch.eye(len(teacher), num_crops, dtype=torch.bool, device=student.device)
-    return entropies.masked_fill(same, 0.0).sum() / (num_images * len(teacher) * (num_crops - 1))
+    num_globals = len(teacher)
+    weights = 1 - torch.eye(num_globals, num_crops, device=student.device)
+    weights[:, num_globals:] = local_weight
+    total = num_globals * (num_globals - 1 + local_weight * (num_crops - num_globals))
+    return (entropies * weights).sum() / (num_images * total)
 
 
 @torch.no_grad()

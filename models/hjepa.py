@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from hjepa.models.block import gather_tokens, initialise
+from hjepa.kernels.token_gather import gather_visible
+from hjepa.models.block import initialise
 from hjepa.models.ema import update_average
 from hjepa.models.geometry import PatchPlaces, sampled_targets
 from hjepa.models.local_crops import LocalMasks, MaskedLocals, encode_patches, gather_patches, join_tokens, place_tokens
@@ -181,7 +182,8 @@ class HierarchicalJepa(nn.Module):
             indices.transpose(1, 2).flatten(0, 2) for indices in (context_index, context_valid, target_index, target_valid)
         )
         embedded = self.encoder.embed(global_crops.flatten(0, 1))
-        context = gather_tokens(embedded, index.view(num_crops * num_images, -1)).view(*index.shape, -1)
+        grouped = (num_crops * num_images, num_levels, -1)
+        context = gather_visible(embedded, index.view(grouped), valid.view(grouped)).flatten(0, 1)
         context = self.encoder.encode(context, valid)
         level = torch.arange(num_levels, device=index.device).repeat(num_crops * num_images)
         grid = self.encoder.grid(global_crops)
@@ -254,7 +256,7 @@ class HierarchicalJepa(nn.Module):
         # unbind, not predicted[:, level]: the gradient of an index is a whole tensor of zeros for each level.
         for level, (guess, target) in enumerate(zip(predicted.unbind(1), targets, strict=True)):
             index, valid = target_index[:, level], target_valid[:, level]  # [G, B, T, M]
-            wanted = gather_tokens(target, index.flatten(0, 1).flatten(1)).view(*index.shape, -1)
+            wanted = gather_visible(target, index.flatten(0, 1), valid.flatten(0, 1)).view(*index.shape, -1)
             losses.append(prediction_loss(guess, wanted, valid, *compared))
             baselines.append(baseline_loss(wanted, valid, *compared))
         return losses, baselines

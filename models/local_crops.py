@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hjepa.models.block import gather_tokens
+from hjepa.kernels.token_gather import gather_visible
 from hjepa.models.geometry import PatchPlaces
 from hjepa.models.predictor import LocalTokens
 from hjepa.models.vit import VisionTransformer
@@ -54,11 +54,10 @@ def encode_patches(
     """Tokens of the patches with these numbers, encoded anew for each X and Y from these patches alone."""
     first, second = index.shape[:2]
     num_crops, num_images = crops.shape[:2]
-    rows = index.permute(2, 3, 0, 1, 4).reshape(num_crops * num_images, -1)
-    embedded = encoder.embed(crops.flatten(0, 1))
     length = index.shape[-1]
-    tokens = gather_tokens(embedded, rows).view(-1, length, embedded.shape[-1])
-    tokens = encoder.encode(tokens, valid.permute(2, 3, 0, 1, 4).reshape(-1, length))
+    index, valid = (part.permute(2, 3, 0, 1, 4).reshape(num_crops * num_images, -1, length) for part in (index, valid))
+    tokens = gather_visible(encoder.embed(crops.flatten(0, 1)), index, valid)
+    tokens = encoder.encode(tokens.flatten(0, 1), valid.flatten(0, 1))
     return tokens.view(num_crops, num_images, first, second, length, -1).permute(2, 3, 0, 1, 4, 5)
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from hjepa.models.ranks import all_sum, num_ranks, share_of_mean
+from hjepa.models.ranks import all_rows, all_sum, num_ranks, share_of_mean
 
 LossKind: TypeAlias = Literal["smooth_l1", "mse", "huber"]
 
@@ -82,3 +82,19 @@ def spread_loss(features: Float[Tensor, "V B D"]) -> Float[Tensor, ""]:
     deviation = (variance + 1e-4).sqrt()
     off_diagonal = covariance.square().sum((1, 2)) - variance.square().sum(1)
     return F.relu(1 - deviation).mean() + off_diagonal.mean() / features.shape[-1] / 25
+
+
+def nearest_loss(features: Float[Tensor, "V B D"]) -> Float[Tensor, ""]:
+    """Minus the logarithm of each feature's distance to its nearest, both scaled to length 1; the mean over B, summed over V.
+
+    KoLeo (Sablayrolles et al., arXiv 1806.03198), as in DINOv2 (arXiv 2304.07193): it keeps images apart that the student
+    would let fall together. Nearest among the images of all ranks, within each of the V views.
+    """
+    unit = F.normalize(features.float(), dim=-1)
+    others = all_rows(unit)
+    with torch.no_grad():
+        likeness = others @ others.transpose(1, 2)
+        likeness.diagonal(dim1=1, dim2=2).fill_(-1)  # no feature is its own neighbour
+        nearest = likeness.argmax(-1, keepdim=True).expand_as(others)
+    distances = F.pairwise_distance(others, others.gather(1, nearest))
+    return -(distances + 1e-8).log().mean(1).sum()

@@ -24,6 +24,15 @@ def all_sum(part: Tensor) -> Tensor:
     return summed
 
 
+def all_rows(part: Tensor) -> Tensor:
+    """Every rank's [V, B, D] as one [V, ranks * B, D], in the order of the ranks. Its gradient is that of `all_sum`."""
+    if num_ranks() == 1:
+        return part
+    rows = part.shape[1]
+    own = dist.get_rank() * rows
+    return all_sum(torch.nn.functional.pad(part, (0, 0, own, num_ranks() * rows - own - rows)))
+
+
 def share_of_mean(summed: Tensor, count: Tensor) -> Tensor:
     """This rank's share of (sum over ranks) / (count over ranks), which is the mean of the shares; 0 where nothing counts."""
     return summed * num_ranks() / all_sum(count).clamp_min(1)

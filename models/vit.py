@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float, Int
 from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
 
-from hjepa.models.block import Block, LayerNorm, attention_mask, check_heads, gather_tokens, initialise
+from hjepa.kernels.token_gather import gather_visible
+from hjepa.models.block import Block, LayerNorm, attention_mask, check_heads, initialise
 from hjepa.models.positions import grid_positions
 
 
@@ -100,4 +101,7 @@ class VisionTransformer(nn.Module):
     ) -> Float[Tensor, "B K D"]:
         """Tokens of the patches with these numbers (int64, raster order), or of all patches; valid is False at padding."""
         tokens = self.embed(images)
-        return self.encode(tokens if index is None else gather_tokens(tokens, index), valid)
+        if index is not None:
+            kept = index >= 0 if valid is None else valid
+            tokens = gather_visible(tokens, index.unsqueeze(1), kept.unsqueeze(1)).squeeze(1)
+        return self.encode(tokens, valid)

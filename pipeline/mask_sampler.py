@@ -16,6 +16,8 @@ from torch import Tensor
 from hjepa.kernels import chance
 from hjepa.kernels.block_masks import BlockLaw, block_masks, law_tensor
 from hjepa.kernels.exact_blocks import exact_law_tensor, exact_masks
+from hjepa.kernels.nested_blocks import nested_masks
+from hjepa.kernels.weighted_blocks import weight_sums, weighted_exact, weighted_reference
 
 Law = Literal["exact", "reference"]
 """exact: targets never overlap and keep their areas (`kernels.exact_blocks`). reference: as published (`block_masks`)."""
@@ -43,8 +45,10 @@ class MaskSampler:
         law: Law,
         max_attempts: int,
         min_keep: int,
+        nested: bool = False,
     ) -> None:
-        """max_attempts is the reference's, min_keep (context patches that every row has, at least) the exact law's."""
+        """max_attempts is the reference's. The exact law's are min_keep, context patches that every row has, at least, and
+        nested: each target lies in the one of the same number of the next coarser level."""
         if law not in get_args(Law):
             raise ValueError(f"unknown law={law!r}; use one of {get_args(Law)}")
         if num_target_masks < 1:
@@ -55,29 +59,64 @@ class MaskSampler:
             raise ValueError(f"min_keep={min_keep} lets the context be empty; use 1 or more")
         if law == "reference":
             _check_reference(laws, num_target_masks)
+            if nested:
+                raise ValueError("nested=True needs targets that do not overlap; use law='exact'")
         self.laws = tuple(laws)
         self.grid = grid
         self.num_target_masks = num_target_masks
         self.law = law
         self.max_attempts = max_attempts
         self.min_keep = min_keep
+        self.nested = nested
         exact = law == "exact"
         self._law_tensor = exact_law_tensor(laws, grid, num_target_masks, min_keep) if exact else law_tensor(laws)
         self._law_tensors: dict[torch.device, Tensor] = {}
 
-    def sample(self, keys: Tensor, crops: range) -> BlockMasks:
-        """Masks for keys int64 [B], one for each sample, and for the crops with these numbers, on the device of the keys."""
+    def sample(self, keys: Tensor, crops: range, weights: Tensor | None = None) -> BlockMasks:
+        """Masks for keys int64 [B], one for each sample, and for the crops with these numbers, on the device of the keys.
+
+        weights: floating [B, N], or [G, B, N] where crops differ, 0 or more: targets lean to where they are greater, as
+        `kernels.weighted_blocks` says. Equal weights change nothing. With nested levels they move the coarsest one.
+        """
         assert keys.dtype == torch.int64, keys.dtype
         assert keys.ndim == 1, keys.shape
         crop_numbers = torch.arange(crops.start, crops.stop, device=keys.device).view(-1, 1, 1)
         levels = torch.arange(len(self.laws), device=keys.device).view(-1, 1)
         rows = chance.fold_tensor(chance.fold_tensor(keys, crop_numbers), levels)
         laws, count = self._laws_on(keys.device), self.num_target_masks
-        if self.law == "exact":
+        if weights is not None:
+            rows = self._weighted(rows, laws, weights)
+        if self.nested:
+            context, targets = nested_masks(rows, laws, self.grid, num_targets=count, min_keep=self.min_keep)
+        elif self.law == "exact":
             context, targets = exact_masks(rows, laws, self.grid, num_targets=count, min_keep=self.min_keep)
         else:
             context, targets = block_masks(rows, laws, self.grid, num_targets=count, max_attempts=self.max_attempts)
         return BlockMasks(context=context, targets=targets)
+
+    def _weighted(self, rows: Tensor, laws: Tensor, weights: Tensor) -> Tensor:
+        """The keys int64 [G, L, B] that the weights choose in these rows' stead."""
+        self._check_weights(weights, rows)
+        sums = weight_sums(weights if weights.ndim == 3 else weights.unsqueeze(0), self.grid)
+        count = self.num_target_masks
+        if self.law == "reference":
+            return weighted_reference(rows, laws, sums, self.grid, num_targets=count, max_attempts=self.max_attempts)
+        moved = len(self.laws) - 1 if self.nested else 0  # the first level that weights move
+        chosen = weighted_exact(rows[:, moved:], laws[moved:], sums, self.grid, num_targets=count, min_keep=self.min_keep)
+        return torch.cat([rows[:, :moved], chosen], 1)
+
+    def _check_weights(self, weights: Tensor, rows: Tensor) -> None:
+        num_crops, _, num_samples = rows.shape
+        shapes = [(num_samples, self.grid[0] * self.grid[1]), (num_crops, num_samples, self.grid[0] * self.grid[1])]
+        if tuple(weights.shape) not in shapes:
+            raise ValueError(
+                f"weights of shape {list(weights.shape)} are none of these masks'; use {list(shapes[0])} or {list(shapes[1])}"
+            )
+        if weights.device != rows.device:
+            raise ValueError(f"weights on {weights.device} cannot weigh masks on {rows.device}; move them there")
+        # On a GPU the values are not looked at: that would wait.
+        if weights.device.type == "cpu" and not bool(((weights >= 0) & (weights < float("inf"))).all()):
+            raise ValueError("weights must be finite and not negative; shift or exponentiate them, as a softmax does")
 
     def _laws_on(self, device: torch.device) -> Tensor:
         if device not in self._law_tensors:  # copied once: a copy in every step would wait for the device

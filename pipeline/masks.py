@@ -73,14 +73,19 @@ class MultiBlockMaskGenerator:
         )
         self._stream = KeyStream(seed)
 
-    def __call__(self, batch_size: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """Context bool [B, N] and targets bool [B, T, N] of the stream's next samples. (Document E's default is "cuda".)"""
-        masks = self.sample(self._stream.take(batch_size, device))
+    def __call__(
+        self, batch_size: int, device: torch.device | str = "cpu", *, weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Context bool [B, N] and targets bool [B, T, N] of the stream's next samples. (Document E's default is "cuda".)
+
+        Targets lean to where weights, floating [B, N] on the same device, are greater (`MaskSampler.sample`).
+        """
+        masks = self.sample(self._stream.take(batch_size, device), weights)
         return masks.context[0, 0], masks.targets[0, 0]
 
-    def sample(self, keys: Tensor) -> BlockMasks:
+    def sample(self, keys: Tensor, weights: Tensor | None = None) -> BlockMasks:
         """Masks [1, 1, B, ...] for keys int64 [B], on their device; leaves the stream alone."""
-        return self.sampler.sample(keys, range(1))
+        return self.sampler.sample(keys, range(1), weights)
 
     def state_dict(self) -> dict[str, int]:
         """Seed and position of the stream of `__call__`."""
@@ -114,7 +119,7 @@ class MultiBlockMaskGenerator:
 
 
 class HierarchicalMaskGenerator:
-    """Masks for several levels, drawn independently of each other, as in document E.
+    """Masks for several levels, drawn independently of each other, as in document E, or with nested=True inside each other.
 
     Targets and context blocks grow with the level as `hierarchy_laws` says, but four large blocks do not fit beside each other.
     law="exact" brings areas down to what fits: with the defaults 10, 19 and 21 % of the grid at levels 0, 1 and 2, instead of
@@ -134,30 +139,33 @@ class HierarchicalMaskGenerator:
         *,
         law: Law = "exact",
         min_keep: int = 1,
+        nested: bool = False,
         seed: int = 0,
     ) -> None:
         self.input_size = input_size
         grid = patch_grid(input_size, patch_size)
         laws = hierarchy_laws(grid, num_hierarchies, scale_progression, base_scale, aspect_ratio_range)
         self.sampler = MaskSampler(
-            laws, grid, num_target_masks=num_target_masks, law=law, max_attempts=max_attempts, min_keep=min_keep
+            laws, grid, num_target_masks=num_target_masks, law=law, max_attempts=max_attempts, min_keep=min_keep, nested=nested
         )
         self._stream = KeyStream(seed)
 
-    def __call__(self, batch_size: int, device: torch.device | str = "cpu") -> dict[str, LevelMasks]:
+    def __call__(
+        self, batch_size: int, device: torch.device | str = "cpu", *, weights: Tensor | None = None
+    ) -> dict[str, LevelMasks]:
         """{"level_0": {"context": bool [B, N], "targets": bool [B, T, N]}, ...} of the stream's next samples.
 
-        Document E's default device is "cuda".
+        Document E's default device is "cuda". Targets lean to where weights, floating [B, N] on the same device, are greater.
         """
-        return self.named(self._stream.take(batch_size, device))
+        return self.named(self._stream.take(batch_size, device), weights)
 
-    def named(self, keys: Tensor) -> dict[str, LevelMasks]:
+    def named(self, keys: Tensor, weights: Tensor | None = None) -> dict[str, LevelMasks]:
         """What a call returns, for keys int64 [B], on their device; leaves the stream alone."""
-        return level_masks(self.sample(keys), crop=0)
+        return level_masks(self.sample(keys, weights), crop=0)
 
-    def sample(self, keys: Tensor) -> BlockMasks:
+    def sample(self, keys: Tensor, weights: Tensor | None = None) -> BlockMasks:
         """Masks [1, L, B, ...] for keys int64 [B], on their device; leaves the stream alone."""
-        return self.sampler.sample(keys, range(1))
+        return self.sampler.sample(keys, range(1), weights)
 
     def state_dict(self) -> dict[str, int]:
         """Seed and position of the stream of `__call__`."""

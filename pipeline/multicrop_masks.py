@@ -67,6 +67,7 @@ class MultiCropMaskGenerator:
         scale_progression: ScaleProgression = "geometric",
         law: Law = "exact",
         min_keep: int = 1,
+        nested: bool = False,
         num_local_hierarchies: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -81,7 +82,13 @@ class MultiCropMaskGenerator:
             grid = patch_grid(crop_size, patch_size)
             laws = hierarchy_laws(grid, num_levels, scale_progression, base_scale, aspect_ratio_range)
             return MaskSampler(
-                laws, grid, num_target_masks=num_target_masks, law=law, max_attempts=max_attempts, min_keep=min_keep
+                laws,
+                grid,
+                num_target_masks=num_target_masks,
+                law=law,
+                max_attempts=max_attempts,
+                min_keep=min_keep,
+                nested=nested,
             )
 
         self.global_sampler = sampler(global_crop_size, num_hierarchies)
@@ -98,16 +105,17 @@ class MultiCropMaskGenerator:
         self.masking_strategy = masking_strategy
         self._stream = KeyStream(seed)
 
-    def __call__(self, batch_size: int, device: torch.device | str = "cpu") -> MultiCropMasks:
+    def __call__(self, batch_size: int, device: torch.device | str = "cpu", *, weights: Tensor | None = None) -> MultiCropMasks:
         """Masks of the stream's next samples, bool [B, N] and [B, T, N] for each crop and level.
 
-        The default device is "cpu", where the documents have "cuda".
+        The default device is "cpu", where the documents have "cuda". Targets of the global crops lean to where weights,
+        floating [B, N] or [G, B, N] on the same device, are greater (`MaskSampler.sample`).
         """
-        return self.named(self._stream.take(batch_size, device))
+        return self.named(self._stream.take(batch_size, device), weights)
 
-    def named(self, keys: Tensor) -> MultiCropMasks:
+    def named(self, keys: Tensor, weights: Tensor | None = None) -> MultiCropMasks:
         """What a call returns, for keys int64 [B], on their device; leaves the stream alone."""
-        masks = self.sample(keys)
+        masks = self.sample(keys, weights)
         return {
             "strategy": self.masking_strategy,
             "num_global_crops": self.num_global_crops,
@@ -116,18 +124,18 @@ class MultiCropMaskGenerator:
             "local_masks": self._local_masks(keys),
         }
 
-    def sample(self, keys: Tensor) -> BlockMasks:
+    def sample(self, keys: Tensor, weights: Tensor | None = None) -> BlockMasks:
         """Masks of the global crops for keys int64 [B], on their device; leaves the stream alone."""
-        return self.global_sampler.sample(keys, range(self.num_global_crops))
+        return self.global_sampler.sample(keys, range(self.num_global_crops), weights)
 
-    def sample_local(self, keys: Tensor) -> BlockMasks:
+    def sample_local(self, keys: Tensor, weights: Tensor | None = None) -> BlockMasks:
         """Masks of the locals that cross_crop_prediction masks, the first num_local_crops // 2, for keys int64 [B]."""
         if self.local_sampler is None:
             raise ValueError(
                 f"masking_strategy={self.masking_strategy} masks no local crop; use masking_strategy='cross_crop_prediction'"
             )
         first = self.num_global_crops  # crops are numbered through, so that no local shares a global's chance
-        return self.local_sampler.sample(keys, range(first, first + self.num_local_crops // 2))
+        return self.local_sampler.sample(keys, range(first, first + self.num_local_crops // 2), weights)
 
     def state_dict(self) -> dict[str, int]:
         """Seed and position of the stream of `__call__`."""

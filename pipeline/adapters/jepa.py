@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hjepa.kernels import chance
 from hjepa.kernels.mask_indices import context_indices, mask_indices
-from hjepa.kernels.shared_blocks import batch_key, block_areas, block_masks, block_size, tube_masks
+from hjepa.kernels.shared_blocks import batch_key, block_areas, block_masks, block_size, most_frames, tube_length, tube_masks
 from hjepa.pipeline.adapters.contract import host_mask_keys, require_patches, require_views
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.mask_sampler import check_range
@@ -103,7 +103,7 @@ class IJepa:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TubeMasks:
-    """One of V-JEPA 2's mask settings: blocks that span all frames."""
+    """One of V-JEPA 2's mask settings: blocks with a height, a width and a length in time."""
 
     num_blocks: int
     """Blocks whose union is to be predicted."""
@@ -111,9 +111,12 @@ class TubeMasks:
     """Least and greatest area of a block, as a share of a frame."""
     aspect_ratio: Range = (0.75, 1.5)
     """Least and greatest height / width of a block."""
+    temporal_scale: Range = (1.0, 1.0)
+    """Least and greatest length of a block, as a share of the tubelets; a still image has equal frames, so hide all of them."""
 
     def __post_init__(self) -> None:
         check_range("spatial_scale", self.spatial_scale, 1)
+        check_range("temporal_scale", self.temporal_scale, 1)
         check_range("aspect_ratio", self.aspect_ratio)
         if self.num_blocks < 1:
             raise ValueError(f"num_blocks={self.num_blocks} leaves nothing to predict; use 1 or more")
@@ -146,11 +149,13 @@ class VJepa2:
         require_views("V-JEPA 2", recipe, {"global": 1})
         require_patches("V-JEPA 2", recipe, self.patch_size)
         side = recipe.groups()[0][0].size // self.patch_size
+        tubelets = self.num_frames // self.tubelet_size
         for law in self.masks:
-            if block_areas(law.spatial_scale, law.aspect_ratio, (side, side))[1] == side**2:
+            whole = block_areas(law.spatial_scale, law.aspect_ratio, (side, side))[1] == side**2
+            if whole and most_frames(law.temporal_scale, tubelets) == tubelets:
                 raise ValueError(
                     f"a block of spatial_scale={law.spatial_scale} may cover all {side}x{side} patches and leave no context; "
-                    "use a smaller spatial_scale or patch_size"
+                    "use a smaller spatial_scale, temporal_scale or patch_size"
                 )
 
     def __call__(self, batch: Batch) -> VJepa2Batch:
@@ -166,15 +171,19 @@ class VJepa2:
         return [([[clips], batch.labels, [frames]], masks_enc, masks_pred)]
 
     def _indices(self, batch: Batch, number: int, law: TubeMasks) -> tuple[Tensor, Tensor]:
-        """Context and target int64 [B, F * K], ascending, on the CPU; a patch that does not fit goes from all frames."""
+        """Context and target int64 [B, K], ascending, on the CPU; of tubes through all tubelets, whole tubes are kept."""
         side = batch.globals.shape[-1] // self.patch_size
-        host_keys = host_mask_keys(batch, number)
-        block = block_size(batch_key(host_keys), law.spatial_scale, law.aspect_ratio, (side, side))
+        host_keys, tubelets = host_mask_keys(batch, number), self.num_frames // self.tubelet_size
+        of_batch = batch_key(host_keys)
+        length = tube_length(of_batch, law.temporal_scale, tubelets)
+        block = block_size(of_batch, law.spatial_scale, law.aspect_ratio, (side, side))
         keys = chance.key_tensor(host_keys)
-        context, targets = tube_masks(keys, block, (side, side), law.num_blocks)
+        # What spans all tubelets is the same in all of them: drawn once, cut once, repeated.
+        repeats, frames = (tubelets, 1) if length == tubelets else (1, tubelets)
+        context, targets = tube_masks(keys, (min(length, frames), *block), (frames, side, side), law.num_blocks)
         kept = []
         for mask, part in ((context, CONTEXT_TRIM), (targets, TARGET_TRIM)):
             index, _ = mask_indices(mask, int(mask.sum(-1).amin()), chance.fold_tensor(keys, part))
-            starts = torch.arange(self.num_frames // self.tubelet_size).unsqueeze(-1) * side**2
+            starts = torch.arange(repeats).unsqueeze(-1) * frames * side**2
             kept.append((index.unsqueeze(1) + starts).flatten(1))
         return kept[0], kept[1]

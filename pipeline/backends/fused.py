@@ -18,7 +18,7 @@ import torch
 from nvidia.dali.pipeline import Pipeline, pipeline_def
 from torch import Tensor
 
-from hjepa.kernels.fused_crops import CropGroup, Decoded, Threads, builds
+from hjepa.kernels.fused_crops import MAX_SIDE, CropGroup, Decoded, Threads, builds
 from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request
 from hjepa.pipeline.backends.dali_decode import Node, check_sizes, decode, find_bad, read
@@ -74,11 +74,26 @@ def _render(requests: Iterator[Request], settings: BackendSettings) -> Iterator[
 def _render_batch(images: Any, request: Request, settings: BackendSettings, threads: Threads, buffers: Buffers) -> Crops:
     recipe, shapes = settings.recipe, np.array(images.shape())
     check_sizes(shapes, request)  # before the kernel reads what boxes that were drawn for another image say
+    _check_boxes(request)
     pointers = np.array([images[place].data_ptr() for place in range(len(images))], dtype=np.int64)
     crops = {group[0].name: _output(group, len(images), settings, buffers) for group in recipe.groups()}
     groups = [crop_group(group[0], request, crops[group[0].name]) for group in recipe.groups()]
     threads.render(Decoded(pointers=pointers, sizes=request.sizes), groups, recipe.mean, recipe.std)
     return crops
+
+
+def _check_boxes(request: Request) -> None:
+    """Raises BadBatchError for images with a box that the kernel's scratch memory is too small for."""
+    if request.sizes.max() <= MAX_SIDE:
+        return
+    sides = np.max([drawn.box[..., 2:].max(axis=(1, 2)) for drawn in request.draws.views.values()], axis=0)
+    if sides.max() > MAX_SIDE:
+        places = np.flatnonzero(sides > MAX_SIDE).tolist()
+        raise BadBatchError({(0, place): _too_long(sides[place]) for place in places})
+
+
+def _too_long(side: int) -> str:
+    return f"a crop of it is {side} pixels long, and the kernel crops up to {MAX_SIDE}"
 
 
 def _output(group: tuple[View, ...], num_images: int, settings: BackendSettings, buffers: Buffers) -> Tensor:

@@ -11,6 +11,8 @@ from hjepa.configs.yaml_file import SettingsError
 
 # a value that differs from the default, for every setting that has an alias
 VALUES: dict[str, object] = {
+    "dino.held_prototypes_epochs": 3,
+    "dino.koleo_weight": 0.2,
     "masking.num_masks": 3,
     "masking.mask_scale": [0.04, 0.1],
     "masking.aspect_ratio": [0.5, 2.0],

@@ -1,5 +1,6 @@
 """The checks of settings against each other, and what is refused because it would have no effect."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,13 @@ def test_image_size_and_global_crop_size_agree() -> None:
         (["masking.mask_scale=[0.09, 0.2]", "masking.scale_progression=linear"], False),
         (["masking.mask_scale=[0.3, 0.4]", "masking.num_masks=1"], True),  # 120 %, held at 95 %
         (["masking.mask_scale=[0.15, 0.2]", "model.num_hierarchies=1"], True),
+        (["masking.mask_scale_end=[0.0612, 0.2]"], True),
+        (["masking.mask_scale_end=[0.0613, 0.2]"], False),  # from its last epoch on
+        (["masking.mask_scale=[0.0613, 0.2]", "masking.mask_scale_end=[0.05, 0.2]"], False),  # in its first
+        # 4 blocks of 8 of a local crop's 36 patches, and 4 for the context
+        (["masking.strategy=cross_crop_prediction", "masking.mask_scale_end=[0.05, 0.3]"], True),
+        (["masking.strategy=cross_crop_prediction", "masking.num_masks=2", "masking.mask_scale_end=[0.1, 0.3]"], True),
+        (["masking.strategy=cross_crop_prediction", "masking.min_keep=16", "masking.num_masks=18"], False),
     ],
 )
 def test_blocks_that_cannot_lie_side_by_side_are_refused(overrides: list[str], feasible: bool) -> None:
@@ -88,6 +96,19 @@ def test_blocks_that_cannot_lie_side_by_side_are_refused(overrides: list[str], f
         load_settings(None, overrides)
     else:
         assert "cannot lie side by side" in refusal(*overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["masking.mask_scale_warmup_epochs=5"], "has no effect without masking.mask_scale_end; set that, or leave it out"),
+        (["masking.mask_scale_end=[0.3, 0.2]"], "the smaller number comes first"),
+        (["masking.mask_scale_end=[0.2, 0.3]"], r"mask_scale_end to 0.0612, or"),
+        (["masking.nested=true", "masking.law=reference"], "set masking.law=exact, or masking.nested=false"),
+    ],
+)
+def test_ramps_and_nested_levels_without_a_meaning_are_refused(overrides: list[str], message: str) -> None:
+    assert re.search(message, refusal(*overrides))
 
 
 def test_the_advice_of_an_infeasible_mask_is_feasible() -> None:
@@ -105,18 +126,6 @@ def test_levels_have_one_weight_and_one_window_each() -> None:
     assert load_settings(None, ["model.num_hierarchies=2", "loss.hierarchy_weights=[1.0, 0.5]", "model.level_windows=[1, 3]"])
     assert "must be odd" in refusal("model.level_windows=[1, 2, 3]")
     assert "a weight above 0" in refusal("loss.hierarchy_weights=[0, 0, 0]")
-
-
-NOT_BUILT = {
-    "logging.wandb.enabled=true": "logging.tensorboard.enabled",
-}
-
-
-@pytest.mark.parametrize("override", NOT_BUILT)
-def test_what_is_not_built_is_refused_with_what_works(override: str) -> None:
-    text = refusal(override)
-    assert text.startswith(f"{override} is not built yet; today ")
-    assert text.endswith(NOT_BUILT[override])
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ SCRIPT = str(DOCS / "make_mask_pictures.py")
 def sizes(folder: Path) -> dict[str, tuple[int, int]]:
     """Width and height of each picture; a file that is no whole PNG is an error."""
     found = {}
-    for path in folder.iterdir():
+    for path in folder.glob("masks-*"):
         with Image.open(path) as image:
             image.load()
             assert image.format == "PNG"

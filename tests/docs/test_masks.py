@@ -11,7 +11,7 @@ from hjepa.pipeline.masks import HierarchicalMaskGenerator, MultiBlockMaskGenera
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("size", [14, 24])
+@pytest.mark.parametrize("size", [14, 24, 6])
 def test_the_table_of_the_exact_law_is_right(size: int) -> None:
     lines = (ROOT / "docs" / "masks.md").read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith(f"| {size}x{size}, ")]

@@ -63,7 +63,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 
 
 def test_changed_experiment_is_refused_by_what_changed() -> None:
-    saved = checkpoint.plain_settings(load_settings(Path("small")))
+    saved = {"settings": checkpoint.plain_settings(load_settings(Path("small")))}
     with pytest.raises(checkpoint.CheckpointError, match=r"training\.lr was 0\.\d+, now 0\.5"):
         checkpoint.check_settings(saved, load_settings(Path("small"), ["training.lr=0.5"]), Path("x.pt"))
     free = [
@@ -74,6 +74,20 @@ def test_changed_experiment_is_refused_by_what_changed() -> None:
         "data.pipeline=torchvision",
     ]
     checkpoint.check_settings(saved, load_settings(Path("small"), free), Path("x.pt"))
+
+
+@pytest.mark.parametrize(
+    ("world_size", "batch_size", "accumulation_steps"), [(1, 32, 1), (2, 16, 1), (4, 8, 1), (1, 8, 4), (2, 8, 2)]
+)
+def test_an_update_of_as_many_images_may_be_divided_otherwise(
+    world_size: int, batch_size: int, accumulation_steps: int
+) -> None:
+    saved = {"settings": checkpoint.plain_settings(load_settings(Path("small"))), "world_size": 1}
+    division = [f"data.batch_size={batch_size}", f"training.accumulation_steps={accumulation_steps}"]
+    checkpoint.check_settings(saved, load_settings(Path("small"), division), Path("x.pt"), world_size)
+    more = [f"data.batch_size={3 * batch_size}", division[1]]
+    with pytest.raises(checkpoint.CheckpointError, match=r"data\.batch_size was 32"):
+        checkpoint.check_settings(saved, load_settings(Path("small"), more), Path("x.pt"), world_size)
 
 
 def test_the_best_are_kept(tmp_path: Path) -> None:

@@ -45,7 +45,21 @@ OPTIONS = [
     "imagefolder",
 ]
 DINO = ["--objective", "dino", "model.view_weight=0", "model.spread_weight=0", "dino.num_prototypes=32", "dino.hidden=16"]
+DINO += ["dino.koleo_weight=0.1"]
+LEVELS_ALONE = ["model.view_weight=0", "model.spread_weight=0"]  # the spread is that of a batch, however it is accumulated
 CROSS = ["masking.strategy=cross_crop_prediction", "data.multicrop.local_crop_size=24"]
+
+STOP = """
+import os, signal, hjepa.trainer
+real, seen = hjepa.trainer.draw_masks, []
+def draw(*args):
+    seen.append(0)
+    if len(seen) == {}:
+        os.kill(os.getpid(), signal.SIGUSR1)
+    return real(*args)
+hjepa.trainer.draw_masks = draw
+"""
+"""Asks for the end of the run in the step of that many batches."""
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -87,24 +101,50 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     "variant", [[*CROSS, "training.accumulation_steps=2"], DINO], ids=["cross_crop_prediction, accumulated", "dino"]
 )
 def test_two_ranks_train_as_one_with_the_same_global_batch(variant: list[str], start: Start, tmp_path: Path) -> None:
-    """Over 50 batches; each sample's draws are its own, so only rounding may differ."""
-    runs = [start(ranks, f"of{ranks}", "--batch-size", 8 // ranks, "--epochs", 10, *variant) for ranks in (1, 2)]
-    for run in runs:
+    """Over 50 batches; each sample's draws are its own, so only rounding may differ. With FSDP, too."""
+    kinds = {"one": (1, "false"), "two": (2, "false"), "sharded": (2, "true")}
+    runs = {
+        name: start(ranks, name, "--batch-size", 8 // ranks, "--epochs", 10, f"distributed.fsdp={fsdp}", *variant)
+        for name, (ranks, fsdp) in kinds.items()
+    }
+    for run in runs.values():
         output, _ = run.communicate(timeout=300)
         assert run.returncode == 0, output
         assert output.count("Finished") == 1  # only the first rank speaks
-    one, two = (lines(tmp_path / name) for name in ("of1", "of2"))
+    for name in ("two", "sharded"):
+        _agree(tmp_path / "one", tmp_path / name)
+
+
+def _agree(first: Path, second: Path) -> None:
+    one, two = lines(first), lines(second)
     assert len(one) == len(two) >= 20
     names = [name for name in one[0] if name.startswith("loss") or name.endswith("norm")]
     for alone, joined in zip(one, two, strict=True):
         for name in names:
             assert joined[name] == pytest.approx(alone[name], rel=1e-4 if name == "grad_norm" else 1e-5, abs=1e-6), name
-    latest = [tmp_path / name / "checkpoints" / "latest.pt" for name in ("of1", "of2")]
+    latest = [folder / "checkpoints" / "latest.pt" for folder in (first, second)]
     alone, joined = (checkpoint.load(path, torch.device("cpu"))["model"] for path in latest)
     assert not torch.equal(joined["teacher.norm.weight"], torch.ones(16))  # the teacher follows under DDP, too
     for name, tensor in alone.items():
         # AdamW makes steps of the noise in gradients that are 0, such as those of the keys' biases
         torch.testing.assert_close(joined[name], tensor, rtol=1e-3, atol=2e-3)
+
+
+def test_a_sharded_run_goes_on_unsharded_and_back(start: Start, tmp_path: Path) -> None:
+    """Checkpoints hold whole tensors: two ranks with FSDP, stopped within an epoch, one without, two ranks with it again."""
+    whole = start(1, "whole", "--batch-size", 8, "--epochs", 3)
+    output, _ = whole.communicate(timeout=120)
+    assert whole.returncode == 0, output
+    divided = [(2, 4, "true", STOP.format(3)), (1, 8, "false", STOP.format(5)), (2, 4, "true", "")]
+    for ranks, batch_size, fsdp, before in divided:
+        options = ["--batch-size", batch_size, "--epochs", 3, "--resume", "auto", f"distributed.fsdp={fsdp}"]
+        run = start(ranks, "divided", *options, before=before)
+        output, _ = run.communicate(timeout=120)
+        assert run.returncode == 0, output
+    alone, changed = (lines(tmp_path / name) for name in ("whole", "divided"))
+    assert [line["step"] for line in changed] == list(range(1, 16))
+    assert [line["loss"] for line in changed] == pytest.approx([line["loss"] for line in alone], rel=1e-5)
+    assert [line["grad_norm"] for line in changed] == pytest.approx([line["grad_norm"] for line in alone], rel=1e-3)
 
 
 def test_an_error_on_one_rank_ends_all_with_its_message(start: Start) -> None:
@@ -170,6 +210,28 @@ def test_torchrun_restarts_all_ranks_from_the_latest_checkpoint(start: Start, tm
     assert steps[-10:] == list(range(6, 16))
 
 
+def test_another_number_of_ranks_goes_on_with_the_same_global_batch(start: Start, tmp_path: Path) -> None:
+    """Two ranks, stopped within an epoch, go on as one rank that accumulates, and that one as one with whole batches."""
+    stop = "import os, signal, hjepa.trainer\nreal, seen = hjepa.trainer.draw_masks, []\ndef draw(*args):\n"
+    stop += (
+        "    seen.append(0)\n    if len(seen) == {}:\n        os.kill(os.getpid(), signal.SIGUSR1)\n    return real(*args)\n"
+    )
+    stop += "hjepa.trainer.draw_masks = draw\n"
+    whole = start(1, "whole", "--batch-size", 8, "--epochs", 2, *LEVELS_ALONE)
+    assert whole.wait(timeout=120) == 0, whole.communicate()
+    divided = [(2, 4, 1, STOP.format(3)), (1, 4, 2, STOP.format(8)), (1, 8, 1, "")]
+    for ranks, batch_size, accumulation, before in divided:
+        division = ["--batch-size", batch_size, f"training.accumulation_steps={accumulation}"]
+        run = start(ranks, "divided", *division, "--epochs", 2, "--resume", "auto", *LEVELS_ALONE, before=before)
+        output, _ = run.communicate(timeout=120)
+        assert run.returncode == 0, output
+    alone, changed = (lines(tmp_path / name) for name in ("whole", "divided"))
+    assert [line["step"] for line in changed] == list(range(1, 11))
+    for expected, line in zip(alone, changed, strict=True):
+        assert line["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+        assert line["lr"] == expected["lr"]
+
+
 def test_torchrun_that_is_terminated_leaves_a_checkpoint(start: Start, tmp_path: Path) -> None:
     run = start(2, "ended", "--batch-size", 4, "--epochs", 200)
     log = tmp_path / "ended" / "logs" / "metrics.jsonl"
@@ -187,6 +249,7 @@ def test_torchrun_that_is_terminated_leaves_a_checkpoint(start: Start, tmp_path:
     ("override", "launched", "message"),
     [
         ("distributed.enabled=true", None, "was not started by torchrun"),
+        ("distributed.fsdp=true", None, "divides a model among ranks, and there is one process"),
         ("distributed.world_size=2", None, "and there are 1 ranks"),
         ("distributed.enabled=false", 2, "torchrun started 2 ranks"),
         ("distributed.world_size=3", 2, "distributed.world_size=3, and there are 2 ranks"),

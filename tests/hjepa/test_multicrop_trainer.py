@@ -5,14 +5,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hjepa.models.dino import dino_loss
+from hjepa.models.vit import VisionTransformer, VisionTransformerSettings
 from hjepa.multicrop_trainer import MultiCropTrainer
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.presets.jepa import multicrop
+from hjepa.trained import export_encoder
 
 
 class Mean:
@@ -71,3 +75,49 @@ def test_what_does_not_fit_together_is_refused() -> None:
         trainer.forward_multicrop(torch.randn(8, 3, 4, 4), None, 3)
     with pytest.raises(ValueError, match="num_local_crops=8"):
         trainer.compute_dino_loss(torch.randn(20, 8), torch.randn(8, 8), 4)
+
+
+def test_a_trainer_goes_on_from_its_state() -> None:
+    trainer, other = MultiCropTrainer(Mean()), MultiCropTrainer(Mean())
+    other.load_state_dict(trainer.state_dict())
+    assert other.center is None
+    trainer.update_center(torch.randn(8, 8))
+    other.load_state_dict(trainer.state_dict())
+    assert torch.equal(other.center, trainer.center)
+    student, teacher = torch.randn(16, 8), torch.randn(8, 8)
+    assert other.compute_dino_loss(student, teacher, 4, 2) == trainer.compute_dino_loss(student, teacher, 4, 2)
+
+
+class Distilled(Mean):
+    """A student of hjepa's own: encoder and head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        encoder = VisionTransformer(VisionTransformerSettings(patch_size=8, width=16, depth=2, num_heads=4, mlp_ratio=3.0))
+        self.student = nn.Sequential(encoder, nn.Linear(16, 8))
+        self.teacher = copy.deepcopy(self.student)
+
+    def forward_student(self, images: Tensor) -> Tensor:
+        said: Tensor = self.student(images).mean(1)
+        return said
+
+    def forward_teacher(self, images: Tensor) -> Tensor:
+        said: Tensor = self.teacher(images).mean(1)
+        return said
+
+
+def test_an_encoder_that_it_trained_is_exported_for_timm(labelled: Path, tmp_path: Path) -> None:
+    model = Distilled()
+    trainer = MultiCropTrainer(model)
+    optimizer = torch.optim.SGD(model.get_student_parameters(), lr=0.1)
+    recipe = multicrop(num_local_crops=3, global_crop_size=32, local_crop_size=16)
+    with Loader(open_folder(labelled), recipe, batch_size=8, backend="torchvision", num_workers=0, device="cpu") as loader:
+        for batch in loader:
+            trainer.training_step(batch, optimizer, epoch=0)
+    encoder = model.student[0]
+    arguments = export_encoder(encoder, 32, tmp_path / "encoder.safetensors")
+    theirs = timm.models.vision_transformer.VisionTransformer(**arguments).eval()
+    theirs.load_state_dict(load_file(tmp_path / "encoder.safetensors"))  # strict
+    images = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs.forward_features(images), encoder(images), rtol=1e-5, atol=1e-5)

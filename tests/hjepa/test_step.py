@@ -1,5 +1,6 @@
 """The order of a step: accumulated gradients are a mean, and the teacher follows the student's new weights, once an update."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,15 @@ import torch
 from hjepa.assembly import build_loader, build_masks, build_model
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
+from hjepa.models.block import Block
+from hjepa.models.dino import Dino
 from hjepa.models.hjepa import HierarchicalJepa
 from hjepa.pipeline.folder import open_folder
 from hjepa.schedules import Schedule
 from hjepa.step import backward, build_optimizer, update
 from hjepa.step_masks import draw_masks
 
-VALUES = Schedule(learning_rate=1e-2, weight_decay=0.0, momentum=0.0, teacher_temperature=0.04)
+VALUES = Schedule(learning_rate=1e-2, weight_decay=0.0, momentum=0.0, teacher_temperature=0.04, prototypes_held=False)
 
 
 def settings_of(*overrides: str) -> Settings:
@@ -52,3 +55,82 @@ def test_the_teacher_follows_the_weights_of_this_step() -> None:
         assert torch.equal(teacher, student)
     assert all(parameter.grad is None for parameter in model.parameters())
     assert isinstance(model, HierarchicalJepa)
+
+
+def test_held_prototypes_stay_and_all_else_of_the_student_moves() -> None:
+    settings = settings_of("objective=dino", "model.view_weight=0", "model.spread_weight=0", "dino.num_prototypes=16")
+    model = build_model(settings, torch.device("cpu"))
+    assert isinstance(model, Dino)
+    optimizer = build_optimizer(model, settings)
+    for held in (True, False):
+        before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter) if parameter.requires_grad else None
+        update(model, optimizer, replace(VALUES, prototypes_held=held, weight_decay=0.1), clip_grad=1)
+        still = {name for name, parameter in model.named_parameters() if torch.equal(parameter, before[name])}
+        assert still == ({"head.prototypes", "teacher_head.prototypes"} if held else set())
+
+
+@pytest.mark.parametrize("objective", ["hjepa", "dino"])
+def test_blocks_that_are_computed_again_give_the_same_gradient_and_keep_less(objective: str, labelled: Path) -> None:
+    head = ["model.view_weight=0", "model.spread_weight=0", "dino.num_prototypes=16", "dino.hidden=16", "dino.bottleneck=8"]
+    gradients, kept = [], []
+    for again in ("false", "true"):
+        settings = settings_of(f"training.gradient_checkpointing={again}", f"objective={objective}", *head)
+        model, generator = build_model(settings, torch.device("cpu")), build_masks(settings)
+        with build_loader(settings, open_folder(labelled), "train") as loader:
+            batch = next(iter(loader))
+        masks = draw_masks(generator, batch, settings) if objective == "hjepa" else None
+        sizes: list[int] = []
+
+        def count(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            backward(model, batch, masks, VALUES, settings, last=True)
+        gradients.append({name: part.grad for name, part in model.named_parameters() if part.requires_grad})
+        kept.append(sum(sizes))
+    for name, gradient in gradients[0].items():
+        assert torch.equal(gradients[1][name], gradient), name
+    assert kept[1] < kept[0] / 2
+
+
+@pytest.mark.parametrize("asked", ["false", "true"])
+def test_every_block_is_compiled_where_it_is_asked_for_and_the_state_keeps_its_names(asked: str) -> None:
+    plain = build_model(settings_of(), torch.device("cpu"))
+    model = build_model(settings_of(f"training.compile={asked}"), torch.device("cpu"))
+    blocks = [block for block in model.modules() if isinstance(block, Block)]
+    assert len(blocks) == 4 + 4 + 2  # of student, teacher and predictor
+    assert all((block._compiled_call_impl is not None) == (asked == "true") for block in blocks)
+    assert model.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_sgd_has_the_momentum_that_is_asked_for_and_moves_the_student() -> None:
+    settings = settings_of("training.optimizer=sgd", "training.betas=[0.7, 0.95]")
+    model = build_model(settings, torch.device("cpu"))
+    optimizer = build_optimizer(model, settings)
+    assert isinstance(optimizer, torch.optim.SGD)
+    before = model.encoder.norm.weight.detach().clone()
+    for step in (1.0, 1.7):  # the second step goes on with 0.7 of the first
+        model.encoder.norm.weight.grad = torch.ones_like(before)
+        update(model, optimizer, VALUES, clip_grad=0)
+        torch.testing.assert_close(model.encoder.norm.weight.detach(), before - step * VALUES.learning_rate)
+        before = model.encoder.norm.weight.detach().clone()
+
+
+def test_nothing_that_learns_stands_between_the_teacher_and_its_targets(labelled: Path) -> None:
+    """A projection that both sides share shrinks until every target is the same."""
+    settings = settings_of()
+    model, generator = build_model(settings, torch.device("cpu")), build_masks(settings)
+    with build_loader(settings, open_folder(labelled), "train") as loader:
+        batch = next(iter(loader))
+    masks = draw_masks(generator, batch, settings)
+    before = backward(model, batch, masks, VALUES, settings, last=True)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.mul_(0.5)
+    after = backward(model, batch, masks, VALUES, settings, last=True)
+    assert torch.equal(after.baselines, before.baselines)  # how far targets are from their mean
+    assert not torch.equal(after.levels, before.levels)

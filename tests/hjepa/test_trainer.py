@@ -16,6 +16,7 @@ from hjepa import checkpoint
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
+from hjepa.models.hjepa import HierarchicalJepa
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
@@ -48,7 +49,7 @@ TINY = [
     "logging.log_frequency=1",
     "device=cpu",
 ]
-BACKENDS = [pytest.param("dali-ops", marks=pytest.mark.dali), "torchvision"]
+BACKENDS = [pytest.param("dali-ops", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused), "torchvision"]
 
 
 def tiny(output: Path, *overrides: str, pipeline: str = "torchvision") -> Settings:
@@ -144,6 +145,21 @@ def test_dino_that_a_scheduler_stops_goes_on_bitwise(
     assert expected.model.state_dict()["center"].any()
 
 
+def test_a_run_whose_masks_grow_goes_on_bitwise_with_the_masks_of_its_epoch(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = ["masking.mask_scale=[0.03, 0.05]", "masking.mask_scale_end=[0.05, 0.2]", "evaluation.knn.enabled=false"]
+    whole, parts = (tiny(tmp_path / name, *chosen) for name in ("whole", "parts"))
+    expected = train(whole, labelled)
+    assert expected.masks is not None
+    assert expected.masks.global_sampler.laws[0].target_scale == (0.05, 0.2)
+    with Display() as display, Trainer(parts, open_folder(labelled), display) as stopped, monkeypatch.context() as patch:
+        interrupt_at(stopped, 7, patch)
+        stopped.run()
+    train(parts, labelled, checkpoint.load(parts.checkpoint_folder / checkpoint.LATEST, torch.device("cpu")))
+    assert [line["loss"] for line in lines(parts, "train")] == [line["loss"] for line in lines(whole, "train")]
+
+
 @pytest.mark.parametrize("strategy", ["global_with_local_context", "cross_crop_prediction"])
 def test_strategies_that_read_local_crops_go_on_bitwise(
     strategy: str, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -182,10 +198,15 @@ def test_crash_resumes_from_the_end_of_the_last_saved_epoch(labelled: Path, tmp_
     assert (state["step"], state["loader"]["epoch"], state["loader"]["position"]) == (5, 1, 0)
 
 
-def test_accumulated_batches_make_one_update(labelled: Path, tmp_path: Path) -> None:
+def test_accumulated_batches_make_one_update_of_student_and_teacher(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed = []
+    real = HierarchicalJepa.update_teacher
+    monkeypatch.setattr(HierarchicalJepa, "update_teacher", lambda *given: followed.append(0) or real(*given))
     settings = tiny(tmp_path, "training.accumulation_steps=2", "training.epochs=2")
     trainer = train(settings, labelled)
-    assert trainer.result.step == 4  # 5 batches per epoch make 2 updates, the fifth is left out
+    assert trainer.result.step == len(followed) == 4  # 5 batches per epoch make 2 updates, the fifth is left out
     assert [line["epoch"] for line in lines(settings, "train")] == [0, 0, 1, 1]
 
 

@@ -236,6 +236,14 @@ def test_scratch_memory_is_kept_and_stays_below_64_mib_for_the_longest_box() -> 
         assert small.scratch_bytes < 1 << 20
 
 
+@pytest.mark.parametrize("size", [(4000, 4000), (1, 4000)], ids=str)
+def test_scratch_memory_of_a_large_image_goes_by_the_crop(size: tuple[int, int]) -> None:
+    images = [np.zeros((*size, 3), dtype=np.uint8)]
+    threads = Threads(1)
+    threads.render(decoded(images), [plain_group(images, 224, sigma=np.ones((1, 1), np.float32))], MEAN, STD)
+    assert 1 << 16 < threads.scratch_bytes < 1 << 21  # of 64 MiB that are allowed, and of 48 MB that the image has
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

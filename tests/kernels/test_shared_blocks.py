@@ -80,7 +80,7 @@ def test_samples_do_not_depend_on_their_batch() -> None:
     keys = keys_of(4, 30)
     draws = (
         partial(block_masks, context=(12, 12), target=(5, 6), grid=(14, 14), num_targets=4, min_outside=120),
-        partial(tube_masks, block=(6, 6), grid=(16, 16), num_blocks=8),
+        partial(tube_masks, block=(2, 6, 6), grid=(3, 9, 9), num_blocks=8),
     )
     for whole, part in ((draw(keys), draw(keys[[9, 2]])) for draw in draws):
         assert all(torch.equal(one[[9, 2]], two) for one, two in zip(whole, part, strict=True))
@@ -93,19 +93,19 @@ def test_the_batch_has_one_key_whatever_its_order() -> None:
 
 
 def test_tubes_are_the_union_of_blocks_and_the_context_its_complement() -> None:
-    context, targets = tube_masks(keys_of(6, 200), (6, 6), (16, 16), 8)
+    context, targets = tube_masks(keys_of(6, 200), (1, 6, 6), (1, 16, 16), 8)
     assert torch.equal(context, ~targets)
     assert targets.any(0).all()
     assert (targets.sum(-1) >= 36).all()
-    _, single = tube_masks(keys_of(6, 200), (6, 7), (16, 16), 1)
+    _, single = tube_masks(keys_of(6, 200), (1, 6, 7), (1, 16, 16), 1)
     assert all(is_block(target, (16, 16), (6, 7)) for target in single)
 
 
 def test_a_context_remains_however_large_the_blocks_are() -> None:
     # Two blocks of 16 x 15 cover 16 x 16 unless they coincide.
-    context, _ = tube_masks(keys_of(7, 3000), (16, 15), (16, 16), 2)
+    context, _ = tube_masks(keys_of(7, 3000), (1, 16, 15), (1, 16, 16), 2)
     assert (context.sum(-1) == 16).all()
-    crowded, _ = tube_masks(keys_of(7, 300), (16, 15), (16, 16), 40)  # no ten sets of 40 places leave anything
+    crowded, _ = tube_masks(keys_of(7, 300), (1, 16, 15), (1, 16, 16), 40)  # no ten sets of 40 places leave anything
     assert (crowded.sum(-1) == 16).all()
     assert context.any(0).view(16, 16)[:, [0, 15]].all()
     assert not context.any(0).view(16, 16)[:, 1:15].any()
@@ -114,4 +114,4 @@ def test_a_context_remains_however_large_the_blocks_are() -> None:
 def test_no_step_looks_at_a_value() -> None:
     keys = torch.empty(8, dtype=torch.int64, device="meta")
     assert block_masks(keys, (5, 5), (2, 2), (6, 6), num_targets=4, min_outside=1)[1].shape == (8, 4, 36)
-    assert tube_masks(keys, (3, 3), (6, 6), 4)[0].shape == (8, 36)
+    assert tube_masks(keys, (1, 3, 3), (1, 6, 6), 4)[0].shape == (8, 36)

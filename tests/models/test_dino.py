@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hjepa.models.dino import Dino, DinoSettings, dino_loss, moved_center
+from hjepa.models.losses import nearest_loss
 from hjepa.models.vit import VisionTransformerSettings
 
 SMALL = DinoSettings(
@@ -47,6 +48,9 @@ def test_every_pair_of_two_crops_of_an_image_counts_once() -> None:
                 terms.append(-(wanted * (student[crop] / 0.1).log_softmax(-1)).sum(-1).mean())
     assert len(terms) == 2 + 2 * 3
     torch.testing.assert_close(dino_loss(student, teacher, center, 0.1, 0.04), torch.stack(terms).mean())
+    weights = torch.tensor([1.0, 0.3, 0.3, 0.3, 1.0, 0.3, 0.3, 0.3])  # one global crop, then the three local ones, twice
+    expected = (weights * torch.stack(terms)).sum() / weights.sum()
+    torch.testing.assert_close(dino_loss(student, teacher, center, 0.1, 0.04, local_weight=0.3), expected)
 
 
 def test_loss_is_a_number_where_a_probability_is_0() -> None:
@@ -76,7 +80,7 @@ def test_centre_moves_after_the_loss_in_training_alone_and_is_saved() -> None:
     model, crops = _model(), _crops()
     with torch.no_grad():
         teacher = model.teacher_head(model.teacher(crops[0].flatten(0, 1)).mean(1)).view(2, 4, 12)
-        said = torch.cat([model._student(part) for part in crops])
+        said = torch.cat([model.head(model._means(part).flatten(0, 1)).view(-1, 4, 12) for part in crops])
     losses = model(*crops, 0.04)
     torch.testing.assert_close(losses.total.detach(), dino_loss(said, teacher, torch.zeros(12), 0.1, 0.04))
     assert losses.center_norm == 0
@@ -104,6 +108,16 @@ def test_crops_are_crop_major() -> None:
     torch.testing.assert_close(model(large[:, order], small[:, order], 0.04).total, before)
     sample_major = small.transpose(0, 1).reshape(3, 4, 3, 16, 16)
     assert (model(large, sample_major, 0.04).total - before).abs() > 1e-4
+
+
+def test_the_koleo_term_is_weighed_and_spreads_the_students_global_features() -> None:
+    model, crops = _model().eval(), _crops()
+    weighed = Dino(dataclasses.replace(SMALL, koleo_weight=0.5)).eval()
+    weighed.load_state_dict(model.state_dict())
+    plain, both = model(*crops, 0.04), weighed(*crops, 0.04)
+    assert plain.koleo == 0
+    torch.testing.assert_close(both.koleo, nearest_loss(model._means(crops[0])).detach())
+    torch.testing.assert_close(both.total, plain.total + 0.5 * both.koleo)
 
 
 def test_local_crops_may_be_missing() -> None:
@@ -149,7 +163,12 @@ def test_no_step_of_training_looks_at_a_value() -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"num_prototypes": 0}, "above 0"), ({"student_temperature": 0.0}, "above 0"), ({"center_momentum": 2.0}, "lie between")],
+    [
+        ({"num_prototypes": 0}, "above 0"),
+        ({"student_temperature": 0.0}, "above 0"),
+        ({"center_momentum": 2.0}, "lie between"),
+        ({"koleo_weight": -1.0}, "must not be negative"),
+    ],
 )
 def test_settings_that_cannot_work_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hjepa.models.losses import LossKind, distance, prediction_loss, spread_loss
+from hjepa.models.losses import LossKind, distance, nearest_loss, prediction_loss, spread_loss
 
 FUNCTIONS: Mapping[LossKind, Callable[..., Tensor]] = {"smooth_l1": F.smooth_l1_loss, "mse": F.mse_loss, "huber": F.huber_loss}
 
@@ -76,3 +76,23 @@ def test_spread_of_a_collapsed_batch_has_a_finite_gradient() -> None:
     spread_loss(features).backward()
     assert features.grad is not None
     assert torch.isfinite(features.grad).all()
+
+
+def test_koleo_is_the_distance_to_the_nearest_other_image_within_a_view() -> None:
+    angles = torch.tensor([[0.0, 0.1, 1.0, 3.0], [0.0, 2.0, 2.2, 2.5]])
+    lengths = torch.tensor([1.0, 5.0, 0.2, 3.0]).unsqueeze(-1)
+    features = lengths * torch.stack([angles.cos(), angles.sin()], dim=-1)
+    nearest = torch.tensor([[0.1, 0.1, 0.9, 2.0], [2.0, 0.2, 0.2, 0.3]])  # the angle 3.0 is 2.0 from 1.0
+    expected = -(2 * (nearest / 2).sin()).log().mean(1).sum()
+    torch.testing.assert_close(nearest_loss(features), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_koleo_parts_images_that_are_equal_with_a_finite_gradient() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = (torch.ones(1, 8, 4) + 0.01 * torch.randn(1, 8, 4, generator=generator)).requires_grad_()
+    before = nearest_loss(features)
+    (gradient,) = torch.autograd.grad(before, features)
+    assert nearest_loss((features - 1e-4 * gradient).detach()) < before
+    same = torch.ones(1, 8, 4, requires_grad=True)
+    nearest_loss(same).backward()
+    assert torch.isfinite(same.grad).all()

@@ -32,7 +32,7 @@ from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
 from hjepa.pipeline.presets import preset
 from hjepa.pipeline.recipe import Recipe, View
 
-BACKENDS = [pytest.param("dali-ops", marks=pytest.mark.dali), "torchvision"]
+BACKENDS = [pytest.param("dali-ops", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused), "torchvision"]
 B = 6
 
 
@@ -332,6 +332,18 @@ def test_vjepa2_gets_what_its_mask_collator_makes(single: Batch) -> None:
         for mask in (visible, hidden):  # tubes: the same in every frame
             assert torch.equal(mask.view(B, 8, 196), mask[:, :196].unsqueeze(1).expand(-1, 8, -1))
         assert all((mask[:, 1:] > mask[:, :-1]).all() for mask in (context, target))
+
+
+def test_tubes_may_span_some_of_the_frames(single: Batch) -> None:
+    law = TubeMasks(num_blocks=2, spatial_scale=(0.3, 0.3), temporal_scale=(0.25, 0.5))
+    ((_, masks_enc, masks_pred),) = VJepa2(patch_size=4, masks=(law,))(single)
+    visible, hidden = mask_of(masks_enc[0], 8 * 196), mask_of(masks_pred[0], 8 * 196)
+    assert not (visible & hidden).any()
+    frames = hidden.view(B, 8, 196).any(-1).sum(-1)
+    assert ((frames >= 1) & (frames <= 8)).all()
+    assert not torch.equal(hidden[:, :196], hidden[:, -196:])
+    # Every patch but those that were cut to the batch's least number is one or the other.
+    assert (visible | hidden).float().mean() > 0.6
 
 
 def test_hjepa_gets_the_masks_of_its_samples(plain: Path) -> None:

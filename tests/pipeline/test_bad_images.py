@@ -9,10 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
+from hjepa.kernels.fused_crops import MAX_SIDE
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.presets.jepa import multicrop
 from hjepa.pipeline.quarantine import BadImageError, TooManyBadImagesError
+from hjepa.pipeline.recipe import Recipe, View
 from hjepa.pipeline.source import Samples, Source
 from tests.pipeline.broken import bad_files, encode, good_files, picture
 
@@ -101,6 +103,20 @@ def test_image_that_was_overwritten_after_the_index_was_made_is_named(backend: s
     assert "90x30 pixels" in named(tmp_path / "bad.jsonl")["5.png"]
     with open_loader(source, backend, on_error="raise") as loader, pytest.raises(BadImageError, match=r"5\.png.*overwritten"):
         list(loader)
+
+
+@pytest.mark.fused
+def test_image_with_a_box_too_long_for_the_kernel_is_named_and_replaced(tmp_path: Path) -> None:
+    for number in range(8):
+        (tmp_path / f"{number}.png").write_bytes(encode(picture(), "PNG"))
+    Image.new("RGB", (MAX_SIDE + 1, 1)).save(tmp_path / "5.png")
+    recipe = Recipe(name="long", source="", views=(View(name="whole", count=2, size=8, area=(1, 1), ratio=(1, 1e6)),))
+    options = {"batch_size": 4, "max_bad": 1.0, "num_workers": 2, "bad_images": tmp_path / "bad.jsonl"}
+    with Loader(tmp_path, recipe, backend="fused", device="cpu", **options) as loader:
+        delivered = [key for batch in loader for key in batch.keys]
+    assert len(delivered) == 8
+    assert "5.png" not in delivered
+    assert f"{MAX_SIDE + 1} pixels long" in named(tmp_path / "bad.jsonl")["5.png"]
 
 
 class InMemory:

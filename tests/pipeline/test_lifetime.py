@@ -14,7 +14,7 @@ from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.presets.jepa import multicrop
 
 RECIPE = multicrop(num_global_crops=1, num_local_crops=0, global_crop_size=16)
-BACKENDS = [pytest.param("dali-ops", marks=pytest.mark.dali), "torchvision"]
+BACKENDS = [pytest.param("dali-ops", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused), "torchvision"]
 
 
 def open_loader(folder: Path, backend: str = "torchvision", **options: object) -> Loader:

@@ -20,7 +20,9 @@ def resident() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's /proc")
-@pytest.mark.parametrize("backend", [pytest.param("dali-ops", marks=pytest.mark.dali), "torchvision"])
+@pytest.mark.parametrize(
+    "backend", [pytest.param("dali-ops", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused), "torchvision"]
+)
 def test_memory_is_flat_over_fifty_epochs(backend: str, labelled: Path) -> None:
     workers = {"num_workers": 0 if backend == "torchvision" else 2}
     with Loader(labelled, RECIPE, batch_size=8, backend=backend, device="cpu", **workers) as loader:

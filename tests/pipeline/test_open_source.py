@@ -83,7 +83,9 @@ def test_every_kind_of_data_finds_its_source(everything: dict[str, tuple[Any, ty
         assert source.name, name
 
 
-@pytest.mark.parametrize("backend", [pytest.param("dali-ops", marks=pytest.mark.dali), "torchvision"])
+@pytest.mark.parametrize(
+    "backend", [pytest.param("dali-ops", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused), "torchvision"]
+)
 def test_same_images_give_the_same_crops_whatever_they_lie_in(backend: str, everything: dict[str, tuple[Any, type]]) -> None:
     recipe = Recipe(name="test", source="", views=(View(name="global", count=2, size=16, area=(0.3, 1.0)),))
     options = {
@@ -91,7 +93,7 @@ def test_same_images_give_the_same_crops_whatever_they_lie_in(backend: str, ever
         "shuffle": False,
         "device": "cpu",
         "backend": backend,
-        "num_workers": int(backend == "dali-ops"),
+        "num_workers": int(backend != "torchvision"),
     }
     crops = {}
     for name, (data, _) in everything.items():

@@ -121,7 +121,9 @@ def rendered(recipe: Recipe, folder: Path, backend: str) -> tuple[dict[str, torc
     return batch.crops, {name: drawn.box for name, drawn in batch.draws.views.items()}
 
 
-@pytest.mark.parametrize("backend", ["torchvision", pytest.param("dali-ops", marks=pytest.mark.dali)])
+@pytest.mark.parametrize(
+    "backend", ["torchvision", pytest.param("dali-ops", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused)]
+)
 def test_any_number_of_kinds_of_views_is_rendered(backend: str, photographs: Path) -> None:
     views = [replace(view, size=32) for view in preset("asymmetric").views]
     recipe = replace(
@@ -134,7 +136,9 @@ def test_any_number_of_kinds_of_views_is_rendered(backend: str, photographs: Pat
     assert all(torch.isfinite(tensor).all() for tensor in crops.values())
 
 
-@pytest.mark.parametrize("backend", ["torchvision", pytest.param("dali-ops", marks=pytest.mark.dali)])
+@pytest.mark.parametrize(
+    "backend", ["torchvision", pytest.param("dali-ops", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused)]
+)
 def test_gram_views_show_what_the_global_crops_show(backend: str, photographs: Path) -> None:
     large, gram = preset("dinov3-gram").views[0], preset("dinov3-gram").views[-1]
     plain = replace(large, count=2, size=32, flip=0.5, jitter=None, gray=0, blur=0)

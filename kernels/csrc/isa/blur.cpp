@@ -29,33 +29,36 @@ void enter_row(const Blur& blur, const uint8_t* rows, int size, int y) {
 }
 
 // KNOWN is the radius where the compiler is to know it, for loops without branches; else 0.
-template <int KNOWN> void blur_columns(const Blur& blur, int radius, const float* center, float* to) {
+template <int KNOWN> void blur_columns(const Blur& blur, int radius, const float* center, int64_t plane, float* to) {
     if (KNOWN) radius = KNOWN;
-    for (int64_t x = 0; x < 3 * blur.padded; x += LANES) {
+    for (int64_t x = plane; x < plane + blur.padded; x += LANES) {
         Floats sum = load(center + x) * blur.weights[0];
         for (int k = 1; k <= radius; ++k) sum = sum + (load(blur.above[k] + x) + load(blur.below[k] + x)) * blur.weights[k];
-        store(to + x, sum);
+        store(to + x - plane, sum);
     }
 }
 
-template <int KNOWN> void blur_line(const Blur& blur, int radius, int size, float* row) {
+// One colour of a row, which has room for `blur.border` pixels on either side, along the row.
+template <int KNOWN> void blur_line(const Blur& blur, int radius, int size, float* line, float* to) {
     if (KNOWN) radius = KNOWN;
-    float* line = blur.line + blur.radius;
-    for (int64_t x = 0; x < blur.padded; x += LANES) store(line + x, load(row + x));
     for (int k = 1; k <= radius; ++k) {
-        line[-k] = row[reflect(-k, size)];
-        line[size - 1 + k] = row[reflect(size - 1 + k, size)];
+        line[-k] = line[reflect(-k, size)];
+        line[size - 1 + k] = line[reflect(size - 1 + k, size)];
     }
     for (int64_t x = 0; x < blur.padded; x += LANES) {
         Floats sum = load(line + x) * blur.weights[0];
         for (int k = 1; k <= radius; ++k) sum = sum + (load(line + x - k) + load(line + x + k)) * blur.weights[k];
-        store(row + x, sum);
+        store(to + x, round_even(sum));  // halves to even, as torch rounds
     }
 }
 
 template <int KNOWN> void blur_both(const Blur& blur, int radius, int size, const float* center, float* blurred) {
-    blur_columns<KNOWN>(blur, radius, center, blurred);
-    for (int colour = 0; colour < 3; ++colour) blur_line<KNOWN>(blur, radius, size, blurred + colour * blur.padded);
+    for (int colour = 0; colour < 3; ++colour) {
+        const int64_t plane = colour * blur.padded;
+        float* line = blur.line + blur.border;
+        blur_columns<KNOWN>(blur, radius, center, plane, line);
+        blur_line<KNOWN>(blur, radius, size, line, blurred + plane);
+    }
 }
 
 }  // namespace
@@ -68,7 +71,8 @@ Blur take_blur(Arena& arena, const Crop& crop, int64_t padded) {
     blur.above = arena.take<const float*>(blur.radius + 1);
     blur.below = arena.take<const float*>(blur.radius + 1);
     blur.ring = arena.take<float>(static_cast<int64_t>(least(2 * blur.radius + 1, crop.size)) * 3 * padded);
-    blur.line = arena.take<float>(blur.radius + padded + blur.radius + LANES);
+    blur.border = round_up(blur.radius, LANES);
+    blur.line = arena.take<float>(blur.border + padded + blur.border);
     return blur;
 }
 
@@ -93,7 +97,6 @@ void blur_row(const Blur& blur, int radius, const uint8_t* rows, int size, int y
     }
     const auto blur_it = radius == 4 ? blur_both<4> : radius == 3 ? blur_both<3> : radius == 2 ? blur_both<2> : blur_both<0>;
     blur_it(blur, radius, size, row_of(blur, size, y), blurred);
-    for (int64_t i = 0; i < 3 * blur.padded; ++i) blurred[i] = __builtin_rintf(blurred[i]);  // halves to even, as torch rounds
 }
 
 }  // namespace HJEPA_ISA

@@ -14,7 +14,8 @@ struct Blur {
     const float** above;  // [radius + 1] rows at that distance
     const float** below;
     float* ring;  // [least(2 radius + 1, size), 3, padded] the rows of the window
-    float* line;  // [radius + padded + radius] one colour of a row, with its borders
+    int64_t border;  // pixels on either side of the line
+    float* line;  // [border + padded + border] one colour of a row
 };
 
 Blur take_blur(Arena& arena, const Crop& crop, int64_t padded);

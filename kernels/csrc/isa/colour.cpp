@@ -8,12 +8,13 @@ namespace HJEPA_ISA {
 
 namespace {
 
-inline float cut(float level) { return static_cast<float>(static_cast<int32_t>(least(most(level, 0.0f), 255.0f))); }
+inline float whole(float number) { return static_cast<float>(static_cast<int32_t>(number)); }
+inline float cut(float level) { return whole(least(most(level, 0.0f), 255.0f)); }
 
 // (19595 R + 38470 G + 7471 B + 2^15) / 2^16, cut off; below 2^24, so exact.
 inline float gray_level(float red, float green, float blue) {
     const float sum = 19595.0f * red + 38470.0f * green + 7471.0f * blue + 32768.0f;
-    return static_cast<float>(static_cast<int32_t>(sum * (1.0f / 65536)));
+    return whole(sum * (1.0f / 65536));
 }
 
 inline float select(int32_t bits, float if_odd, float if_even) { return bits & 1 ? if_odd : if_even; }
@@ -39,25 +40,27 @@ void turn_gray(float* __restrict red, float* __restrict green, float* __restrict
     for (int64_t i = 0; i < padded; ++i) red[i] = green[i] = blue[i] = gray_level(red[i], green[i], blue[i]);
 }
 
-// RGB -> HSV of 8 bits, hue turned by `shift` of 256 steps, -> RGB. Quotients of integers below 2^24, cut off or rounded, are
-// what they are in exact arithmetic: a float's rounding does not reach from one integer to the next.
+// RGB -> HSV of 8 bits, hue turned by `shift` of 256 steps, -> RGB. Quotients are what they are in exact arithmetic: products with
+// a rounded reciprocal are less than TINY away, and no quotient that is not an integer is as near to the integer above it. (Tried
+// for every numerator and denominator that occurs.)
 void turn_hue(float* __restrict red, float* __restrict green, float* __restrict blue, int64_t padded, float turns) {
-    const int32_t shift = static_cast<int32_t>(turns * 255) & 255;
+    constexpr float TINY = 1.0f / 1024;
+    const float shift = static_cast<float>(static_cast<int32_t>(turns * 255) & 255);
     for (int64_t i = 0; i < padded; ++i) {
         const float r = red[i], g = green[i], b = blue[i];
         const float value = most(r, most(g, b)), chroma = value - least(r, least(g, b));
-        const float divisor = most(chroma, 1.0f);
+        const float some_value = most(value, 1.0f), some_chroma = most(chroma, 1.0f);
+        const float inverse = 1.0f / (some_chroma * some_value);  // of both: one division
         float sixths = r == value ? g - b : g == value ? 2 * chroma + (b - r) : 4 * chroma + (r - g);  // times chroma
         sixths = sixths < 0 ? sixths + 6 * chroma : sixths;
-        const int32_t hue = (static_cast<int32_t>(85 * sixths / (2 * divisor)) + shift) & 255;
-        const float saturation = static_cast<float>(static_cast<int32_t>(255 * chroma / most(value, 1.0f)));
-        const int32_t doubled = 2 * hue;
-        const int32_t sector = (doubled * 772) >> 16;  // doubled / 85
-        const int32_t rest = doubled - 85 * sector;
-        const float part = static_cast<float>(sector & 1 ? rest : 85 - rest);
-        const float low = static_cast<float>(static_cast<int32_t>(value * (255 - saturation) * (1.0f / 255) + 0.5f));
-        const float middle =
-            static_cast<float>(static_cast<int32_t>(value * (21675 - saturation * part) / 21675.0f + 0.5f));
+        const float angle = whole(42.5f * sixths * (inverse * some_value) + TINY) + shift;
+        const float hue = angle < 256 ? angle : angle - 256;
+        const float saturation = whole(255 * chroma * (inverse * some_chroma) + TINY);
+        const int32_t sector = static_cast<int32_t>(hue * (2.0f / 85) + TINY);
+        const float rest = 2 * hue - 85 * static_cast<float>(sector);
+        const float part = select(sector, rest, 85 - rest);
+        const float low = whole(value * (255 - saturation) * (1.0f / 255) + 0.5f);
+        const float middle = whole(value * (21675 - saturation * part) * (1.0f / 21675) + 0.5f);
         // Which colour is the greatest, and which the one between, in sectors 0 to 6: bits, for the compiler to vectorise.
         red[i] = select(97 >> sector, value, select(18 >> sector, middle, low));
         green[i] = select(6 >> sector, value, select(73 >> sector, middle, low));

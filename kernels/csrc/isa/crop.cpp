@@ -72,7 +72,8 @@ void render_crop(const Crop& crop, char* scratch) {
     const Parts parts = parts_of(crop);
     float mean = 0;
     const int begin = apply_until_contrast(stages, crop, parts, &mean);
-    for (int y = 0; y < crop.size; ++y) {
+    const bool finished = begin == parts.count && crop.sigma > 0;
+    for (int y = 0; y < crop.size && !finished; ++y) {
         uint8_t* levels = stages.picture + y * width;
         enter(levels, stages.row, width);
         apply_parts(parts, begin, parts.count, mean, stages.row, padded);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../crop.h"
+#include "quads.h"
 #include "weights.h"
 
 namespace hjepa {
@@ -13,11 +14,12 @@ struct Resampler {
     int64_t padded;  // P
     int open_rows;  // output rows that may be unfinished at once
     double* doubles;
-    uint8_t* columns;  // [columns of a block, 3, 16 rows]
-    Pairs* tile;  // [pairs of columns, 3] of 16 rows
-    int32_t* sums;  // [3, P, 16 rows] of an output row, columns first
-    uint8_t* narrow;  // the same, rounded
-    Pairs* rows;  // [8, 3 P / 16] of 16 columns: 16 rows resized along x
+    uint8_t* copy;  // [16, bytes of a block] rows that may not be read where they lie
+    int32_t* slots;  // [S] where an output column starts in `narrow`, from the left or, flipped, from the right
+    Taps* tile;  // [fours of columns, 3] of 16 rows
+    int32_t* sums;  // [3, P, 16 rows] of output columns that are not finished
+    uint8_t* narrow;  // [3, P, 16 rows] of those that are, as levels, each in its slot
+    Taps* rows;  // [4, 3 P / 16] of 16 columns: 16 rows resized along x
     int32_t* open;  // [open_rows, 3, P]
 };
 

@@ -2,6 +2,8 @@
 
 #include "weights.h"
 
+#include "quads.h"
+
 namespace hjepa {
 namespace HJEPA_ISA {
 
@@ -13,9 +15,9 @@ inline double support_of(int size, int64_t length, Filter filter) {
     return (filter == Filter::bicubic ? 2.0 : 1.0) * filter_scale(size, length);
 }
 
-inline int pairs_of(int size, int64_t length, Filter filter) {
+inline int quads_of(int size, int64_t length, Filter filter) {
     const int64_t widest = static_cast<int64_t>(__builtin_ceil(support_of(size, length, filter))) * 2 + 1;
-    return static_cast<int>(least(widest, length) / 2 + 1);
+    return static_cast<int>((least(widest, length) + 2 * (QUAD - 1)) / QUAD);
 }
 
 inline double bicubic(double distance) {  // Keys' cubic convolution with a = -1/2, as in PIL
@@ -26,56 +28,66 @@ inline double bicubic(double distance) {  // Keys' cubic convolution with a = -1
 
 inline double bilinear(double distance) { return distance < 1.0 ? 1.0 - distance : 0.0; }
 
-// Halves upwards; the running sum is above -2^15, so that what is cut off is never negative.
-inline int32_t nearest(double sum) { return static_cast<int32_t>(sum + (32768 + 0.5)) - 32768; }
+// Halves upwards, plus 2^15; the running sum is above -2^15, so that what is cut off is never negative.
+inline uint32_t nearest(double sum) { return static_cast<uint32_t>(static_cast<int32_t>(sum + (32768 + 0.5))); }
 
-// Sum of each output pixel's raw weights, and the raw weights [2 most_pairs, size] themselves.
-template <double (*filter)(double)>
-void raw_weights(const Axis& axis, double* __restrict raw, double* __restrict sums) {
-    const double scale = static_cast<double>(axis.length) / axis.size;
-    const double inverse = 1.0 / filter_scale(axis.size, axis.length);
-    for (int x = 0; x < axis.size; ++x) sums[x] = 0;
-    for (int tap = 0; tap < 2 * axis.most_pairs; ++tap) {
-        double* __restrict row = raw + static_cast<int64_t>(tap) * axis.size;
-        for (int x = 0; x < axis.size; ++x) {
-            const int at = axis.first[x] + tap;
-            const double offset = (at - (x + 0.5) * scale + 0.5) * inverse;
-            const double weight = filter(offset < 0 ? -offset : offset);
-            row[x] = at >= axis.begin[x] && at < axis.end[x] ? weight : 0.0;
+// One number for each output pixel [size], and the raw weights of its taps [4 most_quads, size]. All are doubles, also the counts:
+// loops over numbers of two widths would not be vectorised.
+struct Numbers {
+    double *start, *begin, *end;  // the first tap's distance from the centre, PIL's first tap, and one past its last
+    double *sums, *running, *raw;
+};
+
+Numbers take_numbers(double* memory, int64_t size) {
+    return {memory, memory + size, memory + 2 * size, memory + 3 * size, memory + 4 * size, memory + 5 * size};
+}
+
+template <double (*filter)(double)> void raw_weights(const Numbers& numbers, int64_t size, int num_taps, double inverse) {
+    const double *__restrict start = numbers.start, *__restrict begin = numbers.begin, *__restrict end = numbers.end;
+    double* __restrict sums = numbers.sums;
+    for (int64_t x = 0; x < size; ++x) sums[x] = 0;
+    for (int number = 0; number < num_taps; ++number) {
+        const double tap = number;
+        double* __restrict row = numbers.raw + number * size;
+        for (int64_t x = 0; x < size; ++x) {
+            const double weight = filter(__builtin_fabs((tap + start[x]) * inverse));
+            const double from_begin = tap >= begin[x] ? weight : 0.0;
+            row[x] = tap < end[x] ? from_begin : 0.0;
             sums[x] += row[x];
         }
     }
 }
 
-// The weights of two taps of every output pixel: how far they take the rounded running sum.
-void add_pair(const double* __restrict even, const double* __restrict odd, const double* __restrict factors,
-              double* __restrict running, int32_t* __restrict pairs, int size) {
-    for (int x = 0; x < size; ++x) {
-        const double between = running[x] + even[x] * factors[x], after = between + odd[x] * factors[x];
-        const int32_t middle = nearest(between);
-        const int32_t low = middle - nearest(running[x]), high = nearest(after) - middle;
-        pairs[x] = (low & 0xffff) | (high * 65536);
-        running[x] = after;
+// The weights of four taps of every output pixel: how far they take the rounded running sum. raw [4, size], weights [2, stride]
+void add_quad(const Axis& axis, const double* __restrict raw, const double* __restrict factors, double* __restrict running,
+              int32_t* __restrict weights) {
+    const int64_t size = axis.size, stride = axis.stride;
+    for (int64_t x = 0; x < size; ++x) {
+        const double sum1 = running[x] + raw[x] * factors[x], sum2 = sum1 + raw[x + size] * factors[x];
+        const double sum3 = sum2 + raw[x + 2 * size] * factors[x], sum4 = sum3 + raw[x + 3 * size] * factors[x];
+        const uint32_t end1 = nearest(sum1), end2 = nearest(sum2), end3 = nearest(sum3);
+        const uint32_t a = end1 - nearest(running[x]), b = end2 - end1, c = end3 - end2, d = nearest(sum4) - end3;
+        weights[x] = static_cast<int32_t>(first_weights(a, b, c, d));
+        weights[x + stride] = static_cast<int32_t>(second_weights(a, b, c, d));
+        running[x] = sum4;
     }
 }
 
 }  // namespace
 
 int64_t axis_doubles(int size, int64_t length, Filter filter) {
-    return (2 * pairs_of(size, length, filter) + 2) * static_cast<int64_t>(size);
+    return (QUAD * quads_of(size, length, filter) + 5) * static_cast<int64_t>(size);
 }
 
 Axis take_axis(Arena& arena, int size, int64_t length, Filter filter) {
     Axis axis{};
     axis.size = size;
     axis.length = length;
-    axis.most_pairs = pairs_of(size, length, filter);
+    axis.most_quads = quads_of(size, length, filter);
     axis.stride = round_up(size, LANES);
     axis.first = arena.take<int32_t>(size);
     axis.last = arena.take<int32_t>(size);
-    axis.begin = arena.take<int32_t>(size);
-    axis.end = arena.take<int32_t>(size);
-    axis.pairs = arena.take<int32_t>(axis.most_pairs * axis.stride);
+    axis.weights = arena.take<int32_t>(2 * axis.most_quads * axis.stride);
     return axis;
 }
 
@@ -83,29 +95,27 @@ void fill_axis(const Axis& axis, Filter filter, double* doubles) {
     const double scale = static_cast<double>(axis.length) / axis.size;
     const double support = support_of(axis.size, axis.length, filter);
     const double length = static_cast<double>(axis.length);
+    const Numbers numbers = take_numbers(doubles, axis.size);
     for (int x = 0; x < axis.size; ++x) {
         const double center = (x + 0.5) * scale;
-        axis.begin[x] = static_cast<int32_t>(most(center - support + 0.5, 0.0));
-        axis.end[x] = static_cast<int32_t>(least(center + support + 0.5, length));
-        axis.first[x] = axis.begin[x] & ~1;
-        axis.last[x] = (axis.end[x] + 1) & ~1;
+        const int32_t begin = static_cast<int32_t>(most(center - support + 0.5, 0.0));
+        const int32_t end = static_cast<int32_t>(least(center + support + 0.5, length));
+        axis.first[x] = begin & -QUAD;
+        axis.last[x] = (end + QUAD - 1) & -QUAD;
+        numbers.start[x] = axis.first[x] - center + 0.5;
+        numbers.begin[x] = begin - axis.first[x];
+        numbers.end[x] = end - axis.first[x];
     }
-    double* sums = doubles;
-    double* running = doubles + axis.size;
-    const double* raw = doubles + 2 * static_cast<int64_t>(axis.size);
-    if (filter == Filter::bicubic) {
-        raw_weights<bicubic>(axis, doubles + 2 * static_cast<int64_t>(axis.size), sums);
-    } else {
-        raw_weights<bilinear>(axis, doubles + 2 * static_cast<int64_t>(axis.size), sums);
-    }
+    const double inverse = 1.0 / filter_scale(axis.size, axis.length);
+    const auto fill = filter == Filter::bicubic ? raw_weights<bicubic> : raw_weights<bilinear>;
+    fill(numbers, axis.size, QUAD * axis.most_quads, inverse);
     // The running sum is rounded, not the weights: they add up to exactly 1, and errors of neighbours cancel.
     constexpr double grid = 1 << GRID_BITS;
-    for (int x = 0; x < axis.size; ++x) sums[x] = grid / sums[x];
-    for (int x = 0; x < axis.size; ++x) running[x] = 0;
-    for (int pair = 0; pair < axis.most_pairs; ++pair) {
-        const double* even = raw + static_cast<int64_t>(2 * pair) * axis.size;
-        const double* odd = even + axis.size;
-        add_pair(even, odd, sums, running, axis.pairs + pair * axis.stride, axis.size);
+    for (int x = 0; x < axis.size; ++x) numbers.sums[x] = grid / numbers.sums[x];
+    for (int x = 0; x < axis.size; ++x) numbers.running[x] = 0;
+    for (int quad = 0; quad < axis.most_quads; ++quad) {
+        const double* four = numbers.raw + static_cast<int64_t>(QUAD * quad) * axis.size;
+        add_quad(axis, four, numbers.sums, numbers.running, axis.weights + 2 * quad * axis.stride);
     }
 }
 

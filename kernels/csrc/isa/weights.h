@@ -10,17 +10,15 @@ namespace HJEPA_ISA {
 // Weights are multiples of 2^-GRID_BITS, held in 16 bits; their absolute sum is below 2, so that sums of products are exact.
 constexpr int GRID_BITS = 14;
 
-// Taps come in pairs, from an even place on; what pads them has no weight.
+// Taps come in fours, from a multiple of four on; what pads them has no weight.
 struct Axis {
     int size;  // output pixels
     int64_t length;  // input pixels
-    int most_pairs;
-    int64_t stride;  // between the pairs of one output pixel: pair p of pixel x is pairs[p * stride + x]
-    int32_t* first;  // [size] even; the first pair's input pixel
-    int32_t* last;  // [size] even; one past the last pair's
-    int32_t* pairs;  // the weight of the even place in the lower 16 bits, of the odd one in the upper
-    int32_t* begin;  // [size] PIL's first tap
-    int32_t* end;  // [size] one past PIL's last tap
+    int most_quads;
+    int64_t stride;  // between the weights of one output pixel
+    int32_t* first;  // [size] a multiple of 4; the first four's input pixel
+    int32_t* last;  // [size] a multiple of 4; one past the last four's
+    int32_t* weights;  // [most_quads, 2, stride] first_weights and second_weights of four taps
 };
 
 // `doubles` is scratch memory of axis_doubles(size, length, filter) numbers.

@@ -1,0 +1,166 @@
+"""`weighted_blocks` in Triton, bit for bit: a program draws its rows' arrangements in turn and keeps their products."""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, import-untyped, untyped-decorator"
+# The arguments of a Triton kernel have types of its own language, and Triton carries no annotations.
+
+# R rows (crops, levels, samples), T targets, M arrangements, H x W grid
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from hjepa.kernels import block_masks_triton, exact_blocks, exact_blocks_triton, weighted_blocks
+from hjepa.kernels.block_masks_triton import pick
+from hjepa.kernels.chance_triton import bits, uniform
+from hjepa.kernels.rectangles import Grid
+
+ROWS = 2
+"""Rows whose keys are chosen by one program."""
+CHOICE = tl.constexpr(weighted_blocks.CHOICE)
+SHARES = tl.constexpr(weighted_blocks.SHARES)
+LEAST = tl.constexpr(weighted_blocks.LEAST)
+
+
+@triton.jit
+def arrangement_key(key, number):
+    """The key of an arrangement of rows with these keys [ROWS]."""
+    return tl.where(number == 0, key, bits(key, number + CHOICE))
+
+
+@triton.jit
+def product_of(sums, within, number, top, bottom, left, right, W, T: tl.constexpr):
+    """Products [ROWS] of the mean weights under the targets; sums [ROWS]: where each row's begin; number: as in `paint`."""
+    real = within[:, None] & (number < T)
+    stride = W + 1
+    corner = sums[:, None]
+    under = tl.load(corner + (bottom.to(tl.int32) * stride + right.to(tl.int32)), mask=real, other=1)
+    under += tl.load(corner + (top.to(tl.int32) * stride + left.to(tl.int32)), mask=real, other=0)
+    under -= tl.load(corner + (top.to(tl.int32) * stride + right.to(tl.int32)), mask=real, other=0)
+    under -= tl.load(corner + (bottom.to(tl.int32) * stride + left.to(tl.int32)), mask=real, other=0)
+    area = tl.where(real, (bottom - top) * (right - left), 1.0)
+    means = tl.div_rn(under.to(tl.float32), area) * (1.0 / 256)
+    product = tl.sum(means * 0.0, axis=1) + 1.0
+    for target in range(T):
+        wanted = tl.zeros_like(product).to(tl.int32) + target
+        product = tl.maximum(product * pick(means, number, wanted), LEAST)
+    return product
+
+
+@triton.jit
+def take(key, products, numbers, M: tl.constexpr):
+    """`weighted_blocks._take` of products [ROWS, MP], and the key that is taken; numbers [1, MP]."""
+    real = numbers < M
+    greatest = tl.max(tl.where(real, products, 0.0), axis=1)[:, None]
+    shares = tl.maximum((tl.div_rn(products, greatest) * SHARES).to(tl.int32), 1)
+    shares = tl.where(real, shares, 0)
+    drawn = uniform(bits(key, tl.zeros_like(key).to(tl.int32) + CHOICE), tl.zeros_like(key).to(tl.int32))
+    turn = (drawn * M).to(tl.int32)
+    hit = (drawn * tl.sum(shares, axis=1).to(tl.float32)).to(tl.int32)
+    place = (numbers + turn[:, None]) % M
+    before = (place[:, None, :] <= place[:, :, None]) & real[:, None, :]
+    ends = tl.sum(tl.where(before, shares[:, None, :], 0), axis=2)
+    place = tl.where(real, place, M)
+    found = tl.min(tl.where((ends > hit[:, None]) & real, place, M - 1), axis=1)
+    return arrangement_key(key, tl.sum(tl.where(place == found[:, None], numbers, 0), axis=1))
+
+
+@triton.jit
+def weighted_exact_kernel(
+    keys,  # int64 [R]
+    laws,  # float32 [L, 7]
+    sums,  # int64 [G or 1, B, (H + 1) * (W + 1)]
+    chosen,  # int64 [R]
+    num_rows, num_levels, num_samples, num_sums,
+    H, W, min_keep, last_rows, last_columns,
+    T: tl.constexpr,
+    TP: tl.constexpr,
+    PROPOSALS: tl.constexpr,
+    MAX_ROWS: tl.constexpr,
+    M: tl.constexpr,
+    MP: tl.constexpr,  # M, to a power of 2
+    ROWS: tl.constexpr,
+):  # fmt: skip
+    """`weighted_blocks.weighted_exact` of ROWS rows."""
+    rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    within = rows < num_rows
+    key = tl.load(keys + rows, mask=within, other=0).to(tl.uint64, bitcast=True)
+    level = (rows // num_samples) % num_levels
+    low, high, _, _, together, aspect, growth = exact_blocks_triton.load_law(laws, level, within)
+    crop = rows // num_samples // num_levels
+    own = sums + (tl.where(num_sums > 1, crop, 0) * num_samples + rows % num_samples) * (H + 1) * (W + 1)
+    numbers = tl.arange(0, MP)[None, :]
+    products = tl.zeros((ROWS, MP), tl.float32)
+    for number in range(M):
+        folded = arrangement_key(key, tl.zeros((ROWS,), tl.int32) + number)
+        rank, top, bottom, left, right = exact_blocks_triton.draw_targets(
+            folded, low, high, together, aspect, growth, H, W, min_keep, last_rows, last_columns, T, TP, PROPOSALS, MAX_ROWS
+        )
+        product = product_of(own, within, rank, top, bottom, left, right, W, T)
+        products = tl.where(numbers == number, product[:, None], products)
+    tl.store(chosen + rows, take(key, products, numbers, M).to(tl.int64, bitcast=True), mask=within)
+
+
+@triton.jit
+def weighted_reference_kernel(
+    keys,  # int64 [R]
+    laws,  # float32 [L, 8]
+    sums,  # int64 [G or 1, B, (H + 1) * (W + 1)]
+    chosen,  # int64 [R]
+    num_rows, num_levels, num_samples, num_sums,
+    H, W,
+    T: tl.constexpr,
+    TP: tl.constexpr,
+    A: tl.constexpr,
+    AP: tl.constexpr,
+    M: tl.constexpr,
+    MP: tl.constexpr,
+    ROWS: tl.constexpr,
+):  # fmt: skip
+    """`weighted_blocks.weighted_reference` of ROWS rows."""
+    rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    within = rows < num_rows
+    key = tl.load(keys + rows, mask=within, other=0).to(tl.uint64, bitcast=True)
+    level = (rows // num_samples) % num_levels
+    low, high, _, _, aspect_low, aspect_high, tall, wide = block_masks_triton.load_law(laws, level, within, H, W)
+    crop = rows // num_samples // num_levels
+    own = sums + (tl.where(num_sums > 1, crop, 0) * num_samples + rows % num_samples) * (H + 1) * (W + 1)
+    numbers = tl.arange(0, MP)[None, :]
+    products = tl.zeros((ROWS, MP), tl.float32)
+    slots = tl.arange(0, TP)[None, :] + tl.zeros((ROWS, 1), tl.int32)
+    for number in range(M):
+        folded = arrangement_key(key, tl.zeros((ROWS,), tl.int32) + number)
+        top, bottom, left, right = block_masks_triton.draw_targets(
+            folded, low, high, aspect_low, aspect_high, tall, wide, H, W, T, TP, A, AP
+        )
+        product = product_of(own, within, slots, top, bottom, left, right, W, T)
+        products = tl.where(numbers == number, product[:, None], products)
+    tl.store(chosen + rows, take(key, products, numbers, M).to(tl.int64, bitcast=True), mask=within)
+
+
+def weighted_exact(
+    keys: Tensor, laws: Tensor, sums: Tensor, grid: Grid, *, num_targets: int, min_keep: int, arrangements: int
+) -> Tensor:
+    """`weighted_blocks.weighted_exact` on a GPU, or anywhere under TRITON_INTERPRET=1."""
+    chosen = torch.empty_like(keys, memory_format=torch.contiguous_format)
+    if keys.numel():
+        weighted_exact_kernel[(triton.cdiv(keys.numel(), ROWS),)](
+            keys.contiguous(), laws, sums.contiguous(), chosen, keys.numel(), *keys.shape[1:], len(sums), *grid,
+            min_keep, *exact_blocks.last_layout(num_targets, grid), **exact_blocks_triton.constants(num_targets),
+            M=arrangements, MP=triton.next_power_of_2(arrangements), ROWS=ROWS, num_warps=4, enable_fp_fusion=False,
+        )  # fmt: skip
+    return chosen
+
+
+def weighted_reference(
+    keys: Tensor, laws: Tensor, sums: Tensor, grid: Grid, *, num_targets: int, max_attempts: int, arrangements: int
+) -> Tensor:
+    """`weighted_blocks.weighted_reference` on a GPU, or anywhere under TRITON_INTERPRET=1."""
+    chosen = torch.empty_like(keys, memory_format=torch.contiguous_format)
+    if keys.numel():
+        weighted_reference_kernel[(triton.cdiv(keys.numel(), ROWS),)](
+            keys.contiguous(), laws, sums.contiguous(), chosen, keys.numel(), *keys.shape[1:], len(sums), *grid,
+            **block_masks_triton.constants(num_targets, max_attempts),
+            M=arrangements, MP=triton.next_power_of_2(arrangements), ROWS=ROWS, num_warps=4, enable_fp_fusion=False,
+        )  # fmt: skip
+    return chosen

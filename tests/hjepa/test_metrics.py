@@ -1,0 +1,127 @@
+"""Where figures and pictures go: lines, TensorBoard, and Weights & Biases where it is installed and asked for."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from hjepa.configs.load import load_settings
+from hjepa.configs.schema import Settings
+from hjepa.display import Display
+from hjepa.metrics import Metrics
+from hjepa.pipeline.folder import open_folder
+from hjepa.trainer import Trainer
+
+REPORTED = "logging.wandb.enabled=true"
+
+
+def quick(output: Path, *overrides: str) -> Settings:
+    place = ["data.dataset=imagefolder", "data.data_path=unused", "data.pipeline=torchvision", "data.num_workers=0"]
+    short = ["data.batch_size=8", "training.epochs=1", "logging.log_frequency=1", "device=cpu", f"output_dir={output}"]
+    return load_settings(Path("small"), [*place, *short, *overrides])
+
+
+def train(settings: Settings, folder: Path) -> Trainer:
+    with Display() as display, Trainer(settings, open_folder(folder), display) as trainer:
+        trainer.run()
+    return trainer
+
+
+def train_lines(settings: Settings) -> list[dict[str, Any]]:
+    lines = map(json.loads, settings.metrics_file.read_text().splitlines())
+    return [line for line in lines if line["kind"] == "train"]
+
+
+class FakeWandb(SimpleNamespace):
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(given=[], logged=[], finished=0, Image=lambda path: ("picture", path))
+
+    def init(self, **given: Any) -> "FakeWandb":
+        self.given.append(given)
+        self.id = given["id"] or "first"
+        return self
+
+    def log(self, values: dict[str, Any], step: int) -> None:
+        self.logged.append((step, values))
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+@pytest.fixture
+def wandb(monkeypatch: pytest.MonkeyPatch) -> FakeWandb:
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    return fake
+
+
+def events(settings: Settings) -> EventAccumulator:
+    accumulated = EventAccumulator(str(settings.log_folder))
+    accumulated.Reload()
+    return accumulated
+
+
+@pytest.mark.parametrize("objective", ["hjepa", "dino"])
+def test_tensorboard_shows_the_curves_and_one_picture_of_the_first_crops(
+    objective: str, labelled: Path, tmp_path: Path
+) -> None:
+    head = ["model.view_weight=0", "model.spread_weight=0", "dino.num_prototypes=16", "dino.hidden=16", "dino.bottleneck=8"]
+    settings = quick(tmp_path, f"objective={objective}", *head)
+    trainer = train(settings, labelled)
+    seen = events(settings)
+    steps = train_lines(settings)
+    assert [event.value for event in seen.Scalars("train/loss")] == pytest.approx([line["loss"] for line in steps])
+    assert {f"train/{name}" for name in steps[0].keys() - {"kind", "step", "time"}} <= set(seen.Tags()["scalars"])
+    (shown,) = seen.Images("crops and masks")
+    with Image.open(trainer.picture) as picture:
+        assert (shown.step, shown.width, shown.height) == (0, *picture.size)
+
+
+def test_wandb_is_told_what_the_lines_say_and_the_picture(wandb: FakeWandb, labelled: Path, tmp_path: Path) -> None:
+    settings = quick(tmp_path, REPORTED, "logging.wandb.project=p", "logging.wandb.tags=[a]")
+    trainer = train(settings, labelled)
+    (given,) = wandb.given
+    assert (given["project"], given["entity"], given["tags"], given["name"]) == ("p", None, ["a"], "small")
+    assert given["config"]["training"]["epochs"] == 1
+    curves = {(step, name): value for step, values in wandb.logged for name, value in values.items()}
+    for line in train_lines(settings):
+        assert curves[line["step"], "train/loss"] == line["loss"]
+    assert (0, "evaluation/knn_accuracy") in curves
+    assert curves[0, "crops and masks"] == ("picture", str(trainer.picture))
+    assert wandb.finished == 1
+
+
+def test_a_resumed_run_goes_on_with_its_own_curves(wandb: FakeWandb, tmp_path: Path) -> None:
+    for _ in range(2):
+        Metrics(quick(tmp_path, REPORTED)).close()
+    assert [given["id"] for given in wandb.given] == [None, "first"]
+    Metrics(quick(tmp_path / "other", REPORTED)).close()
+    assert wandb.given[-1]["id"] is None
+
+
+def test_wandb_that_is_not_installed_is_refused_where_it_is_asked_for(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ValueError, match="needs the package wandb, which is not installed; pip install wandb"):
+        train(quick(tmp_path, REPORTED), labelled)
+    assert not list(tmp_path.iterdir())
+    Metrics(quick(tmp_path)).close()  # and imported nowhere else
+
+
+def test_pictures_need_no_tensorboard(tmp_path: Path) -> None:
+    settings = quick(tmp_path, "logging.tensorboard.enabled=false")
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(picture)
+    metrics = Metrics(settings)
+    metrics.picture("crops", 0, picture)
+    metrics.close()
+    assert not list(settings.log_folder.glob("events*"))
