@@ -23,7 +23,7 @@ def rewritten(markdown: str, page: str = "training.md") -> str:
 def test_site_builds_strictly_and_names_everything_public(tmp_path: Path) -> None:
     pytest.importorskip("mkdocstrings_handlers.python")
     pytest.importorskip("material")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     reference = (tmp_path / "api" / "index.html").read_text(encoding="utf-8")
