@@ -64,7 +64,7 @@ def kernel() -> Extension:
 setup(
     package_dir={f"hjepa.{folder}": folder for folder in FOLDERS},
     packages=["hjepa"] + [f"hjepa.{name}" for folder in FOLDERS for name in find_packages(include=[folder, f"{folder}.*"])],
-    package_data={"hjepa.configs": ["*.yaml"]},
+    package_data={"hjepa": ["contact_page.css", "contact_page.js"], "hjepa.configs": ["*.yaml"]},
     ext_modules=[kernel()],
     cmdclass={"build_ext": BuildKernel},
 )

@@ -10,14 +10,16 @@ import typer
 from rich.table import Table
 
 from hjepa import parity, trained
-from hjepa.configs.recipe_file import load_recipe, recipe_to_yaml
+from hjepa.configs.recipe_file import find_recipe, recipe_to_yaml
 from hjepa.display import Display
 from hjepa.exits import run_command
 from hjepa.pipeline.presets import PRESETS, preset
 from hjepa.pipeline.recipe import Recipe
 from hjepa.recipe_table import markdown, recipe_table, summary
+from hjepa.view_command import view
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, invoke_without_command=True)
+app.command("view")(view)
 RecipeName = Annotated[str, typer.Argument(help="Name of a preset, or path of a recipe's YAML file.")]
 
 
@@ -153,11 +155,6 @@ def export(
     arguments = trained.export(checkpoint, output)
     print(f"{output}: load it with\n")
     print(trained.loading(arguments, output))
-
-
-def find_recipe(name: str) -> Recipe:
-    """The preset of that name, or the recipe in that YAML file."""
-    return load_recipe(name) if Path(name).suffix in (".yaml", ".yml") else preset(name)
 
 
 def main() -> None:
