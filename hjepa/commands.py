@@ -12,6 +12,7 @@ from rich.table import Table
 from hjepa import parity, trained
 from hjepa.configs.recipe_file import find_recipe, recipe_to_yaml
 from hjepa.display import Display
+from hjepa.doctor_command import doctor
 from hjepa.exits import run_command
 from hjepa.pipeline.presets import PRESETS, preset
 from hjepa.pipeline.recipe import Recipe
@@ -20,6 +21,7 @@ from hjepa.view_command import view
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, invoke_without_command=True)
 app.command("view")(view)
+app.command("doctor")(doctor)
 RecipeName = Annotated[str, typer.Argument(help="Name of a preset, or path of a recipe's YAML file.")]
 
 
