@@ -67,7 +67,7 @@ def kernel(name: str, folder: Path) -> Extension:
 setup(
     package_dir={f"hjepa.{folder}": folder for folder in FOLDERS},
     packages=["hjepa"] + [f"hjepa.{name}" for folder in FOLDERS for name in find_packages(include=[folder, f"{folder}.*"])],
-    package_data={"hjepa.configs": ["*.yaml"]},
+    package_data={"hjepa": ["contact_page.css", "contact_page.js"], "hjepa.configs": ["*.yaml"]},
     ext_modules=[kernel(CROPS, SOURCES), kernel("hjepa.kernels._masks", SOURCES / "masks")],
     cmdclass={"build_ext": BuildKernel},
 )

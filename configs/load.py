@@ -48,6 +48,18 @@ def settings_from_plain(plain: Mapping[str, Any], changes: Mapping[str, object] 
     return _validated(dict(_flatten(plain)) | {path: value for path, value in changes.items() if value is not None})
 
 
+def with_changes(settings: Settings, changes: Mapping[str, object]) -> Settings:
+    """The settings with other values at some dotted paths, checked anew. Raises SettingsError."""
+    return settings_from_plain(settings.model_dump(mode="json"), changes)
+
+
+def changes_to_yaml(settings: Settings) -> str:
+    """What differs from the defaults as YAML, from which `load_settings` makes the same settings."""
+    default = dict(_flatten(Settings().model_dump(mode="json")))
+    flat = {path: value for path, value in _flatten(settings.model_dump(mode="json")) if value != default.get(path)}
+    return yaml.dump(_tree(flat), Dumper=Writer, sort_keys=False, allow_unicode=True)
+
+
 def to_yaml(settings: Settings) -> str:
     """All settings as YAML, from which `load_settings` makes the same settings."""
     return yaml.dump(settings.model_dump(mode="json"), Dumper=Writer, sort_keys=False, allow_unicode=True)

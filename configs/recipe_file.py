@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from hjepa.configs.yaml_file import SettingsError, Writer, read_mapping
+from hjepa.pipeline.presets import preset
 from hjepa.pipeline.recipe import Jitter, Recipe, View
 from hjepa.pipeline.spelling import suggest
 
@@ -32,6 +33,11 @@ def load_recipe(path: str | Path) -> Recipe:
         return _RECIPE.validate_json(json.dumps(content, default=str), strict=True)
     except ValidationError as error:
         raise SettingsError("\n".join(f"{path}: {problem}" for problem in _explain(error))) from None
+
+
+def find_recipe(name: str) -> Recipe:
+    """The preset of that name, or the recipe in that YAML file. Raises ValueError."""
+    return load_recipe(name) if Path(name).suffix in (".yaml", ".yml") else preset(name)
 
 
 def recipe_to_yaml(recipe: Recipe) -> str:

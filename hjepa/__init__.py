@@ -1,6 +1,10 @@
 """hjepa feeds self-supervised vision training: multi-crop loading with DALI, block masks, and a thin trainer."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from hjepa.configs.recipe_file import load_recipe
+from hjepa.crop_statistics import CropStatistics, analyze_crop_statistics
 from hjepa.loader_speed import LoaderSpeed, benchmark_augmentation_speed, benchmark_multicrop_dataloader
 from hjepa.multicrop_dataset import (
     MultiCropDataset,
@@ -34,11 +38,20 @@ from hjepa.pipeline.source import BadImage, Samples, Source
 from hjepa.pipeline.stl10 import open_stl10
 from hjepa.pipeline.webdataset import open_webdataset
 
+if TYPE_CHECKING:
+    from hjepa.visualizer import (
+        MultiCropVisualizer,
+        denormalize_tensor,
+        visualize_augmentation_effects,
+        visualize_multicrop_batch,
+    )
+
 __all__ = [
     "AdaptiveMultiCropTransform",
     "BadImage",
     "BadImageError",
     "Batch",
+    "CropStatistics",
     "Curriculum",
     "DataError",
     "HierarchicalMaskGenerator",
@@ -52,17 +65,20 @@ __all__ = [
     "MultiCropEvalTransform",
     "MultiCropMaskGenerator",
     "MultiCropTransform",
+    "MultiCropVisualizer",
     "Ramp",
     "Recipe",
     "Samples",
     "Source",
     "TooManyBadImagesError",
     "View",
+    "analyze_crop_statistics",
     "benchmark_augmentation_speed",
     "benchmark_multicrop_dataloader",
     "build_multicrop_dataloader",
     "build_multicrop_dataset",
     "build_multicrop_transform",
+    "denormalize_tensor",
     "load_recipe",
     "multicrop_collate_fn",
     "open_cifar",
@@ -75,4 +91,20 @@ __all__ = [
     "open_stl10",
     "open_webdataset",
     "preset",
+    "visualize_augmentation_effects",
+    "visualize_multicrop_batch",
 ]
+
+_PICTURES = (
+    "MultiCropVisualizer",
+    "denormalize_tensor",
+    "visualize_augmentation_effects",
+    "visualize_multicrop_batch",
+)
+
+
+def __getattr__(name: str) -> Any:
+    """What draws pictures is loaded when it is first named, because matplotlib is."""
+    if name not in _PICTURES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return vars(import_module("hjepa.visualizer"))[name]

@@ -18,7 +18,7 @@ from hjepa.configs.load import load_settings, to_yaml
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
 from hjepa.distributed import Ranks
-from hjepa.exits import INTERRUPTED, run_command
+from hjepa.exits import INTERRUPTED, Version, run_command
 from hjepa.pipeline.backend import Engine, engine_of
 from hjepa.pipeline.curriculum import Curriculum, recipe_at
 from hjepa.pipeline.device import resolve_device
@@ -36,7 +36,7 @@ ENGINES: dict[Engine, str] = {
 }
 """Each engine in words."""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(pretty_exceptions_enable=False)
 
 
 @app.command()
@@ -66,6 +66,7 @@ def train(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     seed: Annotated[int | None, typer.Option(help="Number that every random choice follows from.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+    version: Version = False,
 ) -> None:
     """Trains a hierarchical JEPA, or DINO, on images.
 
@@ -118,7 +119,7 @@ def main() -> None:
 
 def run(config: Path | None, overrides: list[str], flags: dict[str, object], display: Display) -> None:
     """Trains as asked, and says what is done with what, and where the results are."""
-    settings, reason = _choose_settings(config, overrides, flags)
+    settings, reason = choose_settings(config, overrides, flags)
     with Ranks(settings) as ranks:
         if not ranks.is_first:
             display = Display(Console(quiet=True))
@@ -199,7 +200,7 @@ def _train(settings: Settings, source: Source, display: Display, state: Resume |
         sys.exit(INTERRUPTED if result.signal == 2 else 0)
 
 
-def _choose_settings(config: Path | None, overrides: list[str], flags: dict[str, object]) -> tuple[Settings, str]:
+def choose_settings(config: Path | None, overrides: list[str], flags: dict[str, object]) -> tuple[Settings, str]:
     """The settings, and where they came from in words."""
     if flags["data.data_path"] == "":  # as of a shell's variable that is not set
         raise ValueError("--data-path is empty; give the place of the data, . for the current folder, or leave it out")

@@ -10,19 +10,25 @@ import typer
 from rich.table import Table
 
 from hjepa import parity, trained
-from hjepa.configs.recipe_file import load_recipe, recipe_to_yaml
+from hjepa.configs.recipe_file import find_recipe, recipe_to_yaml
 from hjepa.display import Display
-from hjepa.exits import run_command
+from hjepa.doctor_command import doctor
+from hjepa.exits import Version, run_command
 from hjepa.pipeline.presets import PRESETS, preset
 from hjepa.pipeline.recipe import Recipe
 from hjepa.recipe_table import markdown, recipe_table, summary
+from hjepa.tune_command import tune
+from hjepa.view_command import view
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, invoke_without_command=True)
+app = typer.Typer(pretty_exceptions_enable=False, invoke_without_command=True)
+app.command("view")(view)
+app.command("doctor")(doctor)
+app.command("tune")(tune)
 RecipeName = Annotated[str, typer.Argument(help="Name of a preset, or path of a recipe's YAML file.")]
 
 
 @app.callback()
-def describe(context: typer.Context) -> None:
+def describe(context: typer.Context, version: Version = False) -> None:
     """Feeds self-supervised vision training. Every command has its own --help; `hjepa-train` trains."""
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -153,11 +159,6 @@ def export(
     arguments = trained.export(checkpoint, output)
     print(f"{output}: load it with\n")
     print(trained.loading(arguments, output))
-
-
-def find_recipe(name: str) -> Recipe:
-    """The preset of that name, or the recipe in that YAML file."""
-    return load_recipe(name) if Path(name).suffix in (".yaml", ".yml") else preset(name)
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 import re
 import sys
-from typing import cast
+from importlib.metadata import version
+from typing import Annotated, TypeAlias, cast
 
 import typer
 
@@ -11,6 +12,17 @@ from hjepa.pipeline.quarantine import DataError
 MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
 UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 """What the command line's parser raises; typer does not export it."""
+
+
+def show_version(asked: bool) -> None:
+    """The option --version: prints it and ends."""
+    if asked:
+        print(f"hjepa {version('hjepa')}")
+        raise typer.Exit
+
+
+Version: TypeAlias = Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version.")]
+"""For every command line's first function."""
 
 
 def run_command(app: typer.Typer, name: str) -> None:

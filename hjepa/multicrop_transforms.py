@@ -64,19 +64,20 @@ class MultiCropTransform:
         self.recipe = replace(plain, views=views, mean=mean, std=std)
         self.seed = seed
         self.epoch = 0
-        self._calls = 0
+        self.calls = 0
+        """Samples of this epoch so far: the number that the next one draws as."""
 
     def __call__(self, image: Picture) -> Crops:
         """Renders the next sample."""
         worker = get_worker_info()
         seed = self.seed if worker is None else self.seed + worker.seed
-        crops = _render(image, self.recipe, seed, self.epoch, self._calls)
-        self._calls += 1
+        crops = _render(image, self.recipe, seed, self.epoch, self.calls)
+        self.calls += 1
         return crops
 
     def set_epoch(self, epoch: int) -> None:
         """Other draws for every sample."""
-        self.epoch, self._calls = epoch, 0
+        self.epoch, self.calls = epoch, 0
 
     @property
     def num_global_crops(self) -> int:

@@ -1,14 +1,17 @@
 """The command line `hjepa` as a user meets it: recipes, parity, clear errors, exit codes."""
 
+import contextlib
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from hjepa import commands, parity
+from hjepa import cli, commands, parity
 from hjepa.configs.recipe_file import load_recipe, recipe_to_yaml
 from hjepa.pipeline.presets import PRESETS, preset
 from hjepa.recipe_table import markdown
@@ -44,6 +47,38 @@ def test_without_a_command_the_commands_are_shown(call: Call) -> None:
     assert (code, errors) == (0, "")
     for command in ("recipes", "parity", "hjepa-train"):
         assert command in output
+
+
+@pytest.mark.parametrize(("name", "main"), [("hjepa", commands.main), ("hjepa-train", cli.main)])
+def test_both_commands_say_their_version_and_complete_words(
+    name: str, main: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, "--version"])
+    main()
+    assert capsys.readouterr().out == f"hjepa {version('hjepa')}\n"
+    words, whole = ("hjepa vi", "view") if name == "hjepa" else ("hjepa-train --batch", "--batch-size")
+    monkeypatch.setattr(sys, "argv", [name])
+    monkeypatch.setenv(f"_{name.upper().replace('-', '_')}_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", "1")
+    with contextlib.suppress(SystemExit):
+        main()
+    assert whole in capsys.readouterr().out.split()
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("veiw", "view"), ("docter", "doctor"), ("tun", "tune"), ("recipe", "recipes")])
+def test_misspelt_command_is_told_the_nearest(wrong: str, right: str, call: Call) -> None:
+    code, _, errors = call(wrong)
+    assert (code, errors) == (2, f"hjepa: No such command '{wrong}'. Did you mean '{right}'?\n")
+
+
+def test_own_images_are_shown_as_picture_and_page(call: Call, labelled: Path, tmp_path: Path) -> None:
+    code, output, errors = call("view", labelled, "--count", 1, "--backend", "torchvision", "--device", "cpu")
+    assert (code, errors) == (0, "")
+    assert "made by torchvision; masks: global_only; seed 0, epoch 0; 1 images" in output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["crops.html", "crops.png"]
+    call("view", labelled, "--count", 1, "--backend", "torchvision", "--recipe", "cifar10", "--output", "a.png")
+    assert (tmp_path / "a.png").exists()
 
 
 def test_all_recipes_are_listed_with_their_sources(call: Call) -> None:
@@ -89,7 +124,10 @@ def test_documented_table_is_that_of_the_presets(call: Call) -> None:
         (["recipes", "--yaml"], "name it, as in `hjepa recipes dino --yaml`"),
         (["recipes", "dino", "--yaml", "--markdown"], "give one of them"),
         (["recipes", "broken.yaml"], "did you mean views?"),
-        (["recpes"], "recipes"),
+        (["view", "images", "--output", "sheet.jpg"], "use a name with .png or .html"),
+        (["view", "images", "--masks", "global_onyl"], "did you mean global_only"),
+        (["view", "missing"], "missing does not exist"),
+        (["doctor", "missing"], "missing does not exist"),
         (["parity", "simclear"], "did you mean simclr"),
         pytest.param(["parity", "--images", "missing"], "missing does not exist", marks=pytest.mark.dali),
         pytest.param(["parity", "--images", "images", "--device", "gpu"], "device", marks=pytest.mark.dali),

@@ -1,0 +1,187 @@
+"""What a machine has, as far as loading images and training on them is concerned. Nothing is judged here: see diagnosis.py."""
+
+import importlib
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hjepa.kernels.fused_crops import MissingKernelError, builds
+from hjepa.pipeline.device import resolve_workers
+
+GIB = 1 << 30
+DALI_WHEELS = ("nvidia-dali-cuda110", "nvidia-dali-cuda120", "nvidia-dali-cuda130")
+COMPILERS = ("c++", "g++", "clang++")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gpu:
+    """One GPU, as NVML describes it."""
+
+    name: str
+    memory_gib: float
+    capability: tuple[int, int]
+    """Compute capability, such as (9, 0)."""
+    jpeg_engine: bool
+    """Whether it has the hardware that decodes JPEGs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machine:
+    """What was found. Empty texts say that there is none."""
+
+    cpu: str
+    cores: int
+    """That this process may use: threads of the loader with num_workers="auto"."""
+    memory_gib: float
+    """That this process may use: the machine's, or its container's limit."""
+    shared_memory_gib: float
+    """/dev/shm, through which torchvision's worker processes hand over batches."""
+    gpus: tuple[Gpu, ...]
+    has_gpu_files: bool
+    """Whether the kernel has NVIDIA's devices (/dev/nvidia0)."""
+    nvml_error: str
+    """Why NVML does not answer."""
+    driver: str
+    driver_cuda: tuple[int, int]
+    """Newest CUDA that the driver runs; (0, 0) without a driver."""
+    torch_version: str
+    torch_cuda: str
+    """CUDA that torch was built for."""
+    torch_gpus: int
+    """GPUs that torch can use."""
+    dali: dict[str, str]
+    """Wheels of DALI that are installed -> version."""
+    dali_error: str
+    """Why DALI does not import."""
+    in_container: bool
+    capabilities: str
+    """NVIDIA_DRIVER_CAPABILITIES, which says what of the driver a container has."""
+    compiler: str
+    """Path of a C++ compiler."""
+    kernel: str
+    """Instruction set of hjepa's native kernel."""
+
+
+def look_at_machine() -> Machine:
+    """Looks, and changes nothing."""
+    found = _ask_nvml()
+    return Machine(
+        cpu=_cpu(),
+        cores=resolve_workers("auto", "dali"),
+        memory_gib=_memory() / GIB,
+        shared_memory_gib=shutil.disk_usage("/dev/shm").total / GIB if Path("/dev/shm").is_dir() else 0.0,
+        gpus=found.gpus,
+        has_gpu_files=Path("/dev/nvidia0").exists(),
+        nvml_error=found.error,
+        driver=found.driver,
+        driver_cuda=found.driver_cuda,
+        torch_version=torch.__version__,
+        torch_cuda=torch.version.cuda or "",
+        torch_gpus=torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        dali=_installed(DALI_WHEELS),
+        dali_error=_import_error("nvidia.dali"),
+        in_container=Path("/.dockerenv").exists() or Path("/run/.containerenv").exists(),
+        capabilities=os.environ.get("NVIDIA_DRIVER_CAPABILITIES", ""),
+        compiler=next((path for name in COMPILERS if (path := shutil.which(name))), ""),
+        kernel=_kernel(),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Nvml:
+    gpus: tuple[Gpu, ...] = ()
+    driver: str = ""
+    driver_cuda: tuple[int, int] = (0, 0)
+    error: str = ""
+
+
+def _ask_nvml() -> _Nvml:
+    try:
+        nvml: Any = importlib.import_module("pynvml")
+    except ImportError:
+        return _Nvml(error="the package nvidia-ml-py is not installed")
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        return _Nvml(error=str(error))
+    try:
+        handles = [nvml.nvmlDeviceGetHandleByIndex(number) for number in range(nvml.nvmlDeviceGetCount())]
+        cuda = nvml.nvmlSystemGetCudaDriverVersion()
+        gpus = tuple(_gpu(nvml, handle) for handle in handles)
+        return _Nvml(gpus=gpus, driver=_text(nvml.nvmlSystemGetDriverVersion()), driver_cuda=(cuda // 1000, cuda % 1000 // 10))
+    except nvml.NVMLError as error:
+        return _Nvml(error=str(error))
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _gpu(nvml: Any, handle: Any) -> Gpu:
+    try:
+        nvml.nvmlDeviceGetJpgUtilization(handle)
+        has_engine = True
+    except nvml.NVMLError:  # "not supported" is its way to say that there is none
+        has_engine = False
+    return Gpu(
+        name=_text(nvml.nvmlDeviceGetName(handle)),
+        memory_gib=nvml.nvmlDeviceGetMemoryInfo(handle).total / GIB,
+        capability=tuple(nvml.nvmlDeviceGetCudaComputeCapability(handle)),
+        jpeg_engine=has_engine,
+    )
+
+
+def _text(value: str | bytes) -> str:
+    """NVML's texts were bytes in its older versions."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _installed(wheels: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for wheel in wheels:
+        try:
+            found[wheel] = version(wheel)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _import_error(module: str) -> str:
+    try:
+        importlib.import_module(module)
+    except (ImportError, OSError, RuntimeError) as error:  # a library that does not load is an OSError
+        return str(error)
+    return ""
+
+
+def _kernel() -> str:
+    try:
+        return builds()[0]
+    except MissingKernelError:
+        return ""
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def _memory() -> int:
+    """Bytes of the machine, or the limit of the control group that a container is."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for place in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limit = Path(place).read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if limit.isdigit():  # not "max"
+            return min(total, int(limit))
+    return total

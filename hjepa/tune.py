@@ -1,0 +1,111 @@
+"""Finds the loader's threads and depth on this machine, and the crops or the batch that a budget of memory or time allows.
+
+Of settings that are as good as the best the smallest is taken: threads and batches in flight cost memory, and other processes
+their cores. A budget is searched by halves, because a step costs more with every crop and every image.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from hjepa.assembly import build_loader
+from hjepa.configs.load import with_changes
+from hjepa.configs.schema import Settings
+from hjepa.distributed import share_of_workers
+from hjepa.pipeline.source import Source
+from hjepa.short_run import rate
+from hjepa.step_cost import StepCost, measure_step
+
+Said: TypeAlias = Callable[[str], None]
+"""Told what was tried and found."""
+Vary: TypeAlias = Literal["crops", "batch"]
+SLACK = 0.03
+"""Rates that are less than this share apart are alike."""
+DEPTHS = (1, 2, 4)
+MOST_LOCALS = 10
+"""Document D's most."""
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """What a step may cost; 0 for what is not limited."""
+
+    memory_gib: float = 0.0
+    step_ms: float = 0.0
+
+    @property
+    def words(self) -> str:
+        """What is limited, for messages."""
+        limits = {f"{self.memory_gib:g} GiB": self.memory_gib, f"{self.step_ms:g} ms": self.step_ms}
+        return " and ".join(text for text, limit in limits.items() if limit)
+
+    def allows(self, cost: StepCost) -> bool:
+        """Whether a step of that cost is within it."""
+        memory = not self.memory_gib or cost.memory_gib <= self.memory_gib
+        return memory and (not self.step_ms or cost.seconds * 1000 <= self.step_ms)
+
+
+def tune_loader(settings: Settings, source: Source, seconds: float, said: Said) -> Settings:
+    """The settings with the threads, and then the depth, that load fastest; each is tried for `seconds`."""
+    cores = share_of_workers("auto", settings.data.pipeline)
+    for name, values in (("num_workers", sorted({1, max(1, cores // 2), cores})), ("prefetch", DEPTHS)):
+        rates = {}
+        for value in values:
+            with build_loader(with_changes(settings, {f"data.{name}": value}), source, "train") as loader:
+                rates[value] = rate(loader, seconds).images_per_second
+            said(f"data.{name}={value}: {rates[value]:.0f} images/s")
+        settings = with_changes(settings, {f"data.{name}": smallest_near_best(rates)})
+    return settings
+
+
+def tune_step(settings: Settings, source: Source, budget: Budget, vary: Vary, said: Said) -> Settings:
+    """The settings with the most local crops, or the largest batch, of which a step is within the budget. Raises ValueError."""
+    name = "data.multicrop.num_local_crops" if vary == "crops" else "data.batch_size"
+    values = _numbers_of_crops(settings) if vary == "crops" else [size for size in BATCHES if size <= len(source)]
+
+    def fits(value: int) -> bool:
+        cost = measure_step(with_changes(settings, {name: value}), source)
+        within = budget.allows(cost)
+        said(f"{name}={value}: {cost.seconds * 1000:.0f} ms, {cost.memory_gib:.2f} GiB: {'fits' if within else 'too much'}")
+        return within
+
+    found = last_that_fits(values, fits)
+    if found is None:
+        raise ValueError(
+            f"a step with {name}={values[0]}, the least, is beyond the budget of {budget.words}; raise it, lower "
+            "data.batch_size, or take a smaller model"
+        )
+    return with_changes(settings, {name: found})
+
+
+def smallest_near_best(rates: Mapping[int, float]) -> int:
+    """The smallest setting whose rate is within SLACK of the best."""
+    best = max(rates.values())
+    return min(value for value, found in rates.items() if found >= (1 - SLACK) * best)
+
+
+def last_that_fits(values: list[int], fits: Callable[[int], bool]) -> int | None:
+    """The last value that fits, where all before one that fits do, too; None where the first does not. Asks log2 of them."""
+    low, high = -1, len(values)  # the first of them fits, the second does not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(values[middle]) else (low, middle)
+    return values[low] if low >= 0 else None
+
+
+def _numbers_of_crops(settings: Settings) -> list[int]:
+    """What the settings allow, from the least on. Raises ValueError where local crops are not read."""
+    strategy = settings.masking.strategy
+    if settings.data.multicrop.adaptive or not settings.data.use_multicrop:
+        raise ValueError(
+            "the number of local crops is not one number with data.multicrop.adaptive=true, and none with "
+            "data.use_multicrop=false; change that, or use --vary batch"
+        )
+    if settings.objective == "hjepa" and strategy == "global_only" and not settings.model.view_weight:
+        raise ValueError(
+            "local crops are read by nothing with masking.strategy=global_only and model.view_weight=0, so any number of them "
+            "fits; set either, or use --vary batch"
+        )
+    least = {"global_only": 0, "global_with_local_context": 1, "cross_crop_prediction": 2}[strategy]
+    return list(range(max(least, settings.model.view_weight > 0), MOST_LOCALS + 1))

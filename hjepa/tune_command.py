@@ -1,0 +1,81 @@
+"""`hjepa tune`: settings that fit this machine and a budget, as a YAML file that `hjepa-train --config` takes."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from hjepa.assembly import open_source
+from hjepa.cli import choose_settings
+from hjepa.configs.load import changes_to_yaml
+from hjepa.display import Display
+from hjepa.tune import Budget, Vary, tune_loader, tune_step
+
+
+def tune(
+    data: Annotated[
+        str | None, typer.Argument(help="Folder of images; the settings' own data without.", show_default=False)
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="imagefolder, imagenet, cifar10, ...: what lies there.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file, or the name of a shipped one, to start from; as in hjepa-train.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="File to write.")] = Path("tuned.yaml"),
+    memory_gib: Annotated[float, typer.Option(help="Memory that a training step may take, in GiB; 0: no limit.")] = 0,
+    step_ms: Annotated[float, typer.Option(help="Time that a training step may take, in ms; 0: no limit.")] = 0,
+    vary: Annotated[str, typer.Option(help="What the budget decides: crops (local ones), or batch (its size).")] = "crops",
+    seconds: Annotated[float, typer.Option(help="Length of each trial of the loader.")] = 3,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+) -> None:
+    """Tries threads and depths of the loader, and with a budget the local crops or the batch, and writes the best as YAML.
+
+    The file says all that differs from the defaults, that of --config included: `hjepa-train --config tuned.yaml` trains by it.
+
+    Examples:
+
+      hjepa tune photos
+
+      hjepa tune photos --config multicrop_training --memory-gib 16 --vary batch
+
+      hjepa tune --config small --step-ms 150
+    """
+    if vary not in ("crops", "batch"):
+        raise ValueError(f"--vary {vary} is unknown; use crops or batch")
+    if min(memory_gib, step_ms) < 0:
+        raise ValueError(f"--memory-gib {memory_gib:g} and --step-ms {step_ms:g} are no budget; use 0 for no limit, or more")
+    flags: dict[str, object] = {
+        "data.data_path": data,
+        "data.dataset": "imagefolder" if data is not None and dataset is None and config is None else dataset,
+        "device": device,
+    }
+    said: list[str] = []
+    with Display() as display:
+
+        def tell(line: str) -> None:
+            said.append(line)
+            display.say(line)
+
+        settings, reason = choose_settings(config, [], flags)
+        tell(f"starting from {reason}")
+        source = open_source(settings, display.show)
+        display.clear()
+        settings = tune_loader(settings, source, seconds, tell)
+        if memory_gib or step_ms:
+            budget = Budget(memory_gib=memory_gib, step_ms=step_ms)
+            settings = tune_step(settings, source, budget, cast(Vary, vary), tell)
+        lines = [f"Made by: {shlex.join(['hjepa', *sys.argv[1:]])}", *said]
+        output.parent.mkdir(parents=True, exist_ok=True)
+        head = "".join(f"# {line}\n" for line in lines)
+        output.write_text(f"{head}\n{changes_to_yaml(settings)}", encoding="utf-8")
+        display.table(
+            f"Wrote {output}",
+            {
+                "data.num_workers": f"{settings.data.num_workers}",
+                "data.prefetch": f"{settings.data.prefetch}",
+                "data.batch_size": f"{settings.data.batch_size}",
+                "data.multicrop.num_local_crops": f"{settings.data.multicrop.num_local_crops}",
+            },
+        )
+        display.say(f"to train by it: hjepa-train --config {output}")

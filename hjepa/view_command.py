@@ -1,0 +1,68 @@
+"""`hjepa view`: pictures of what the pipeline makes of one's own images."""
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from hjepa.command_data import open_data
+from hjepa.configs.recipe_file import find_recipe
+from hjepa.display import Display
+from hjepa.pipeline.backend import BackendName
+
+Data = Annotated[
+    str | None, typer.Argument(help="Folder, .tar, .parquet or .csv of images; the sample images without.", show_default=False)
+]
+
+
+def view(
+    data: Data = None,
+    recipe: Annotated[str, typer.Option(help="Name of a preset, or path of a recipe's YAML file.")] = "hjepa",
+    backend: Annotated[str, typer.Option(help="dali, fused, dali-ops, or torchvision (the reference).")] = "dali",
+    masks: Annotated[
+        str, typer.Option(help="global_only, global_with_local_context, cross_crop_prediction, or none.")
+    ] = "global_only",
+    count: Annotated[int, typer.Option(help="How many images are shown.")] = 4,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(help="File to write, .png or .html; may be given twice. Without: crops.png, crops.html."),
+    ] = None,
+    patch_size: Annotated[int, typer.Option(help="Side of the masks' patches, in pixels; 0 takes a usual one that fits.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Number that every random choice follows from.")] = 0,
+    epoch: Annotated[int, typer.Option(help="Epoch whose first images are shown, counted from 0.")] = 0,
+) -> None:
+    """Draws the crops and masks that training gets: each image with its boxes, every crop with its draws in words.
+
+    The page shows the box and the masks of the crop that is pointed at. It needs no network.
+
+    Examples:
+
+      hjepa view
+
+      hjepa view photos --recipe dinov2 --masks none --output dinov2.html
+
+      hjepa view photos --masks cross_crop_prediction --count 2 --output sheet.png
+    """
+    from hjepa.contact_sheet import check_ending, gather, write  # imports matplotlib, for which --help need not wait
+
+    files = output or [Path("crops.png"), Path("crops.html")]
+    for file in files:
+        check_ending(file)
+    wanted = find_recipe(recipe)
+    with Display() as display:
+        sheet = gather(
+            open_data(data, display),
+            wanted,
+            backend=cast(BackendName, backend),  # the Loader refuses others
+            masks=masks,
+            count=count,
+            patch_size=patch_size or "auto",
+            device=device,
+            seed=seed,
+            epoch=epoch,
+        )
+        display.say(f"{sheet.title}; {len(sheet.images)} images")
+        for file in files:
+            write(sheet, file)
+            display.say(f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB)")

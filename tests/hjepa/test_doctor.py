@@ -1,0 +1,338 @@
+"""The doctor finds what is there, and judges machines and data sets that are not here by what would have been found of them."""
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hjepa import commands, machine
+from hjepa.data_check import PROGRESSIVE, DataSet, look_at_data
+from hjepa.findings import is_healthy, judge_data, judge_machine, judge_quiet
+from hjepa.machine import Gpu, Machine, look_at_machine
+from hjepa.pipeline.open_source import open_source
+from hjepa.pipeline.presets import preset
+from hjepa.pipeline.presets.jepa import evaluation, multicrop
+from hjepa.short_run import Rate, ShortRun, run_shortly
+from hjepa.troubleshooting import advise, batch_mib
+from hjepa.verdict import judge_run, useful_side
+
+RECIPE = preset("hjepa")
+H100 = Gpu(name="NVIDIA H100", memory_gib=79.6, capability=(9, 0), jpeg_engine=True)
+LAPTOP = Machine(
+    cpu="a CPU",
+    cores=8,
+    memory_gib=16,
+    shared_memory_gib=8,
+    gpus=(),
+    has_gpu_files=False,
+    nvml_error="Driver Not Loaded",
+    driver="",
+    driver_cuda=(0, 0),
+    torch_version="2.9",
+    torch_cuda="12.8",
+    torch_gpus=0,
+    dali={"nvidia-dali-cuda120": "2.4.0"},
+    dali_error="",
+    in_container=False,
+    capabilities="",
+    compiler="/usr/bin/c++",
+    kernel="avx2",
+)
+SERVER = replace(LAPTOP, gpus=(H100,), has_gpu_files=True, nvml_error="", driver="570.1", driver_cuda=(12, 8), torch_gpus=1)
+PHOTOS = DataSet(
+    name="photos",
+    images=10_000,
+    looked_at=10_000,
+    formats={"JPEG": 500},
+    short_side=(300, 375, 400),
+    long_side=(400, 500, 600),
+    mean_kib=67,
+    bad=0,
+    bad_examples=(),
+    duplicates=0,
+    duplicate_examples=(),
+    classes={},
+)
+RUN = ShortRun(
+    engine="fused",
+    device="cpu",
+    recipe="hjepa",
+    batch_size=64,
+    threads=8,
+    loader=Rate(images_per_second=900, busy=0.95, others=0.01),
+    decode=Rate(images_per_second=2700, busy=0.95, others=0.01),
+    read_per_second=9000,
+    read_mib_per_second=600,
+    draw_us=6,
+    mask_us=40,
+)
+
+
+def levels(found: Machine) -> dict[str, str]:
+    return {finding.subject: finding.level for finding in judge_machine(found) if finding.level != "ok"}
+
+
+def test_machine_without_a_gpu_and_one_with_are_healthy() -> None:
+    assert levels(LAPTOP) == {"GPU": "note"}
+    assert levels(SERVER) == {}
+    assert is_healthy(judge_machine(LAPTOP))
+    assert {finding.subject for finding in judge_machine(SERVER)} >= {"GPU", "torch", "JPEG engine", "DALI", "native kernel"}
+
+
+@pytest.mark.parametrize(
+    ("found", "subject", "said"),
+    [
+        (replace(LAPTOP, has_gpu_files=True), "GPU", "Driver Not Loaded"),
+        (
+            replace(LAPTOP, torch_gpus=1, nvml_error="the package nvidia-ml-py is not installed"),
+            "GPU",
+            "pip install nvidia-ml-py",
+        ),
+        (replace(SERVER, torch_cuda=""), "torch", "for the CPU alone"),
+        (replace(SERVER, torch_cuda="13.0"), "torch", "install torch for CUDA 12"),
+        (replace(SERVER, torch_gpus=0), "torch", "CUDA_VISIBLE_DEVICES"),
+        (replace(SERVER, dali={"nvidia-dali-cuda130": "2.4.0"}), "DALI", "pip install nvidia-dali-cuda120"),
+        (replace(SERVER, dali={"nvidia-dali-cuda120": "2", "nvidia-dali-cuda130": "2"}), "DALI", "both installed"),
+        (replace(LAPTOP, dali={}, dali_error="No module named 'nvidia'"), "DALI", "pip install nvidia-dali-cuda120"),
+        (replace(SERVER, driver_cuda=(13, 0), dali={}, dali_error="No module"), "DALI", "pip install nvidia-dali-cuda130"),
+        (replace(LAPTOP, kernel=""), "native kernel", "--force-reinstall"),
+        (replace(LAPTOP, kernel="", compiler=""), "native kernel", "apt install g++"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_wrong_with_a_machine_is_a_problem_with_its_cure(found: Machine, subject: str, said: str) -> None:
+    (problem,) = (finding for finding in judge_machine(found) if finding.level == "problem")
+    assert problem.subject == subject
+    assert said in f"{problem.text} {problem.advice}"
+    assert problem.advice
+    assert not is_healthy(judge_machine(found))
+
+
+def test_kernel_is_no_matter_of_health_beside_a_gpu() -> None:
+    assert levels(replace(SERVER, kernel="")) == {"native kernel": "note"}
+
+
+def test_container_without_video_is_named_and_does_no_harm() -> None:
+    def said(found: Machine) -> str:
+        return next(finding.text for finding in judge_machine(found) if finding.subject == "JPEG engine")
+
+    hidden = replace(SERVER, in_container=True, capabilities="compute,utility")
+    assert "'video'" in said(hidden)
+    assert is_healthy(judge_machine(hidden))
+    assert "'video'" not in said(SERVER)
+    assert "'video'" not in said(replace(hidden, capabilities="compute,video"))
+    assert "'video'" not in said(replace(hidden, capabilities="all"))
+    assert "no engine" in said(replace(SERVER, gpus=(replace(H100, jpeg_engine=False),)))
+
+
+@pytest.mark.parametrize(
+    ("found", "subject", "level"),
+    [
+        (replace(PHOTOS, bad=1, bad_examples=("a.jpg: truncated",)), "bad files", "note"),
+        (replace(PHOTOS, bad=200, bad_examples=("a.jpg: truncated",)), "bad files", "problem"),
+        (replace(PHOTOS, duplicates=3, duplicate_examples=("b.jpg is a.jpg",)), "duplicates", "note"),
+        (replace(PHOTOS, images=10), "images", "problem"),
+        (replace(PHOTOS, formats={"JPEG": 1, PROGRESSIVE: 1}), "formats", "note"),
+        (replace(PHOTOS, formats={"unreadable (OSError)": 1}), "formats", "problem"),
+        (replace(PHOTOS, short_side=(32, 32, 32)), "sizes", "note"),
+        (replace(PHOTOS, classes={"cat": 1000, "dog": 3}), "classes", "note"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_odd_about_data_is_named(found: DataSet, subject: str, level: str) -> None:
+    odd = [finding for finding in judge_data(found, RECIPE, 64) if finding.level != "ok"]
+    assert [(finding.subject, finding.level) for finding in odd] == [(subject, level)]
+    assert odd[0].advice
+
+
+def test_good_data_is_healthy() -> None:
+    for classes in ({}, {"cat": 10, "dog": 9}, {"cat": 10, "dog": 10}):
+        assert all(finding.level == "ok" for finding in judge_data(replace(PHOTOS, classes=classes), RECIPE, 64))
+
+
+def verdict(run: ShortRun = RUN, data: DataSet = PHOTOS, found: Machine = LAPTOP, step_ms: float = 0) -> Any:
+    return judge_run(run, data, RECIPE, found, step_ms)
+
+
+def with_loader(rate: float, **changes: Any) -> ShortRun:
+    return replace(RUN, loader=replace(RUN.loader, images_per_second=rate), **changes)
+
+
+def test_bound_is_where_the_time_goes() -> None:
+    assert verdict().bound == "crops"
+    assert verdict(with_loader(2500)).bound == "decoding"
+    assert verdict(with_loader(900, read_per_second=100)).bound == "reading"
+    assert verdict(with_loader(900, read_per_second=0)).bound == "crops"  # an archive: no file was timed
+    assert verdict(step_ms=100).bound == "model"  # 64 images take the loader 71 ms
+    assert verdict(step_ms=60).bound == "crops"
+    assert verdict().ceiling == 2700
+
+
+def test_dali_is_not_praised_where_it_does_not_help() -> None:
+    for run, data, step_ms in (
+        (RUN, PHOTOS, 100),
+        (with_loader(900, read_per_second=100), PHOTOS, 0),
+        (RUN, PHOTOS, 0),
+        (RUN, replace(PHOTOS, formats={"PPM": 5}), 0),
+    ):
+        assert "will not help you here" in verdict(run, data, step_ms=step_ms).dali
+    assert verdict(replace(RUN, engine="torchvision")).dali.startswith("DALI helps")
+    assert verdict(replace(RUN, engine="dali-ops", device="cuda:0"), found=SERVER).dali.startswith("DALI helps")
+
+
+def test_advice_fits_the_bound() -> None:
+    slow = verdict(replace(RUN, engine="torchvision")).advice
+    assert "--backend dali" in slow[0]
+    assert (
+        "apt install g++" in verdict(replace(RUN, engine="dali-ops"), found=replace(LAPTOP, kernel="", compiler="")).advice[0]
+    )
+    large = replace(PHOTOS, short_side=(1000, 1500, 2000))
+    shrink = verdict(with_loader(2500), large).advice[0]
+    assert f"can use {useful_side(RECIPE)}" in shrink
+    assert not any("Shrink" in line for line in verdict(with_loader(2500)).advice)
+
+
+def test_useful_side_is_that_of_the_smallest_crop_without_enlargement() -> None:
+    assert useful_side(multicrop(num_local_crops=0)) == 384  # 224 / sqrt(0.4) = 354, rounded up to a multiple of 32
+    assert useful_side(RECIPE) == 448  # 96 / sqrt(0.05) = 429
+
+
+def test_busy_machine_is_named() -> None:
+    assert judge_quiet(RUN).level == "ok"
+    assert judge_quiet(replace(RUN, loader=replace(RUN.loader, others=0.5))).level == "note"
+
+
+def test_advice_on_memory_is_arithmetic() -> None:
+    assert batch_mib(RECIPE, 64) == pytest.approx(64 * 1.868e6 / 2**20, rel=1e-3)  # requirements, difference 15
+    tries = advise(RECIPE, 64, 8)["out of memory"]
+    left = (2 * 224**2 + 4 * 96**2) / (2 * 224**2 + 6 * 96**2)
+    assert f"leave {left:.0%} of the pixels" in tries[0]
+    assert "batch_size=32" in tries[1]
+    assert not any("local" in line for line in advise(evaluation(), 64, 8)["out of memory"])
+
+
+def test_more_threads_are_advised_never_fewer() -> None:
+    slow = " ".join(advise(RECIPE, 64, 8)["too slow"])
+    assert "all 8 cores" in slow
+    assert "reduce" not in slow
+
+
+def test_this_machine_is_seen_as_it_is() -> None:
+    found = look_at_machine()
+    assert found.cores >= 1
+    assert found.memory_gib > 0.1
+    assert found.torch_version
+    assert found.gpus or found.nvml_error
+    assert bool(found.dali_error) == (not found.dali)
+
+
+class FakeError(Exception):
+    """In place of NVML's."""
+
+
+class FakeNvml:
+    """One GPU without an engine for JPEGs, and texts as bytes, as older versions give them."""
+
+    NVMLError = FakeError
+
+    def __getattr__(self, name: str) -> Any:
+        answers: dict[str, Any] = {
+            "nvmlDeviceGetCount": 1,
+            "nvmlSystemGetCudaDriverVersion": 12040,
+            "nvmlSystemGetDriverVersion": b"550.54",
+            "nvmlDeviceGetName": b"Tesla T4",
+            "nvmlDeviceGetMemoryInfo": type("Memory", (), {"total": 16 << 30}),
+            "nvmlDeviceGetCudaComputeCapability": [7, 5],
+        }
+
+        def call(*_: object) -> Any:
+            if name == "nvmlDeviceGetJpgUtilization":
+                raise FakeError("Not Supported")
+            return answers.get(name)
+
+        return call
+
+
+def test_gpus_are_what_nvml_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml())  # type: ignore[arg-type]
+    found = look_at_machine()
+    assert found.gpus == (Gpu(name="Tesla T4", memory_gib=16.0, capability=(7, 5), jpeg_engine=False),)
+    assert (found.driver, found.driver_cuda, found.nvml_error) == ("550.54", (12, 4), "")
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert "nvidia-ml-py" in machine.look_at_machine().nvml_error
+
+
+def test_data_is_described(labelled: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(labelled, folder)
+    first = sorted((folder / "dark").iterdir())[0]
+    os.symlink(first, folder / "dark" / "again.jpg")
+    with Image.open(first) as image:
+        image.save(folder / "light" / "slow.jpg", progressive=True)
+        image.save(folder / "light" / "other.png")
+    (folder / "light" / "broken.jpg").write_bytes(b"nothing")
+    found = look_at_data(open_source(folder))
+    assert (found.images, found.looked_at, found.bad, found.duplicates) == (43, 43, 1, 1)
+    assert found.formats == {"JPEG": 41, PROGRESSIVE: 1, "PNG": 1}
+    assert found.classes == {"dark": 21, "light": 22}
+    assert found.duplicate_examples == ("dark/again.jpg is dark/00.jpg",)
+    assert found.short_side[0] <= found.short_side[1] <= found.short_side[2] <= 60
+    lengths = [path.stat().st_size for path in folder.rglob("*.*") if path.name != "broken.jpg"]
+    assert found.mean_kib == pytest.approx(np.mean(lengths) / 1024)
+
+
+def test_list_with_an_image_twice_and_arrays_are_described(labelled: Path) -> None:
+    paths = sorted(map(str, labelled.rglob("*.jpg")))
+    assert look_at_data(open_source([*paths, paths[3]])).duplicates == 1
+    arrays = look_at_data(open_source([np.zeros((8, 9, 3), dtype=np.uint8)] * 3))
+    assert (arrays.formats, arrays.short_side[1], arrays.long_side[1]) == ({"PPM": 3}, 8, 9)
+
+
+@pytest.mark.parametrize("backend", ["torchvision", pytest.param("dali", marks=pytest.mark.dali)])
+def test_short_run_measures_each_stage(backend: Any, labelled: Path) -> None:
+    small = multicrop(global_crop_size=48, local_crop_size=32)
+    found = run_shortly(open_source(labelled), small, backend=backend, device="cpu", batch_size=8, seconds=0.2)
+    assert found.decode.images_per_second > 0
+    assert found.loader.images_per_second > 0
+    assert found.read_per_second > found.loader.images_per_second
+    assert found.draw_us > 0
+    assert found.mask_us > 0
+    assert 0 < found.loader.busy <= 1
+
+
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    monkeypatch.setattr(sys, "argv", ["hjepa", "doctor", *map(str, arguments)])
+    monkeypatch.setenv("COLUMNS", "200")
+    code = 0
+    try:
+        commands.main()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    return code, capsys.readouterr().out
+
+
+@pytest.mark.dali
+def test_command_says_what_bounds_and_whether_all_is_well(
+    labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("hjepa.doctor_command.look_at_machine", lambda: LAPTOP)
+    options = ("--seconds", 0.2, "--batch-size", 8, "--device", "cpu")
+    code, output = call(monkeypatch, capsys, labelled, *options)
+    assert code == 0
+    for words in ("What bounds you: ", "The ceiling: ", "will not help you here", "If it is out of memory:", "\nHealthy."):
+        assert words in output
+    code, output = call(monkeypatch, capsys, labelled, *options, "--json")
+    found = json.loads(output)
+    assert (code, found["healthy"]) == (0, True)
+    assert found["verdict"]["bound"] in ("decoding", "crops", "reading")
+    monkeypatch.setattr("hjepa.doctor_command.look_at_machine", lambda: replace(LAPTOP, kernel=""))
+    code, output = call(monkeypatch, capsys, labelled, *options)
+    assert code == 1
+    assert "Not healthy: 1 of the above" in output

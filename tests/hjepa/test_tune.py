@@ -1,0 +1,162 @@
+"""Tuning takes the smallest setting that is as good as the best, the most that a budget allows, and writes what trains."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hjepa import cli, commands
+from hjepa.configs.load import changes_to_yaml, load_settings, with_changes
+from hjepa.configs.schema import Settings
+from hjepa.configs.yaml_file import SettingsError
+from hjepa.pipeline.open_source import open_source
+from hjepa.step_cost import StepCost, measure_step
+from hjepa.tune import Budget, last_that_fits, smallest_near_best, tune_loader, tune_step
+
+TINY = (
+    "data.batch_size=4",
+    "data.pipeline=torchvision",
+    "data.num_workers=0",
+    "model.encoder.depth=1",
+    "model.encoder.width=32",
+    "model.embed_dim=32",
+    "device=cpu",
+)
+
+
+@pytest.fixture
+def tiny(labelled: Path) -> Settings:
+    return load_settings(Path("small"), TINY, {"data.data_path": str(labelled), "data.dataset": "imagefolder"})
+
+
+def test_smallest_of_those_alike_is_taken() -> None:
+    assert smallest_near_best({1: 50, 2: 98, 4: 100, 8: 99}) == 2
+    assert smallest_near_best({1: 50, 2: 90, 4: 100, 8: 99}) == 4
+    assert smallest_near_best({3: 1}) == 3
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 11])
+def test_last_that_fits_is_found_by_halves(count: int) -> None:
+    values = list(range(10, 10 + count))
+    for limit in range(9, 10 + count):
+        asked: list[int] = []
+        found = last_that_fits(values, lambda value, limit=limit, asked=asked: asked.append(value) or value <= limit)  # type: ignore[misc]
+        assert found == (limit if limit >= 10 else None)
+        assert len(asked) <= count.bit_length()
+
+
+def test_budget_limits_what_it_names() -> None:
+    cost = StepCost(seconds=0.2, memory_gib=3)
+    for budget, allowed in ((Budget(), True), (Budget(step_ms=200), True), (Budget(step_ms=199), False)):
+        assert budget.allows(cost) == allowed
+    assert Budget(memory_gib=3, step_ms=300).allows(cost)
+    assert not Budget(memory_gib=2.9, step_ms=300).allows(cost)
+    assert Budget(memory_gib=3, step_ms=300).words == "3 GiB and 300 ms"
+
+
+@pytest.mark.parametrize(
+    "overrides", [(), ("seed=3", "loss.type=mse", "data.multicrop.num_local_crops=2"), ("objective=dino",)]
+)
+def test_what_is_written_are_the_same_settings(overrides: tuple[str, ...], tmp_path: Path) -> None:
+    settings = load_settings(None, overrides)
+    file = tmp_path / "changes.yaml"
+    file.write_text(changes_to_yaml(settings))
+    assert load_settings(file) == settings
+    assert len(file.read_text().splitlines()) < 8
+
+
+def test_changes_are_checked(tiny: Settings) -> None:
+    assert with_changes(tiny, {"data.prefetch": 7}).data.prefetch == 7
+    with pytest.raises(SettingsError, match=r"data\.prefetch"):
+        with_changes(tiny, {"data.prefetch": 0})
+
+
+def test_step_costs_more_memory_with_more_crops_and_images(tiny: Settings) -> None:
+    source = open_source(tiny.data.data_path)
+
+    def memory(changes: dict[str, object]) -> float:
+        return measure_step(with_changes(tiny, changes), source).memory_gib
+
+    base = memory({})
+    assert base == memory({})  # counted, not sampled
+    assert memory({"data.multicrop.num_local_crops": 6}) > base
+    assert memory({"data.batch_size": 8}) > 1.3 * base
+    assert memory({"model.encoder.depth": 3}) > base
+
+
+def test_most_crops_within_the_budget_are_chosen(tiny: Settings) -> None:
+    source, said = open_source(tiny.data.data_path), list[str]()
+    six = measure_step(with_changes(tiny, {"data.multicrop.num_local_crops": 6}), source)
+    budget = Budget(memory_gib=six.memory_gib)
+    assert tune_step(tiny, source, budget, "crops", said.append).data.multicrop.num_local_crops == 6
+    assert any(line.startswith("data.multicrop.num_local_crops=6:") and line.endswith("fits") for line in said)
+    two = measure_step(with_changes(tiny, {"data.batch_size": 16}), source)
+    assert tune_step(tiny, source, Budget(memory_gib=two.memory_gib), "batch", said.append).data.batch_size == 16
+    with pytest.raises(ValueError, match=r"num_local_crops=1, the least, is beyond the budget of 1e-06 GiB"):
+        tune_step(tiny, source, Budget(memory_gib=1e-6), "crops", said.append)
+
+
+def test_crops_that_nothing_reads_are_not_tuned(tiny: Settings) -> None:
+    source = open_source(tiny.data.data_path)
+    unread = with_changes(tiny, {"model.view_weight": 0, "model.spread_weight": 0})
+    with pytest.raises(ValueError, match="read by nothing"):
+        tune_step(unread, source, Budget(step_ms=1), "crops", print)
+    for changes in (
+        {"data.multicrop.adaptive": True},
+        {"data.use_multicrop": False, "model.view_weight": 0, "model.spread_weight": 0},
+    ):
+        with pytest.raises(ValueError, match="--vary batch"):
+            tune_step(with_changes(tiny, changes), source, Budget(step_ms=1), "crops", print)  # type: ignore[arg-type]
+
+
+@pytest.mark.dali
+def test_every_setting_of_the_loader_is_tried(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = iter([10, 20, 21, 5, 5, 9])
+    monkeypatch.setattr("hjepa.tune.share_of_workers", lambda *_: 4)
+    monkeypatch.setattr("hjepa.tune.rate", lambda *_: type("Rate", (), {"images_per_second": next(rates)}))
+    said: list[str] = []
+    dali = with_changes(tiny, {"data.pipeline": "dali", "data.num_workers": "auto"})
+    found = tune_loader(dali, open_source(tiny.data.data_path), 0.1, said.append)
+    assert [line.partition(":")[0] for line in said] == [
+        *(f"data.num_workers={count}" for count in (1, 2, 4)),
+        *(f"data.prefetch={count}" for count in (1, 2, 4)),
+    ]
+    assert (found.data.num_workers, found.data.prefetch) == (4, 4)
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["hjepa", "tune", *map(str, arguments)])
+    monkeypatch.setenv("COLUMNS", "150")
+    try:
+        commands.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.mark.dali
+def test_file_is_what_training_starts_from(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base.yaml").write_text(changes_to_yaml(load_settings(Path("small"), [*TINY[:1], *TINY[3:]], {"seed": 9})))
+    budget = ("--memory-gib", 100, "--vary", "batch", "--seconds", 0.1)
+    assert call(monkeypatch, labelled, "--config", "base.yaml", "data.dataset=imagefolder", *budget) == 2  # takes no overrides
+    text = (tmp_path / "base.yaml").read_text().replace("dataset: sample", "dataset: imagefolder")
+    tree = yaml.safe_load(text)
+    tree["data"] |= {"dataset": "imagefolder", "data_path": str(labelled)}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(tree))
+    assert call(monkeypatch, "--config", "base.yaml", *budget) == 0
+    assert "hjepa-train --config tuned.yaml" in capsys.readouterr().out
+    settings, _ = cli.choose_settings(Path("tuned.yaml"), [], {"data.data_path": None, "device": None})
+    assert (settings.seed, settings.data.batch_size) == (9, 32)  # the largest batch that 40 images fill
+    assert settings.data.num_workers != "auto"
+    assert (tmp_path / "tuned.yaml").read_text().startswith("# Made by: hjepa tune --config base.yaml")
+
+
+@pytest.mark.parametrize("arguments", [("--vary", "crop"), ("--step-ms", -1), ("--config", "missing")])
+def test_mistakes_end_with_2(arguments: tuple[object, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, *arguments) == 2
+    assert not list(tmp_path.iterdir())
