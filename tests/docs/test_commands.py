@@ -27,8 +27,9 @@ def shape(text: str) -> str:
 
 
 def pattern(output: str) -> str:
-    """Of a transcript's shape: a line `...` stands for any lines."""
-    return re.escape(shape(output)).replace(re.escape("...\n"), r"(?:[^\n]*\n)*?")
+    """Of a transcript's shape: a line `...` stands for any lines, `...` in a line for anything."""
+    lines = re.escape(shape(output)).replace(re.escape("...\n"), r"(?:[^\n]*\n)*?")
+    return lines.replace(r"\.\.\.", "[^\n]*")
 
 
 @pytest.mark.dali
@@ -51,7 +52,7 @@ def test_transcripts_are_what_the_commands_say(
         captured = capsys.readouterr()
         said = shape(captured.out + captured.err)
         assert re.fullmatch(pattern(output), said), f"{command}\n{said}\nis not as shown:\n{shape(output)}"
-        assert code == (2 if captured.err else 0), command
+        assert code == (2 if captured.err else 0) or words[1] == "doctor", command  # the machine may have something
 
 
 def test_every_command_has_its_transcript() -> None:
