@@ -26,8 +26,8 @@ from hjepa.pipeline.source import Source
 from hjepa.recipe_table import summary
 from hjepa.run_folder import SETTINGS, Resume, find_resume, fresh_folder
 
-SMALL = "small"
-"""Name of the shipped settings that train in minutes without a GPU."""
+SMALL = {"hjepa": "small", "dino": "small_dino"}
+"""Objective -> name of the shipped settings that train in minutes without a GPU."""
 SHOWN_BAD_IMAGES = 5
 ENGINES: dict[Engine, str] = {
     "fused": "DALI decodes and hjepa's kernel makes every crop",
@@ -213,8 +213,9 @@ def choose_settings(config: Path | None, overrides: list[str], flags: dict[str, 
         reasons.append("no data was given")
     if not reasons:
         return load_settings(None, overrides, flags), "the defaults"
-    small = load_settings(Path(SMALL), overrides, flags)
-    return small, f"configs/{SMALL}.yaml (small crops and a small ViT), because {' and '.join(reasons)}"
+    name = SMALL.get(str(_asked("objective", overrides, flags)), "small")
+    small = load_settings(Path(name), overrides, flags)
+    return small, f"configs/{name}.yaml (small crops and a small ViT), because {' and '.join(reasons)}"
 
 
 def _asked(name: str, overrides: list[str], flags: dict[str, object]) -> object:

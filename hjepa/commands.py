@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from hjepa import parity, trained
+from hjepa import parity
 from hjepa.configs.recipe_file import find_recipe, recipe_to_yaml
 from hjepa.display import Display
 from hjepa.doctor_command import doctor
@@ -123,6 +123,8 @@ def evaluate(
 
       hjepa eval latest.pt --data-path /data/imagenet --dataset imagenet
     """
+    from hjepa import trained  # here, as in export: it loads timm, which takes longer than all that the other commands need
+
     changes = {
         "data.data_path": None if data_path is None else str(data_path),
         "data.dataset": "imagefolder" if data_path is not None and dataset is None else dataset,
@@ -156,6 +158,8 @@ def export(
 
       hjepa export runs/photos/checkpoints/latest.pt encoder.safetensors
     """
+    from hjepa import trained
+
     arguments = trained.export(checkpoint, output)
     print(f"{output}: load it with\n")
     print(trained.loading(arguments, output))

@@ -52,14 +52,13 @@ def _image(number: int, image: ShownImage) -> str:
         rows.append(f'<div class="row">{"".join(_crop(number, place, crop) for place, crop in own)}</div>')
     boxes = "\n".join(_box(number, place, crop) for place, crop in enumerate(image.crops))
     label = f" <span>{escape(image.label)}</span>" if image.label else ""
-    key = escape(image.key.encode(errors="replace").decode())
     return f"""<section>
 <figure class="source">
 <svg viewBox="0 0 {width} {height}" role="img" aria-label="source image with the boxes of its crops">
 <image href="{_uri(thumbnail(image.pixels, LONGEST), "JPEG")}" width="{width}" height="{height}"/>
 {boxes}
 </svg>
-<figcaption><b>{key}</b>{label}<br>{width}x{height} px</figcaption>
+<figcaption><b>{escape(image.key)}</b>{label}<br>{width}x{height} px</figcaption>
 </figure>
 <div class="crops">{"".join(rows)}</div>
 </section>"""

@@ -81,8 +81,7 @@ def _show_source(axis: Axes, image: ShownImage) -> None:
     axis.set_anchor("NW")
     _bare(axis)
     label = f" ({image.label})" if image.label else ""
-    name = image.key.encode(errors="replace").decode()
-    words = textwrap.fill(f"{name}{label}, {width}x{height} px", 44)
+    words = textwrap.fill(f"{image.key}{label}, {width}x{height} px", 44)
     axis.set_xlabel(words, fontsize=8, color=INK, loc="left", parse_math=False)  # a name with two dollar signs is no formula
 
 

@@ -164,7 +164,7 @@ def _images(batch: Batch, generator: MultiCropMaskGenerator | None, recipe: Reci
             pixels = np.asarray(to_rgb(ImageOps.exif_transpose(stored) if recipe.orientation == "exif" else stored))
         crops = tuple(replace(crop, levels=tuple(shown.get((crop.name, number), ()))) for crop in _crops(batch, number, recipe))
         name = source.classes[label] if 0 <= label < len(source.classes) else ""
-        images.append(ShownImage(key=batch.keys[number], label=name, pixels=pixels, crops=crops))
+        images.append(ShownImage(key=_printable(batch.keys[number]), label=_printable(name), pixels=pixels, crops=crops))
     return tuple(images)
 
 
@@ -218,6 +218,11 @@ def _roles(name: str, masks: BlockMasks, grid: tuple[int, int]) -> dict[tuple[st
         for crop in range(num_crops)
         for image in range(num_images)
     }
+
+
+def _printable(name: str) -> str:
+    """A file's name, with a question mark for each byte that is no UTF-8."""
+    return name.encode(errors="replace").decode()
 
 
 def thumbnail(pixels: Pixels, longest: int) -> Pixels:

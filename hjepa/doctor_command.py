@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Annotated, cast
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from hjepa.command_data import open_data
@@ -13,9 +14,10 @@ from hjepa.configs.recipe_file import find_recipe
 from hjepa.data_check import look_at_data
 from hjepa.display import Display
 from hjepa.exits import FAILURE
-from hjepa.findings import Finding, is_healthy, judge_data, judge_machine, judge_quiet
+from hjepa.findings import Finding, is_healthy, judge_conduct, judge_data, judge_machine
 from hjepa.machine import look_at_machine
 from hjepa.pipeline.backend import BackendName
+from hjepa.pipeline.quarantine import DataError
 from hjepa.short_run import ShortRun, run_shortly
 from hjepa.troubleshooting import advise
 from hjepa.verdict import Verdict, judge_run
@@ -55,38 +57,44 @@ def doctor(
         source = open_data(data, display)
         display.say(f"looking at {source.name}")
         images = look_at_data(source)
-        display.say(f"running {wanted.name} for {2 * seconds:g} seconds")
-        run = run_shortly(
-            source,
-            wanted,
-            backend=cast(BackendName, backend),  # the Loader refuses others
-            device=device,
-            batch_size=batch_size,
-            seconds=seconds,
-        )
-        verdict = judge_run(run, images, wanted, machine, step_ms)
-        findings = [*judge_machine(machine), *judge_data(images, wanted, batch_size), judge_quiet(run)]
+        # without DALI the doctor still sees what there is to see; the Loader refuses other names than it knows
+        engine = cast(BackendName, "torchvision" if machine.dali_error and backend == "dali" else backend)
+        display.say(f"running {wanted.name} with {engine} for {2 * seconds:g} seconds")
+        findings = [*judge_machine(machine), *judge_data(images, wanted, batch_size)]
+        run, verdict = None, None
+        try:
+            run = run_shortly(source, wanted, backend=engine, device=device, batch_size=batch_size, seconds=seconds)
+            verdict = judge_run(run, images, wanted, machine, step_ms)
+            findings += judge_conduct(run)
+        except DataError as error:
+            findings.append(Finding(level="problem", subject="short run", text=f"{error}", advice="then run this again"))
         advice = advise(wanted, batch_size, machine.cores)
         healthy = is_healthy(findings)
         if as_json:
             parts = {"verdict": verdict, "findings": findings, "run": run, "data": images, "machine": machine, "advice": advice}
             print(json.dumps({"healthy": healthy, **parts}, default=asdict, indent=1))
         else:
-            _tell(display, findings, run, verdict, advice)
+            _tell_findings(display, findings)
+            if run is not None and verdict is not None:
+                _tell_run(display, run, verdict)
+            _tell_advice(display, advice)
+            count = sum(finding.level == "problem" for finding in findings)
+            display.say("\nHealthy." if healthy else f"\nNot healthy; problems in the table: {count}.")
     if not healthy:
         sys.exit(FAILURE)
 
 
-def _tell(
-    display: Display, findings: list[Finding], run: ShortRun, verdict: Verdict, advice: dict[str, tuple[str, ...]]
-) -> None:
+def _tell_findings(display: Display, findings: list[Finding]) -> None:
     table = Table(title="Machine and images", title_justify="left", show_header=False)
     for _ in range(3):
         table.add_column(overflow="fold")
     for finding in findings:
         text = f"{finding.text}\n-> {finding.advice}" if finding.advice else finding.text
-        table.add_row(MARKS[finding.level], finding.subject, text)
+        table.add_row(MARKS[finding.level], finding.subject, escape(text))
     display.console.print(table)
+
+
+def _tell_run(display: Display, run: ShortRun, verdict: Verdict) -> None:
     display.table("Where the time goes", _stages(run))
     display.say(f"\nWhat bounds you: {verdict.text}")
     display.say(f"The ceiling: {verdict.ceiling:.0f} images/s, which is decoding alone.")
@@ -95,12 +103,13 @@ def _tell(
     for line in verdict.advice:
         display.say(f"  -> {line}")
     display.say(verdict.dali)
+
+
+def _tell_advice(display: Display, advice: dict[str, tuple[str, ...]]) -> None:
     for complaint, tries in advice.items():
         display.say(f"\nIf it is {complaint}:" if complaint != "poor results" else "\nIf results are poor:")
         for line in tries:
             display.say(f"  -> {line}")
-    problems = sum(finding.level == "problem" for finding in findings)
-    display.say(f"\n{'Healthy.' if not problems else f'Not healthy: {problems} of the above are problems.'}")
 
 
 def _stages(run: ShortRun) -> dict[str, str]:

@@ -11,7 +11,7 @@ def in_words(draws: ViewDraws, image: int, crop: int, size: tuple[int, int]) -> 
     Only what has an effect is said, in the order in which it is applied.
     """
     top, left, height, width = draws.box[image, crop].tolist()
-    words = [f"{height * width / (size[0] * size[1]):.0%} of the image", f"{width}x{height} px at {left}, {top}"]
+    words = [f"{height * width / (size[0] * size[1]):.0%} of the image", f"{width}x{height} px at {left},{top}"]
     if draws.flip[image, crop]:
         words.append("mirrored")
     words += _jitter(draws, image, crop)

@@ -46,12 +46,20 @@ def judge_data(data: DataSet, recipe: Recipe, batch_size: int) -> list[Finding]:
     return [_images(data, batch_size), _bad(data), _duplicates(data), _formats(data), _sizes(data, recipe), *_classes(data)]
 
 
-def judge_quiet(run: ShortRun) -> Finding:
-    """Whether the short run had the machine for itself."""
-    text = f"other processes took {run.loader.others:.0%} of the machine during the short run"
-    if run.loader.others > BUSY and run.engine != "torchvision":  # whose own workers are other processes
-        return Finding(level="note", subject="quiet", text=text, advice="the figures below are lower than on a quiet machine")
-    return Finding(level="ok", subject="quiet", text=text)
+def judge_conduct(run: ShortRun) -> list[Finding]:
+    """Findings about the short run itself: whether all images decoded, and whether it had the machine for itself."""
+    text = f"other processes took {run.loader.others:.0%} of the machine"
+    busy = run.loader.others > BUSY and run.engine != "torchvision"  # whose own workers are other processes
+    quiet = Finding(
+        level="note" if busy else "ok",
+        subject="short run",
+        text=text,
+        advice="the figures below are lower than on a quiet machine" if busy else "",
+    )
+    if not run.replaced:
+        return [quiet]
+    text = f"{run.replaced} images do not decode; others stand in for them"
+    return [quiet, Finding(level="note", subject="short run", text=text, advice="hjepa-train lists them in bad_images.jsonl")]
 
 
 def is_healthy(findings: list[Finding]) -> bool:

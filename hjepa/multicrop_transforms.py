@@ -11,7 +11,6 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from hjepa.pipeline.backends.torchvision import render_image
 from hjepa.pipeline.curriculum import Curriculum, Ramp
 from hjepa.pipeline.draws import draw
 from hjepa.pipeline.pixels import to_rgb
@@ -158,6 +157,9 @@ def build_multicrop_transform(
 
 
 def _render(image: Picture, recipe: Recipe, seed: int, epoch: int, sample: int) -> Crops:
+    # here: it loads torchvision and so the compiler of torch, which together take as long as torch itself
+    from hjepa.pipeline.backends.torchvision import render_image
+
     picture = to_rgb(image if isinstance(image, Image.Image) else Image.fromarray(image))
     sizes = np.array([[picture.height, picture.width]], dtype=np.int32)
     draws = draw(recipe, seed, epoch, np.array([sample]), sizes)

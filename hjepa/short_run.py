@@ -66,6 +66,8 @@ class ShortRun:
     """Time of the draws for one image, in microseconds."""
     mask_us: float
     """Time of three levels of masks for one image, in microseconds, on the device."""
+    replaced: int
+    """Images known to be bad, which their headers did not show: others stood in for them."""
 
 
 def run_shortly(
@@ -86,7 +88,7 @@ def run_shortly(
     with Loader(source, recipe, **options) as loader:
         whole = rate(loader, seconds)
         batch = next(iter(loader))
-        engine, where = loader.engine, loader.device
+        engine, where, replaced = loader.engine, loader.device, len(loader.quarantine or ())
     return ShortRun(
         engine=engine,
         device=str(where),
@@ -99,6 +101,7 @@ def run_shortly(
         read_mib_per_second=read[1],
         draw_us=_draws(source, recipe, size),
         mask_us=_masks(batch),
+        replaced=replaced,
     )
 
 

@@ -12,6 +12,7 @@ from hjepa.assembly import build_loader
 from hjepa.configs.load import with_changes
 from hjepa.configs.schema import Settings
 from hjepa.distributed import share_of_workers
+from hjepa.findings import BUSY
 from hjepa.pipeline.source import Source
 from hjepa.short_run import rate
 from hjepa.step_cost import StepCost, measure_step
@@ -53,8 +54,10 @@ def tune_loader(settings: Settings, source: Source, seconds: float, said: Said) 
         rates = {}
         for value in values:
             with build_loader(with_changes(settings, {f"data.{name}": value}), source, "train") as loader:
-                rates[value] = rate(loader, seconds).images_per_second
-            said(f"data.{name}={value}: {rates[value]:.0f} images/s")
+                found = rate(loader, seconds)
+            rates[value] = found.images_per_second
+            busy = f"; other processes took {found.others:.0%} of the machine" if found.others > BUSY else ""
+            said(f"data.{name}={value}: {found.images_per_second:.0f} images/s{busy}")
         settings = with_changes(settings, {f"data.{name}": smallest_near_best(rates)})
     return settings
 

@@ -3,15 +3,14 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from hjepa.assembly import open_source
-from hjepa.cli import choose_settings
-from hjepa.configs.load import changes_to_yaml
 from hjepa.display import Display
-from hjepa.tune import Budget, Vary, tune_loader, tune_step
+
+if TYPE_CHECKING:
+    from hjepa.configs.schema import Settings
 
 
 def tune(
@@ -41,6 +40,11 @@ def tune(
 
       hjepa tune --config small --step-ms 150
     """
+    # here: they load timm, which takes longer than all that the other commands need
+    from hjepa.assembly import open_source
+    from hjepa.cli import choose_settings
+    from hjepa.tune import Budget, Vary, tune_loader, tune_step
+
     if vary not in ("crops", "batch"):
         raise ValueError(f"--vary {vary} is unknown; use crops or batch")
     if min(memory_gib, step_ms) < 0:
@@ -65,17 +69,22 @@ def tune(
         if memory_gib or step_ms:
             budget = Budget(memory_gib=memory_gib, step_ms=step_ms)
             settings = tune_step(settings, source, budget, cast(Vary, vary), tell)
-        lines = [f"Made by: {shlex.join(['hjepa', *sys.argv[1:]])}", *said]
-        output.parent.mkdir(parents=True, exist_ok=True)
-        head = "".join(f"# {line}\n" for line in lines)
-        output.write_text(f"{head}\n{changes_to_yaml(settings)}", encoding="utf-8")
-        display.table(
-            f"Wrote {output}",
-            {
-                "data.num_workers": f"{settings.data.num_workers}",
-                "data.prefetch": f"{settings.data.prefetch}",
-                "data.batch_size": f"{settings.data.batch_size}",
-                "data.multicrop.num_local_crops": f"{settings.data.multicrop.num_local_crops}",
-            },
-        )
+        _write(output, settings, said)
+        rows = {
+            "data.num_workers": f"{settings.data.num_workers}",
+            "data.prefetch": f"{settings.data.prefetch}",
+            "data.batch_size": f"{settings.data.batch_size}",
+            "data.multicrop.num_local_crops": f"{settings.data.multicrop.num_local_crops}",
+        }
+        display.table(f"Wrote {output}", rows)
         display.say(f"to train by it: hjepa-train --config {output}")
+
+
+def _write(output: Path, settings: "Settings", said: list[str]) -> None:
+    """The settings that differ from the defaults, below what was tried and found, as comments."""
+    from hjepa.configs.load import changes_to_yaml
+
+    lines = [f"Made by: {shlex.join(['hjepa', *sys.argv[1:]])}", *said]
+    head = "".join(f"# {line}\n" for line in lines)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(f"{head}\n{changes_to_yaml(settings)}", encoding="utf-8")

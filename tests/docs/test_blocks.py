@@ -33,8 +33,6 @@ STAND_INS = {
     "/data/imagenet": "imagenet",
     "{0000..0099}": "{0000..0001}",
     "--data-path cifar-10-batches-py": "--dataset imagefolder --data-path photos",
-    # Without a GPU the settings are those of small.yaml, whose terms DINO does not have and refuses.
-    "--data-path photos/ --objective dino": "--data-path photos/ --objective dino model.view_weight=0 model.spread_weight=0",
     "torchrun --nproc-per-node 8 $(which hjepa-train)": "hjepa-train",
 }
 ELSEWHERE = {"pip", "pytest", "git", "cd", "mkdocs", "tensorboard", "apt"}

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -64,6 +65,12 @@ def test_both_commands_say_their_version_and_complete_words(
     with contextlib.suppress(SystemExit):
         main()
     assert whole in capsys.readouterr().out.split()
+
+
+def test_help_waits_for_no_library_that_it_does_not_need() -> None:
+    code = "import sys, hjepa.commands; sys.exit(str({'timm', 'torchvision', 'matplotlib', 'nvidia.dali'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.stderr == "set()\n"
 
 
 @pytest.mark.parametrize(("wrong", "right"), [("veiw", "view"), ("docter", "doctor"), ("tun", "tune"), ("recipe", "recipes")])

@@ -1,5 +1,6 @@
 """A contact sheet shows what a Loader gives: its crops, its boxes, its draws in words, and the masks of its keys."""
 
+import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -87,6 +88,18 @@ def test_crop_without_locals_and_names_of_ones_own_are_shown(labelled: Path, tmp
     assert [crop.name for crop in sheet.images[0].crops] == ["strong 0", "faint $x$ $y$ 0"]
 
 
+def test_names_of_any_bytes_and_images_in_memory_are_shown(labelled: Path, tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path / "data") + b"/<b>\xff$x$"
+    os.makedirs(folder)
+    shutil.copy(os.fsencode(sorted(labelled.rglob("*.jpg"))[0]), folder + b"/&\xfe.jpg")
+    arrays = [np.full((40, 50, 3), level, dtype=np.uint8) for level in (0, 255)]
+    for number, data in enumerate((tmp_path / "data", arrays)):
+        sheet = gather(data, SMALL, backend="torchvision", count=2, device="cpu")
+        for ending in ("png", "html"):
+            write(sheet, tmp_path / f"{number}.{ending}")
+    assert "<b>&lt;b&gt;?$x$/&amp;?.jpg</b>" in (tmp_path / "0.html").read_text()
+
+
 def test_every_preset_with_global_crops_has_a_patch_size() -> None:
     sizes = {name: fitting_patch_size(preset(name)) for name in PRESETS if "global" in preset(name).names}
     assert sizes["hjepa"] == 16
@@ -103,7 +116,7 @@ def test_words_say_what_has_an_effect_and_nothing_else() -> None:
     for view, parts in ((quiet, 0), (loud, 8)):
         drawn = draw(Recipe(name="r", source="s", views=(view,)), 0, 0, indices, sizes).views["global"]
         box, place, *rest = in_words(drawn, 0, 0, (100, 100))
-        assert (box, place) == ("100% of the image", "100x100 px at 0, 0")
+        assert (box, place) == ("100% of the image", "100x100 px at 0,0")
         assert len(rest) == parts
     names = [("brightness", "contrast", "saturation", "hue")[part] for part in drawn.order[0, 0].tolist()]
     assert rest[0] == "mirrored"

@@ -14,7 +14,7 @@ from PIL import Image
 
 from hjepa import commands, machine
 from hjepa.data_check import PROGRESSIVE, DataSet, look_at_data
-from hjepa.findings import is_healthy, judge_data, judge_machine, judge_quiet
+from hjepa.findings import is_healthy, judge_conduct, judge_data, judge_machine
 from hjepa.machine import Gpu, Machine, look_at_machine
 from hjepa.pipeline.open_source import open_source
 from hjepa.pipeline.presets import preset
@@ -72,6 +72,7 @@ RUN = ShortRun(
     read_mib_per_second=600,
     draw_us=6,
     mask_us=40,
+    replaced=0,
 )
 
 
@@ -204,9 +205,13 @@ def test_useful_side_is_that_of_the_smallest_crop_without_enlargement() -> None:
     assert useful_side(RECIPE) == 448  # 96 / sqrt(0.05) = 429
 
 
-def test_busy_machine_is_named() -> None:
-    assert judge_quiet(RUN).level == "ok"
-    assert judge_quiet(replace(RUN, loader=replace(RUN.loader, others=0.5))).level == "note"
+def test_busy_machine_and_images_that_do_not_decode_are_named() -> None:
+    def conduct(run: ShortRun) -> list[str]:
+        return [finding.level for finding in judge_conduct(run)]
+
+    assert conduct(RUN) == ["ok"]
+    assert conduct(replace(RUN, loader=replace(RUN.loader, others=0.5))) == ["note"]
+    assert conduct(replace(RUN, replaced=2)) == ["ok", "note"]
 
 
 def test_advice_on_memory_is_arithmetic() -> None:
@@ -335,4 +340,25 @@ def test_command_says_what_bounds_and_whether_all_is_well(
     monkeypatch.setattr("hjepa.doctor_command.look_at_machine", lambda: replace(LAPTOP, kernel=""))
     code, output = call(monkeypatch, capsys, labelled, *options)
     assert code == 1
-    assert "Not healthy: 1 of the above" in output
+    assert "Not healthy; problems in the table: 1." in output
+
+
+def test_doctor_of_data_that_cannot_be_used_and_without_dali_still_reports(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = replace(LAPTOP, dali={}, dali_error="No module named 'nvidia'")
+    monkeypatch.setattr("hjepa.doctor_command.look_at_machine", lambda: missing)
+    folder = tmp_path / "data"
+    shutil.copytree(labelled, folder)
+    for path in sorted(folder.rglob("*.jpg"))[:20]:
+        path.write_bytes(path.read_bytes()[:-400])  # the header is whole
+    code, output = call(monkeypatch, capsys, folder, "--seconds", 0.2, "--batch-size", 8, "--device", "cpu", "--json")
+    found = json.loads(output)
+    assert (code, found["run"], found["verdict"]) == (1, None, None)
+    problems = {finding["subject"]: finding["text"] for finding in found["findings"] if finding["level"] == "problem"}
+    assert set(problems) == {"DALI", "short run"}
+    assert "images are bad" in problems["short run"]
+    code, output = call(monkeypatch, capsys, folder, "--seconds", 0.2, "--batch-size", 8, "--device", "cpu")
+    assert code == 1
+    assert "running hjepa with torchvision" in output
+    assert "What bounds you" not in output

@@ -11,6 +11,7 @@ from hjepa.configs.load import changes_to_yaml, load_settings, with_changes
 from hjepa.configs.schema import Settings
 from hjepa.configs.yaml_file import SettingsError
 from hjepa.pipeline.open_source import open_source
+from hjepa.short_run import Rate
 from hjepa.step_cost import StepCost, measure_step
 from hjepa.tune import Budget, last_that_fits, smallest_near_best, tune_loader, tune_step
 
@@ -114,7 +115,7 @@ def test_crops_that_nothing_reads_are_not_tuned(tiny: Settings) -> None:
 def test_every_setting_of_the_loader_is_tried(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     rates = iter([10, 20, 21, 5, 5, 9])
     monkeypatch.setattr("hjepa.tune.share_of_workers", lambda *_: 4)
-    monkeypatch.setattr("hjepa.tune.rate", lambda *_: type("Rate", (), {"images_per_second": next(rates)}))
+    monkeypatch.setattr("hjepa.tune.rate", lambda *_: Rate(images_per_second=next(rates), busy=1, others=0))
     said: list[str] = []
     dali = with_changes(tiny, {"data.pipeline": "dali", "data.num_workers": "auto"})
     found = tune_loader(dali, open_source(tiny.data.data_path), 0.1, said.append)
