@@ -26,6 +26,10 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"(<!-- not run: (?P<why>.+?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 STAND_INS = {
+    # README leaves --epochs out, and the run that it began with --epochs 50 refuses that.
+    "photos/ --output-dir runs/photos --resume auto": "photos/ --epochs 50 --output-dir runs/photos --resume auto",
+    "--epochs 50": "--epochs 2",
+    "--epochs 200": "--epochs 2",
     "/data/imagenet": "imagenet",
     "{0000..0099}": "{0000..0001}",
     "--data-path cifar-10-batches-py": "--dataset imagefolder --data-path photos",
@@ -48,14 +52,13 @@ TINY = {
     "model.predictor.num_heads": "2",
     "masking.min_keep": "1",
     "masking.num_masks": "2",
+    "training.epochs": "1",
     "training.warmup_epochs": "0",
     "dino.num_prototypes": "16",
     "dino.hidden": "16",
     "dino.bottleneck": "8",
 }
 SMALL_RUN = [
-    "--epochs",
-    "1",
     "--batch-size",
     "8",
     "--device",

@@ -23,7 +23,9 @@ def test_messages_are_those_of_the_code() -> None:
 
 
 def test_settings_are_there() -> None:
-    named = re.findall(r"\b((?:data|model|training|loss|masking|dino|evaluation|logging)\.[a-z_.]+?)(?==|`|,)", PAGE)
+    named = re.findall(
+        r"\b((?:data|model|training|loss|masking|dino|evaluation|logging|distributed)\.[a-z_.]+?)(?==|`|,)", PAGE
+    )
     assert len(named) >= 15
     assert [name for name in named if name not in DESCRIPTIONS] == []
 
