@@ -169,7 +169,8 @@ Resampler take_resampler(Arena& arena, const Crop& crop) {
 void resample(const Resampler& resampler, const Crop& crop, uint8_t* resized) {
     fill_axis(resampler.horizontal, crop.filter, resampler.doubles);
     fill_axis(resampler.vertical, crop.filter, resampler.doubles);
-    for (int64_t i = 0; i < COLOURS * resampler.padded * LANES; ++i) resampler.narrow[i] = 0;  // also the padding's
+    const int64_t vectors = COLOURS * resampler.padded;
+    __builtin_memset(resampler.narrow, 0, static_cast<size_t>(vectors * LANES));  // also the padding's
     for (int x = 0; x < crop.size; ++x) {
         const int column = crop.flip ? crop.size - 1 - x : x;
         resampler.slots[x] = (column / LANES * LANES + slot_of(static_cast<unsigned>(column) % LANES)) * LANES;
