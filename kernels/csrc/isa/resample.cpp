@@ -73,9 +73,7 @@ int add_columns(const Resampler& resampler, int x, int64_t begin, int64_t end) {
         }
         if (axis.last[x] <= end) {
             uint8_t* narrow = resampler.narrow + resampler.slots[x];
-            cut_levels<GRID_BITS>(narrow, total(red));
-            cut_levels<GRID_BITS>(narrow + plane, total(green));
-            cut_levels<GRID_BITS>(narrow + 2 * plane, total(blue));
+            cut_levels<GRID_BITS>({narrow, narrow + plane, narrow + 2 * plane}, {total(red), total(green), total(blue)});
         } else {
             unfinished = least(unfinished, x);
             store(sums, total(red));
@@ -134,9 +132,8 @@ void add_rows(const Resampler& resampler, int y, int64_t begin, int64_t end, uin
             weights += 2 * axis.stride;
         }
         if (done) {
-            cut_levels<GRID_BITS>(resized + y * width + x, total(a));
-            cut_levels<GRID_BITS>(resized + y * width + x + LANES, total(b));
-            cut_levels<GRID_BITS>(resized + y * width + x + 2 * LANES, total(c));
+            uint8_t* levels = resized + y * width + x;
+            cut_levels<GRID_BITS>({levels, levels + LANES, levels + 2 * LANES}, {total(a), total(b), total(c)});
         } else {
             store(open + x, total(a));
             store(open + x + LANES, total(b));
