@@ -9,7 +9,18 @@ import triton
 import triton.language as tl
 
 from hjepa.kernels.chance_triton import rounded
-from hjepa.kernels.fused_colour_triton import ALIGNMENT, NUMBERS, OUT, PICTURE, PLACES, RADIUS, SIZE, THRESHOLD, plane_of, store_levels
+from hjepa.kernels.fused_colour_triton import (
+    ALIGNMENT,
+    NUMBERS,
+    OUT,
+    PICTURE,
+    PLACES,
+    RADIUS,
+    SIZE,
+    THRESHOLD,
+    plane_of,
+    store_levels,
+)
 
 
 @triton.jit
@@ -64,7 +75,7 @@ def blurred_across(
     return rounded(total)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_items", "bell_length", "slot_floats"])  # as in fused_resize_triton.py
 def blur_kernel(
     places,  # int64 [C, PLACES]
     numbers,  # int32 [C, NUMBERS]

@@ -1,4 +1,4 @@
-"""The colours of fused_crops in Triton: the parts of the jitter, gray, and what is stored; and the kernel that goes on at the contrast.
+"""The colours of fused_crops in Triton: the parts of the jitter, gray, what is stored; and the kernel from the contrast on.
 
 The arithmetic is that of csrc/isa/colour.cpp: levels are held as float32, in which all of it is exact or rounds as PIL's does.
 """
@@ -128,13 +128,13 @@ def leave(
     place, number,  # the crop's rows of PLACES and NUMBERS
     colours, pictures,
     offsets,  # int64, within a colour
-    inside,
+    inside, kept,  # masks of what is stored, and of the levels that are
     STORE: tl.constexpr,
 ):  # fmt: skip
     """Stores finished crops, and the levels of crops that wait for their blur."""
     size = tl.load(number + SIZE).to(tl.int64)
     if tl.load(number + RADIUS) > 0:
-        keep(red, green, blue, place, size, pictures, offsets, inside)
+        keep(red, green, blue, place, size, pictures, offsets, kept)
     else:
         out, threshold = tl.load(place + OUT), tl.load(number + THRESHOLD)
         store_levels(out, 0, offsets, red, threshold, colours, inside, STORE)
@@ -175,12 +175,12 @@ def contrast_kernel(
     place, number = places + crop * PLACES, numbers + crop * NUMBERS
     size = tl.load(number + SIZE).to(tl.int64)
     offsets = piece * N + tl.arange(0, N)
-    inside = offsets < size * size
     picture, plane = pictures + tl.multiple_of(tl.load(place + PICTURE), ALIGNMENT), plane_of(size)
-    red = tl.load(picture + offsets, mask=inside, other=0).to(tl.float32)
-    green = tl.load(picture + plane + offsets, mask=inside, other=0).to(tl.float32)
-    blue = tl.load(picture + 2 * plane + offsets, mask=inside, other=0).to(tl.float32)
+    inside, kept = offsets < size * size, offsets < plane  # a mask by whole sixteens leaves the compiler wide loads
+    red = tl.load(picture + offsets, mask=kept, other=0).to(tl.float32)
+    green = tl.load(picture + plane + offsets, mask=kept, other=0).to(tl.float32)
+    blue = tl.load(picture + 2 * plane + offsets, mask=kept, other=0).to(tl.float32)
     mean = ((2 * tl.load(sums + crop) + size * size) // (2 * size * size)).to(tl.float32)  # halves upwards
     begin, end = tl.load(number + CONTRAST_PLACE), tl.load(number + PARTS_COUNT)
     red, green, blue = apply_parts(red, green, blue, number, factors + crop * NUM_PARTS, begin, end, mean)
-    leave(red, green, blue, place, number, colours, pictures, offsets, inside, STORE)
+    leave(red, green, blue, place, number, colours, pictures, offsets, inside, kept, STORE)

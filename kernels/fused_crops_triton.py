@@ -5,10 +5,11 @@ weights of both axes; resize, and the colours up to the contrast, whose mean is 
 follows it; and the blur. A crop is stored by the first of them that completes it. On the way it is a picture of 8-bit levels.
 """
 
-# mypy: disable-error-code="no-untyped-call"
+# mypy: disable-error-code="import-untyped"
 # Triton carries no annotations.
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,16 +24,15 @@ from hjepa.kernels.fused_plan import Plan, make_plan, pieces, rows_of_tile
 from hjepa.kernels.fused_resize_triton import resize_kernel, weights_kernel
 
 # B images, V crops of one name, S pixels, I pieces of work
-WEIGHTS = {"X": 128}
-RESIZE = {"X": 64, "Y": 32, "ROWS": 16}
-CONTRAST = {"N": 1024}
-BLUR = {"X": 64, "Y": 32}
-"""Sizes of a program's work."""
-PROGRAMS_PER_PROCESSOR = 4
-"""Of those that have memory of their own."""
+WEIGHTS = {"X": 128, "num_warps": 4}
+RESIZE = {"X": 64, "Y": 32, "ROWS": 8, "num_warps": 8, "maxnreg": 128}
+CONTRAST = {"N": 1024, "num_warps": 4}
+BLUR = {"X": 64, "Y": 16, "num_warps": 4}
+"""A program's work, and its warps. What of it is best was reckoned from registers (benchmarks/kernels_aot.py), not measured."""
+RESIZES_PER_PROCESSOR, BLURS_PER_PROCESSOR = 2, 6
+"""Programs that fit on a multiprocessor at once, by their registers; each has memory of its own."""
 SCRATCH_BYTES = 1 << 28
 """That they have together, at most: where boxes are so long that it is not enough, fewer of them run."""
-OPTIONS = {"num_warps": 4, "enable_fp_fusion": False}
 
 
 def render(decoded: Decoded, groups: Sequence[CropGroup], mean: Colours, std: Colours) -> None:
@@ -47,62 +47,66 @@ def render(decoded: Decoded, groups: Sequence[CropGroup], mean: Colours, std: Co
     out = groups[0].out
     if not len(decoded.sizes):
         return
-    with torch.cuda.device_of(out):
+    with torch.cuda.device(out.get_device()):  # -1, for the CPU, changes nothing
         _launch(make_plan(decoded, groups, mean, std), STORES[dtype], out.device)
 
 
-def upload(arrays: Sequence[npt.NDArray[np.generic]], device: torch.device) -> list[Tensor]:
+def upload(arrays: Sequence[npt.NDArray[Any]], device: torch.device) -> list[Tensor]:
     """The arrays on the device, in one copy that is not waited for; torch keeps the page-locked memory until it has ended."""
     starts = np.cumsum([0, *((array.nbytes + 15) // 16 * 16 for array in arrays)]).tolist()
     packed = torch.empty(starts[-1], dtype=torch.uint8, pin_memory=device.type == "cuda")
     for start, array in zip(starts, arrays, strict=False):
-        packed.numpy()[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        packed.numpy()[start : start + array.nbytes] = array.reshape(-1).view(np.uint8)
     moved = packed.to(device, non_blocking=True)
     return [
-        moved[start : start + array.nbytes].view(torch.from_numpy(array[:0]).dtype).view(array.shape)
+        moved[start : start + array.nbytes].view(torch.from_numpy(array).dtype).view(array.shape)
         for start, array in zip(starts, arrays, strict=False)
     ]
 
 
 def _launch(plan: Plan, store: int, device: torch.device) -> None:
-    size, contrast, radius = plan.column("size"), plan.column("contrast"), plan.column("radius")
+    size = plan.column("size")
     tiles = pieces(size > 0, -(-size // RESIZE["X"]) * -(-size // RESIZE["Y"]))
-    areas = pieces(contrast < plan.column("num_parts"), -(-size * size // CONTRAST["N"]))
-    bands = pieces(radius > 0, 3 * -(-size // BLUR["Y"]))
-    arrays = [plan.places, plan.numbers, plan.factors, plan.bells, plan.colours, tiles, areas, bands]
-    places, numbers, factors, bells, colours, tiles_there, areas_there, bands_there = upload(arrays, device)
-
-    def empty(count: int, dtype: torch.dtype) -> Tensor:
-        return torch.empty(count, dtype=dtype, device=device)
-
-    weights, firsts = empty(plan.num_weights, torch.int16), empty(plan.num_firsts, torch.int32)
-    pictures, sums = empty(plan.num_levels, torch.uint8), empty(len(size), torch.int64)
-    blocks = triton.cdiv(int(size.max()), WEIGHTS["X"])
-    weights_kernel[(len(size), 2, blocks)](places, numbers, weights, firsts, sums, **WEIGHTS, **OPTIONS)
+    areas = pieces(plan.column("contrast") < plan.column("num_parts"), -(-size * size // CONTRAST["N"]))
+    bands = pieces(plan.column("radius") > 0, 3 * -(-size // BLUR["Y"]))
+    arrays: list[npt.NDArray[Any]] = [plan.places, plan.numbers, plan.colours, plan.factors, plan.bells, tiles, areas, bands]
+    places, numbers, colours, factors, bells, tiles_there, areas_there, bands_there = upload(arrays, device)
+    pictures = torch.empty(plan.num_levels, dtype=torch.uint8, device=device)
+    sums = torch.empty(len(size), dtype=torch.int64, device=device)
+    weights, firsts = _weights(plan, places, numbers, sums)
     rows = rows_of_tile(plan, RESIZE["Y"])
-    programs = _programs(len(tiles), rows * 3 * RESIZE["X"], device)
-    slots = empty(programs * rows * 3 * RESIZE["X"], torch.uint8)
+    slots, programs = _slots(len(tiles), RESIZES_PER_PROCESSOR, rows * 3 * RESIZE["X"], device)
     resize_kernel[(programs,)](
         places, numbers, factors, colours, tiles_there, weights, firsts, slots, pictures, sums, len(tiles), rows,
-        STORE=store, **RESIZE, **OPTIONS,
+        STORE=store, **RESIZE, enable_fp_fusion=False,
     )  # fmt: skip
     if len(areas):
         contrast_kernel[(len(areas),)](
-            places, numbers, factors, colours, areas_there, pictures, sums, STORE=store, **CONTRAST, **OPTIONS
+            places, numbers, factors, colours, areas_there, pictures, sums, STORE=store, **CONTRAST, enable_fp_fusion=False
         )
     if len(bands):
-        floats = BLUR["Y"] * int(size.max())
-        programs = _programs(len(bands), 4 * floats, device)
+        slot_bytes = 4 * BLUR["Y"] * int(size.max())
+        slots, programs = _slots(len(bands), BLURS_PER_PROCESSOR, slot_bytes, device)
         blur_kernel[(programs,)](
-            places, numbers, bells, colours, bands_there, empty(programs * floats, torch.float32), pictures,
-            len(bands), plan.bells.shape[1], floats, STORE=store, **BLUR, **OPTIONS,
+            places, numbers, bells, colours, bands_there, slots.view(torch.float32), pictures,
+            len(bands), plan.bells.shape[1], slot_bytes // 4, STORE=store, **BLUR, enable_fp_fusion=False,
         )  # fmt: skip
 
 
-def _programs(num_items: int, slot_bytes: int, device: torch.device) -> int:
-    """How many run at once."""
+def _weights(plan: Plan, places: Tensor, numbers: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
+    """The resize's weights and first taps; sums are zero then."""
+    weights = torch.empty(plan.num_weights, dtype=torch.int16, device=sums.device)
+    firsts = torch.empty(plan.num_firsts, dtype=torch.int32, device=sums.device)
+    grid = (len(sums), 2, triton.cdiv(int(plan.column("size").max()), WEIGHTS["X"]))
+    weights_kernel[grid](places, numbers, weights, firsts, sums, **WEIGHTS, enable_fp_fusion=False)
+    return weights, firsts
+
+
+def _slots(num_items: int, per_processor: int, slot_bytes: int, device: torch.device) -> tuple[Tensor, int]:
+    """Memory of their own for the programs that run at once, uint8, and how many those are."""
     processors = torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
-    return max(1, min(num_items, PROGRAMS_PER_PROCESSOR * processors, SCRATCH_BYTES // slot_bytes))
+    programs = max(1, min(num_items, per_processor * processors, SCRATCH_BYTES // slot_bytes))
+    return torch.empty(programs * slot_bytes, dtype=torch.uint8, device=device), programs
 
 
 def _check_values(decoded: Decoded, group: CropGroup) -> None:

@@ -1,7 +1,7 @@
-"""What the GPU's kernels read of a batch: one row of numbers per crop, and lists of the pieces of work, made on the host at once.
+"""What the kernels of fused_crops_triton.py read of a batch: one row of numbers per crop, and lists of the pieces of work.
 
-A piece of work names its crop, whatever the crop's size, name and filter, so that all crops of a batch share four launches; and
-everything goes to the GPU in one copy.
+A piece of work names its crop, whatever the crop's size, name and filter, so that all crops of a batch share four launches;
+and everything goes to the GPU in one copy.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,13 @@ Columns: TypeAlias = dict[str, npt.NDArray[Any]]
 """By name, one value or row for each crop [C, ...]."""
 
 PLACES = ("pixels", "row_bytes", "out", "picture", "weights_down", "weights_across", "firsts")
-"""int64: address of the box's first pixel, bytes from one row to the next, and address of what is written; then where the crop's
-levels, its weights along either axis, and the first taps along both begin in the memory that the kernels share."""
-NUMBERS = ("height", "width", "size", "taps_down", "taps_across", "support", "flip", "contrast", "num_parts", "radius", "threshold")
-"""int32: sides of the box and of the output; taps of an output pixel along either axis, at most; half the filter's width; 1 for
-mirrored; place of the contrast among the parts (their number, if there is none), and their number; the blur's radius (0 for none);
-the level from which on levels are inverted (256 for none). The parts follow, in their order."""
+"""int64: address of the box's first pixel, bytes from one row to the next, and address of what is written; then where the
+crop's levels, its weights along either axis, and the first taps along both begin in the memory that the kernels share."""
+NUMBERS: tuple[str, ...] = ("height", "width", "size", "taps_down", "taps_across", "support", "flip")
+NUMBERS += ("contrast", "num_parts", "radius", "threshold")
+"""int32: sides of the box and of the output; taps of an output pixel along either axis, at most; half the filter's width; 1
+for mirrored; place of the contrast among the parts (their number, if there is none), and their number; the blur's radius (0
+for none); the level from which on levels are inverted (256 for none). The parts follow, in their order."""
 BRIGHTNESS, CONTRAST, SATURATION, HUE, GRAY = range(5)
 NUM_PARTS = 5
 NEUTRAL = np.array([1, 1, 1, 0], dtype=np.float32)

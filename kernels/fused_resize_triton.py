@@ -167,7 +167,7 @@ def resample_down(
     return rounded_level(red).to(tl.float32), rounded_level(green).to(tl.float32), rounded_level(blue).to(tl.float32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_items", "most_rows"])  # or it would be compiled anew for some batches
 def resize_kernel(
     places,  # int64 [C, PLACES]
     numbers,  # int32 [C, NUMBERS]
@@ -198,12 +198,11 @@ def resize_kernel(
         first_row = tl.load(first + top)
         end = tl.minimum(tl.load(first + tl.minimum(top + Y, size) - 1) + taps, tl.load(number + HEIGHT))
         across, down = weights + tl.load(place + WEIGHTS_ACROSS), weights + tl.load(place + WEIGHTS_DOWN)
-        resample_across(
-            place, number, across, first + size, slot, first_row, end - first_row, most_rows, left, size, X, ROWS
-        )  # fmt: skip
+        num_rows = end - first_row
+        resample_across(place, number, across, first + size, slot, first_row, num_rows, most_rows, left, size, X, ROWS)
         tl.debug_barrier()  # what other threads of this program wrote is read now
         begin = tl.load(first + rows, mask=rows < size, other=0) - first_row
-        red, green, blue = resample_down(slot, down, begin, rows, end - first_row, taps, size, X, Y)
+        red, green, blue = resample_down(slot, down, begin, rows, num_rows, taps, size, X, Y)
         tl.debug_barrier()  # before the next tile is written there
         contrast, num_parts = tl.load(number + CONTRAST_PLACE), tl.load(number + PARTS_COUNT)
         red, green, blue = apply_parts(red, green, blue, number, factors + crop * NUM_PARTS, 0, contrast, 0.0)
@@ -214,4 +213,4 @@ def resize_kernel(
             gray = tl.where(inside, gray_levels(red, green, blue), 0.0).to(tl.int32)
             tl.atomic_add(sums + crop, tl.sum(tl.sum(gray, axis=1), axis=0).to(tl.int64), sem="relaxed")
         else:
-            leave(red, green, blue, place, number, colours, pictures, offsets, inside, STORE)
+            leave(red, green, blue, place, number, colours, pictures, offsets, inside, inside, STORE)
