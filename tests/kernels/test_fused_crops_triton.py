@@ -1,4 +1,4 @@
-"""The GPU's crops have the native kernel's bits, without a GPU in Triton's interpreter; nothing waits for a GPU that is there."""
+"""The GPU's crops have the native kernel's bits (without a GPU: in Triton's interpreter), and nothing waits for the GPU."""
 
 import os
 import subprocess
