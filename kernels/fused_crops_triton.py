@@ -3,6 +3,7 @@
 The definition is fused_reference.py, and the arithmetic that of the native kernel, so that the bits are its. The launches:
 weights of both axes; resize, and the colours up to the contrast, whose mean is that of the whole crop; the contrast and what
 follows it; and the blur. A crop is stored by the first of them that completes it. On the way it is a picture of 8-bit levels.
+It has been run in Triton's interpreter only, and compiled for sm_80 and sm_90.
 """
 
 # mypy: disable-error-code="import-untyped"
