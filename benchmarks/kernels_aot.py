@@ -56,9 +56,9 @@ TYPES = {
 INDEX = {**PATCHES, "KP": 128}
 CROPS = {
     **dict.fromkeys(("places", "sums"), "*i64"),
-    **dict.fromkeys(("numbers", "work", "firsts"), "*i32"),
-    **dict.fromkeys(("factors", "bells", "colours"), "*fp32"),
-    **dict.fromkeys(("num_items", "most_rows", "bell_length", "slot_floats"), "i32"),
+    **dict.fromkeys(("numbers", "work", "firsts", "bells"), "*i32"),
+    **dict.fromkeys(("factors", "colours"), "*fp32"),
+    **dict.fromkeys(("num_items", "most_rows", "bell_length", "slot_length"), "i32"),
     **dict.fromkeys(("slots", "pictures"), "*u8"),
     "weights": "*i16",
 }
@@ -80,7 +80,7 @@ KERNELS: dict[str, tuple[Any, dict[str, str], dict[str, int]]] = {
     "crop weights": (fused_resize_triton.weights_kernel, CROPS, fused_crops_triton.WEIGHTS),
     "crop resize": (fused_resize_triton.resize_kernel, CROPS, {**STORE, **fused_crops_triton.RESIZE}),
     "crop contrast": (fused_colour_triton.contrast_kernel, CROPS, {**STORE, **fused_crops_triton.CONTRAST}),
-    "crop blur": (fused_blur_triton.blur_kernel, {**CROPS, "slots": "*fp32"}, {**STORE, **fused_crops_triton.BLUR}),
+    "crop blur": (fused_blur_triton.blur_kernel, {**CROPS, "slots": "*i16"}, {**STORE, **fused_crops_triton.BLUR}),
 }
 """Kernel, types of its arguments, constants and warps."""
 

@@ -1,4 +1,4 @@
-"""The blur of fused_crops in Triton: along the columns, then along the rows, in the order of csrc/isa/blur.cpp's sums."""
+"""The blur of fused_crops in Triton: along the columns, then along the rows. Sums are integers, weights multiples of 2^-14."""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, import-untyped, untyped-decorator"
 # The arguments of a Triton kernel have types of its own language, and Triton carries no annotations.
@@ -8,7 +8,6 @@
 import triton
 import triton.language as tl
 
-from hjepa.kernels.chance_triton import rounded
 from hjepa.kernels.fused_colour_triton import (
     ALIGNMENT,
     NUMBERS,
@@ -22,6 +21,10 @@ from hjepa.kernels.fused_colour_triton import (
     store_levels,
 )
 
+# Between the passes levels have 7 bits of fraction, as in csrc/isa/blur.cpp.
+DOWN_BITS, DOWN_HALF = tl.constexpr(14 - 7), tl.constexpr(1 << 6)
+ACROSS_BITS, ACROSS_HALF = tl.constexpr(14 + 7), tl.constexpr(1 << 20)
+
 
 @triton.jit
 def reflect(position, size):
@@ -34,8 +37,8 @@ def reflect(position, size):
 @triton.jit
 def blur_down(
     levels,  # uint8 [S, S]
-    bell,  # float32 [R + 1]
-    slot,  # float32 [Y, S]
+    bell,  # int32 [R + 1]
+    slot,  # int16 [Y, S]
     top, size, radius,
     X: tl.constexpr,
     Y: tl.constexpr,
@@ -46,51 +49,55 @@ def blur_down(
     for start in range(0, size, X):
         columns = start + tl.arange(0, X)
         inside = (rows < size)[:, None] & (columns < size)[None, :]
-        total = tl.load(levels + rows[:, None].to(tl.int64) * size + columns[None, :], mask=inside, other=0).to(tl.float32)
+        total = tl.load(levels + rows[:, None].to(tl.int64) * size + columns[None, :], mask=inside, other=0).to(tl.int32)
         total *= tl.load(bell)
         for distance in range(1, radius + 1):
             above = reflect(rows - distance, size)[:, None].to(tl.int64) * size + columns[None, :]
             below = reflect(rows + distance, size)[:, None].to(tl.int64) * size + columns[None, :]
-            both = tl.load(levels + above, mask=inside, other=0).to(tl.float32)
-            both += tl.load(levels + below, mask=inside, other=0).to(tl.float32)
+            both = tl.load(levels + above, mask=inside, other=0).to(tl.int32)
+            both += tl.load(levels + below, mask=inside, other=0).to(tl.int32)
             total += both * tl.load(bell + distance)
-        tl.store(slot + row[:, None].to(tl.int64) * size + columns[None, :], total, mask=inside)
+        tl.store(
+            slot + row[:, None].to(tl.int64) * size + columns[None, :],
+            ((total + DOWN_HALF) >> DOWN_BITS).to(tl.int16),
+            mask=inside,
+        )
 
 
 @triton.jit
 def blurred_across(
-    slot,  # float32 [Y, S]
-    bell,  # float32 [R + 1]
+    slot,  # int16 [Y, S]
+    bell,  # int32 [R + 1]
     columns,  # int32 [X]
     inside, size, radius,
     Y: tl.constexpr,
 ):  # fmt: skip
     """slot -> levels, float32 [Y, X]."""
     row = slot + tl.arange(0, Y)[:, None].to(tl.int64) * size
-    total = tl.load(row + columns[None, :], mask=inside, other=0.0) * tl.load(bell)
+    total = tl.load(row + columns[None, :], mask=inside, other=0).to(tl.int32) * tl.load(bell)
     for distance in range(1, radius + 1):
-        both = tl.load(row + reflect(columns - distance, size)[None, :], mask=inside, other=0.0)
-        both += tl.load(row + reflect(columns + distance, size)[None, :], mask=inside, other=0.0)
+        both = tl.load(row + reflect(columns - distance, size)[None, :], mask=inside, other=0).to(tl.int32)
+        both += tl.load(row + reflect(columns + distance, size)[None, :], mask=inside, other=0).to(tl.int32)
         total += both * tl.load(bell + distance)
-    return rounded(total)
+    return ((total + ACROSS_HALF) >> ACROSS_BITS).to(tl.float32)
 
 
-@triton.jit(do_not_specialize=["num_items", "bell_length", "slot_floats"])  # as in fused_resize_triton.py
+@triton.jit(do_not_specialize=["num_items", "bell_length", "slot_length"])  # as in fused_resize_triton.py
 def blur_kernel(
     places,  # int64 [C, PLACES]
     numbers,  # int32 [C, NUMBERS]
-    bells,  # float32 [C, R + 1]
+    bells,  # int32 [C, R + 1]
     colours,  # float32 [2, 3]
     work,  # int32 [I, 2]: crop, and number of a colour's Y rows
-    slots,  # float32 [P, slot_floats]
+    slots,  # int16 [P, slot_length]
     pictures,  # uint8
-    num_items, bell_length, slot_floats,
+    num_items, bell_length, slot_length,
     STORE: tl.constexpr,  # fused_crops.STORES
     X: tl.constexpr,
     Y: tl.constexpr,
 ):  # fmt: skip
     """Every P-th piece: blurred, solarized, normalised and stored."""
-    slot = slots + tl.program_id(0).to(tl.int64) * slot_floats
+    slot = slots + tl.program_id(0).to(tl.int64) * slot_length
     for item in range(tl.program_id(0), num_items, tl.num_programs(0)):
         crop, piece = tl.load(work + 2 * item).to(tl.int64), tl.load(work + 2 * item + 1)
         place, number = places + crop * PLACES, numbers + crop * NUMBERS

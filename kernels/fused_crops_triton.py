@@ -86,11 +86,11 @@ def _launch(plan: Plan, store: int, device: torch.device) -> None:
             places, numbers, factors, colours, areas_there, pictures, sums, STORE=store, **CONTRAST, enable_fp_fusion=False
         )
     if len(bands):
-        slot_bytes = 4 * BLUR["Y"] * int(size.max())
+        slot_bytes = 2 * BLUR["Y"] * int(size.max())
         slots, programs = _slots(len(bands), BLURS_PER_PROCESSOR, slot_bytes, device)
         blur_kernel[(programs,)](
-            places, numbers, bells, colours, bands_there, slots.view(torch.float32), pictures,
-            len(bands), plan.bells.shape[1], slot_bytes // 4, STORE=store, **BLUR, enable_fp_fusion=False,
+            places, numbers, bells, colours, bands_there, slots.view(torch.int16), pictures,
+            len(bands), plan.bells.shape[1], slot_bytes // 2, STORE=store, **BLUR, enable_fp_fusion=False,
         )  # fmt: skip
 
 

@@ -28,8 +28,8 @@ for none); the level from which on levels are inverted (256 for none). The parts
 BRIGHTNESS, CONTRAST, SATURATION, HUE, GRAY = range(5)
 NUM_PARTS = 5
 NEUTRAL = np.array([1, 1, 1, 0], dtype=np.float32)
-NEGLIGIBLE = 1e-8
-"""Of the central weight of the blur, as in csrc/isa/blur.cpp."""
+GRID_BITS = 14
+"""Weights of the blur are multiples of 2**-GRID_BITS, as those of the resize."""
 ALIGNMENT = 16
 """Of a colour's levels."""
 
@@ -44,8 +44,8 @@ class Plan:
     """[C, 11 + NUM_PARTS]: NUMBERS and the parts."""
     factors: npt.NDArray[np.float32]
     """[C, NUM_PARTS]: of the parts; of the hue, by how many of 256 steps it turns."""
-    bells: npt.NDArray[np.float32]
-    """[C, R + 1]: weights of the blur, from the central one on."""
+    bells: npt.NDArray[np.int32]
+    """[C, R + 1]: weights of the blur, from the central one on, in units of 2**-GRID_BITS."""
     colours: npt.NDArray[np.float32]
     """[2, 3]: by colour, what a level is multiplied by, and what is added then."""
     num_weights: int
@@ -146,15 +146,16 @@ def _parts(group: CropGroup) -> Columns:
 
 
 def _blur(group: CropGroup, widest: int) -> Columns:
-    """Weights, and the distance beyond which they are negligible: 0 where a level would keep its value."""
-    sigma = group.sigma.reshape(-1, 1).astype(np.float64)
-    distance = np.arange(group.blur_window // 2 + 1)
-    bell = np.exp(-0.5 * (distance / np.where(sigma > 0, sigma, 1)) ** 2) * ((sigma > 0) | (distance == 0))
-    weights = (bell / (2 * bell.sum(axis=1, keepdims=True) - 1)).astype(np.float32)
-    felt = bell > NEGLIGIBLE
-    bells = np.zeros((len(sigma), widest + 1), dtype=np.float32)
-    bells[:, : len(distance)] = np.where(felt, weights, 0)
-    return {"bells": bells, "radius": felt.sum(axis=1) - 1}
+    """`fused_reference.blur_weights`, and the distance beyond which there are none: 0 where nothing is blurred."""
+    radius, sigma = group.blur_window // 2, group.sigma.reshape(-1, 1).astype(np.float64)
+    blurs = sigma > 0
+    bell = np.exp(-0.5 * (np.arange(radius, 0, -1) / np.where(blurs, sigma, 1)) ** 2) * blurs
+    running = np.cumsum(bell, axis=1) / (1 + 2 * bell.sum(axis=1, keepdims=True)) * (1 << GRID_BITS)
+    outer = np.diff(np.floor(running + 0.5), prepend=0, axis=1)[:, ::-1]
+    bells = np.zeros((len(sigma), widest + 1), dtype=np.int32)
+    bells[:, 0] = (1 << GRID_BITS) - 2 * outer.sum(axis=1)
+    bells[:, 1 : radius + 1] = outer
+    return {"bells": bells, "radius": ((bells != 0) * np.arange(widest + 1)).max(axis=1)}
 
 
 def _shared_memory(columns: Columns) -> tuple[Columns, int, int, int]:
