@@ -3,7 +3,8 @@
 It computes what torchvision computes on PIL images, level by level: a resize of two passes that are each rounded to 8 bits,
 colour jitter whose parts are cut off to levels in the order that was drawn, hue in HSV of 8 bits, a windowed Gaussian blur.
 The definition, in NumPy, is fused_reference.py; the C++ is in csrc/, compiled when hjepa is installed, for several instruction
-sets, of which the fastest that runs here is chosen. All of them, with any number of threads, give the same bits.
+sets, of which the fastest that runs here is chosen. All of them, with any number of threads, give the same bits. For a GPU the
+same is written in Triton: fused_crops_triton.py.
 """
 
 from collections.abc import Mapping, Sequence

@@ -167,6 +167,28 @@ def resample_down(
     return rounded_level(red).to(tl.float32), rounded_level(green).to(tl.float32), rounded_level(blue).to(tl.float32)
 
 
+@triton.jit
+def finish_tile(
+    red, green, blue,  # float32 levels [Y, X]
+    rows, columns,  # int32 [Y] and [X]
+    place, number, factor,  # the crop's rows of PLACES, NUMBERS and factors
+    colours, pictures, sum_of_grays,
+    STORE: tl.constexpr,
+):  # fmt: skip
+    """Colours up to the contrast; stored if there is none, else kept and added to the crop's sum of grays."""
+    size = tl.load(number + SIZE).to(tl.int64)
+    contrast, num_parts = tl.load(number + CONTRAST_PLACE), tl.load(number + PARTS_COUNT)
+    red, green, blue = apply_parts(red, green, blue, number, factor, 0, contrast, 0.0)
+    inside = (rows < size)[:, None] & (columns < size)[None, :]
+    offsets = rows[:, None].to(tl.int64) * size + columns[None, :]
+    if contrast < num_parts:
+        keep(red, green, blue, place, size, pictures, offsets, inside)
+        gray = tl.where(inside, gray_levels(red, green, blue), 0.0).to(tl.int32)
+        tl.atomic_add(sum_of_grays, tl.sum(tl.sum(gray, axis=1), axis=0).to(tl.int64), sem="relaxed")
+    else:
+        leave(red, green, blue, place, number, colours, pictures, offsets, inside, inside, STORE)
+
+
 @triton.jit(do_not_specialize=["num_items", "most_rows"])  # or it would be compiled anew for some batches
 def resize_kernel(
     places,  # int64 [C, PLACES]
@@ -185,7 +207,7 @@ def resize_kernel(
     Y: tl.constexpr,
     ROWS: tl.constexpr,  # of the box, at a time
 ):  # fmt: skip
-    """Every P-th tile: resized, coloured up to the contrast; stored if there is none, else added to the crop's sum of grays."""
+    """Every P-th tile: resized, and coloured up to the contrast."""
     slot = slots + tl.program_id(0).to(tl.int64) * most_rows * (3 * X)
     for item in range(tl.program_id(0), num_items, tl.num_programs(0)):
         crop, tile = tl.load(work + 2 * item).to(tl.int64), tl.load(work + 2 * item + 1)
@@ -204,13 +226,6 @@ def resize_kernel(
         begin = tl.load(first + rows, mask=rows < size, other=0) - first_row
         red, green, blue = resample_down(slot, down, begin, rows, num_rows, taps, size, X, Y)
         tl.debug_barrier()  # before the next tile is written there
-        contrast, num_parts = tl.load(number + CONTRAST_PLACE), tl.load(number + PARTS_COUNT)
-        red, green, blue = apply_parts(red, green, blue, number, factors + crop * NUM_PARTS, 0, contrast, 0.0)
-        inside = (rows < size)[:, None] & (columns < size)[None, :]
-        offsets = rows[:, None].to(tl.int64) * size + columns[None, :]
-        if contrast < num_parts:
-            keep(red, green, blue, place, size.to(tl.int64), pictures, offsets, inside)
-            gray = tl.where(inside, gray_levels(red, green, blue), 0.0).to(tl.int32)
-            tl.atomic_add(sums + crop, tl.sum(tl.sum(gray, axis=1), axis=0).to(tl.int64), sem="relaxed")
-        else:
-            leave(red, green, blue, place, number, colours, pictures, offsets, inside, inside, STORE)
+        finish_tile(
+            red, green, blue, rows, columns, place, number, factors + crop * NUM_PARTS, colours, pictures, sums + crop, STORE
+        )
