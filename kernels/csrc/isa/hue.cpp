@@ -1,7 +1,7 @@
 // RGB -> HSV of 8 bits, as PIL has it (Convert.c), hue turned by 256ths of a turn, -> RGB.
 //
-// Quotients are what they are in exact arithmetic: products with a rounded reciprocal, added with one rounding or with two, are less
-// than TINY away, and no quotient that is not an integer is as near to the integer above it. (Tried for every numerator and
+// Quotients are what they are in exact arithmetic: products with a rounded reciprocal, added with one rounding or with two, are
+// less than TINY away, and no quotient that is not an integer is as near to the integer above it. (Tried for every numerator and
 // denominator that occurs.)
 
 #include "choice.h"
