@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
 import triton
 from rich.console import Console
 from rich.table import Table
@@ -24,6 +25,10 @@ from hjepa.kernels import (
     block_masks_triton,
     blockwise_masks_triton,
     exact_blocks_triton,
+    fused_blur_triton,
+    fused_colour_triton,
+    fused_crops_triton,
+    fused_resize_triton,
     mask_indices_triton,
     nested_blocks_triton,
     shared_blocks_triton,
@@ -31,6 +36,7 @@ from hjepa.kernels import (
     weighted_blocks,
     weighted_blocks_triton,
 )
+from hjepa.kernels.fused_crops import STORES
 
 LAUNCH = {"ROWS": 4, "CHUNK": 256}
 EXACT, REFERENCE = exact_blocks_triton.constants(4), block_masks_triton.constants(4, 10)
@@ -48,6 +54,16 @@ TYPES = {
     "log_aspect": "fp32",
 }
 INDEX = {**PATCHES, "KP": 128}
+CROPS = {
+    **dict.fromkeys(("places", "sums"), "*i64"),
+    **dict.fromkeys(("numbers", "work", "firsts"), "*i32"),
+    **dict.fromkeys(("factors", "bells", "colours"), "*fp32"),
+    **dict.fromkeys(("num_items", "most_rows", "bell_length", "slot_floats"), "i32"),
+    **dict.fromkeys(("slots", "pictures"), "*u8"),
+    "weights": "*i16",
+}
+LIMITS = ("num_warps", "maxnreg")
+STORE = {"STORE": STORES[torch.bfloat16]}
 KERNELS: dict[str, tuple[Any, dict[str, str], dict[str, int]]] = {
     "reference masks": (block_masks_triton.reference_kernel, TYPES, {**LAUNCH, **REFERENCE}),
     "exact masks": (exact_blocks_triton.exact_kernel, TYPES, {**LAUNCH, **EXACT}),
@@ -61,18 +77,22 @@ KERNELS: dict[str, tuple[Any, dict[str, str], dict[str, int]]] = {
     "context indices": (mask_indices_triton.index_kernel, TYPES, {**INDEX, "CONTEXT": 1}),
     "gather tokens": (token_gather_triton.gather_kernel, {**TYPES, "slots": "i32"}, {"WIDTH": 1024}),
     "combine tokens": (token_gather_triton.combine_kernel, TYPES, {"WIDTH": 1024}),
+    "crop weights": (fused_resize_triton.weights_kernel, CROPS, fused_crops_triton.WEIGHTS),
+    "crop resize": (fused_resize_triton.resize_kernel, CROPS, {**STORE, **fused_crops_triton.RESIZE}),
+    "crop contrast": (fused_colour_triton.contrast_kernel, CROPS, {**STORE, **fused_crops_triton.CONTRAST}),
+    "crop blur": (fused_blur_triton.blur_kernel, {**CROPS, "slots": "*fp32"}, {**STORE, **fused_crops_triton.BLUR}),
 }
-"""Kernel, types of its arguments, constants."""
+"""Kernel, types of its arguments, constants and warps."""
 
 
 def report(name: str, capability: int) -> dict[str, int]:
     """Registers, spilled bytes and shared memory of a kernel compiled for sm_<capability>."""
     kernel, types, constants = KERNELS[name]
     signature = {argument: "constexpr" if argument in constants else types[argument] for argument in kernel.arg_names}
-    source = ASTSource(kernel, signature, {argument: constants[argument] for argument in constants})
-    compiled = triton.compile(
-        source, target=GPUTarget("cuda", capability, 32), options={"num_warps": 4, "enable_fp_fusion": False}
-    )
+    aligned = {(place,): [["tt.divisibility", 16]] for place, kind in enumerate(signature.values()) if kind.startswith("*")}
+    source = ASTSource(kernel, signature, {name: constants[name] for name in constants if name in signature}, aligned)
+    options = {"num_warps": 4, "enable_fp_fusion": False, **{name: constants[name] for name in constants if name in LIMITS}}
+    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
     with tempfile.TemporaryDirectory() as folder:
         assembly = Path(folder, "kernel.ptx")
         assembly.write_text(compiled.asm["ptx"], encoding="utf-8")

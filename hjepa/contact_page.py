@@ -16,6 +16,8 @@ from hjepa.pipeline.mask_panel import COLOURS, FIRST_TARGET, NAMES, TARGET_COLOU
 
 LONGEST = 720
 """Pixels of a source's longer side in the page."""
+SHARP = 64
+"""Crops of fewer pixels are enlarged pixel by pixel: what is smooth would not be what the model sees."""
 
 
 def page(sheet: Sheet) -> str:
@@ -86,7 +88,10 @@ def _crop(image: int, place: int, crop: ShownCrop) -> str:
     masks = f'<div class="levels">{levels}</div>' if levels else ""
     words = "".join(f"<li>{escape(part)}</li>" for part in crop.words)
     kind = " large" if len(crop.levels) > 1 or crop.name.startswith("global") else ""
-    picture = f'<image id="c{own}" href="{_uri(crop.pixels, "PNG")}" width="1" height="1"/>'  # once: the levels point to it
+    sharp = ' class="sharp"' if crop.pixels.shape[0] < SHARP else ""
+    picture = (
+        f'<image id="c{own}"{sharp} href="{_uri(crop.pixels, "PNG")}" width="1" height="1"/>'  # once: the levels point to it
+    )
     return (
         f'<figure class="crop{kind}" tabindex="0" data-crop="{own}" style="--own:{colour(place)}">'
         f'<svg class="picture" viewBox="0 0 1 1" role="img" aria-label="{escape(crop.name)}">{picture}</svg>'

@@ -33,7 +33,7 @@ class Finding:
 def judge_machine(machine: Machine) -> list[Finding]:
     """Findings about GPU, driver, wheels, cores, memory and hjepa's kernel."""
     return [
-        Finding(level="ok", subject="cores", text=f"{machine.cores} to use ({machine.cpu})"),
+        _cores(machine),
         _memory(machine),
         *_gpu(machine),
         *_dali(machine),
@@ -71,6 +71,15 @@ def how_to_build(machine: Machine) -> str:
     """What to do for hjepa's native kernel to be there."""
     reinstall = "pip install --force-reinstall --no-deps hjepa"
     return reinstall if machine.compiler else f"apt install g++ python3-dev, then {reinstall}"
+
+
+def _cores(machine: Machine) -> Finding:
+    text = f"{machine.cores} to use ({machine.cpu})"
+    if 0 < machine.quota < machine.cores:
+        text += f", of which the container's limit grants the time of {machine.quota:g}"
+        advice = f"num_workers={max(1, round(machine.quota))}: 'auto' counts the cores that are shown"
+        return Finding(level="note", subject="cores", text=text, advice=advice)
+    return Finding(level="ok", subject="cores", text=text)
 
 
 def _memory(machine: Machine) -> Finding:

@@ -16,6 +16,7 @@ from hjepa.pipeline.device import resolve_workers
 
 GIB = 1 << 30
 DALI_WHEELS = ("nvidia-dali-cuda110", "nvidia-dali-cuda120", "nvidia-dali-cuda130")
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 COMPILERS = ("c++", "g++", "clang++")
 
 
@@ -38,6 +39,8 @@ class Machine:
     cpu: str
     cores: int
     """That this process may use: threads of the loader with num_workers="auto"."""
+    quota: float
+    """Cores' time that a container's limit grants, whatever the number of cores that it shows; 0 without a limit."""
     memory_gib: float
     """That this process may use: the machine's, or its container's limit."""
     shared_memory_gib: float
@@ -74,6 +77,7 @@ def look_at_machine() -> Machine:
     return Machine(
         cpu=_cpu(),
         cores=resolve_workers("auto", "dali"),
+        quota=_quota(),
         memory_gib=_memory() / GIB,
         shared_memory_gib=shutil.disk_usage("/dev/shm").total / GIB if Path("/dev/shm").is_dir() else 0.0,
         gpus=found.gpus,
@@ -172,6 +176,15 @@ def _cpu() -> str:
         return platform.processor() or platform.machine()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.machine())
+
+
+def _quota() -> float:
+    """Of the control group: microseconds of processor time in each period of so many."""
+    try:
+        limit, period = CPU_LIMIT.read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return 0.0
+    return int(limit) / int(period) if limit.isdigit() else 0.0  # not "max"
 
 
 def _memory() -> int:

@@ -107,6 +107,8 @@ def run_shortly(
 
 def rate(loader: Loader, seconds: float) -> Rate:
     """Images per second over that time, after a warm-up; the loader goes through as many epochs as it takes."""
+    if seconds <= 0:
+        raise ValueError(f"seconds={seconds:g} measures nothing; use 1 or more")
     batches = _endless(loader)
     for _ in range(WARM_UP):
         next(batches)
@@ -130,23 +132,26 @@ def _endless(loader: Loader) -> Iterator[Batch]:
 
 
 def _read(source: Source) -> tuple[float, float]:
-    """Files and MiB per second that one thread reads, after asking the system to forget them."""
+    """Files and MiB per second that one thread reads, after asking the system to forget them; by the middle file's time, so
+    that a moment in which another process ran does not count as the disk's."""
     some = spread(source, READ_FILES)
     paths = some.fetch(np.arange(len(some))).encoded
     if isinstance(paths, list):
         return 0.0, 0.0
-    length, seconds = 0, 0.0
+    lengths, times = list[int](), list[float]()
     for path in paths.tolist():
         file = os.open(path, os.O_RDONLY)
         try:
             os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-            start = time.perf_counter()
+            length, start = 0, time.perf_counter()
             while part := os.read(file, MIB):
                 length += len(part)
-            seconds += time.perf_counter() - start
+            times.append(time.perf_counter() - start)
+            lengths.append(length)
         finally:
             os.close(file)
-    return len(paths) / seconds, length / MIB / seconds
+    middle = float(np.median(times))
+    return 1 / middle, float(np.mean(lengths)) / MIB / middle
 
 
 def _draws(source: Source, recipe: Recipe, batch_size: int) -> float:

@@ -61,7 +61,7 @@ class CropGroup:
     solarize_threshold: int
     """Levels from this one on are inverted."""
     out: Tensor
-    """float32, float16 or bfloat16 [V, B, 3, S, S] on the CPU, contiguous."""
+    """float32, float16 or bfloat16 [V, B, 3, S, S], contiguous; on the CPU, or where the images are."""
 
 
 class MissingKernelError(ImportError):
@@ -91,13 +91,8 @@ class Threads:
 
 def arguments_of(decoded: Decoded, groups: Sequence[CropGroup], mean: Colours, std: Colours) -> tuple[Any, list[Any]]:
     """A batch as the native module takes it, without a copy. Raises ValueError for shapes and types it cannot take."""
-    dtypes = {group.out.dtype for group in groups}
-    _require(len(dtypes) == 1, f"the outputs are of several types, {dtypes}; use one")
-    (dtype,) = dtypes
-    _require(dtype in STORES, f"an output of {dtype} cannot be written; use torch.float32, torch.float16 or torch.bfloat16")
-    _check_array("sizes", decoded.sizes, np.int32, (len(decoded.pointers), 2))
-    for group in groups:
-        _check_group(group, decoded)
+    dtype = check_groups(decoded, groups)
+    _require(all(group.out.device.type == "cpu" for group in groups), "out must be on the CPU")
     native, deviations = _native(), np.asarray(std, dtype=np.float64)
     images = native.Images(
         np.ascontiguousarray(decoded.pointers, dtype=np.int64),
@@ -107,6 +102,20 @@ def arguments_of(decoded: Decoded, groups: Sequence[CropGroup], mean: Colours, s
         STORES[dtype],
     )
     return images, [_group(native, group) for group in groups]
+
+
+def check_groups(decoded: Decoded, groups: Sequence[CropGroup]) -> torch.dtype:
+    """The type of the outputs. Raises ValueError for shapes and types that no kernel takes."""
+    dtypes = {group.out.dtype for group in groups}
+    _require(len(dtypes) == 1, f"the outputs are of several types, {dtypes}; use one")
+    (dtype,) = dtypes
+    _require(dtype in STORES, f"an output of {dtype} cannot be written; use torch.float32, torch.float16 or torch.bfloat16")
+    devices = {group.out.device for group in groups}
+    _require(len(devices) == 1, f"the outputs are on several devices, {devices}; use one")
+    _check_array("sizes", decoded.sizes, np.int32, (len(decoded.pointers), 2))
+    for group in groups:
+        _check_group(group, decoded)
+    return dtype
 
 
 def builds() -> list[str]:
@@ -152,7 +161,7 @@ def _check_group(group: CropGroup, decoded: Decoded) -> None:
     out, num_images = group.out, len(decoded.pointers)
     holds = out.ndim == 5 and out.shape[1] == num_images and out.shape[2] == 3 and out.shape[3] == out.shape[4] > 0
     _require(holds, f"out is {list(out.shape)}; for {num_images} images it must be [V, {num_images}, 3, S, S]")
-    _require(out.device.type == "cpu" and out.is_contiguous(), "out must be contiguous and on the CPU")
+    _require(out.is_contiguous(), "out must be contiguous")
     for name, (dtype, shape) in ARRAYS.items():
         _check_array(name, getattr(group, name), dtype, (num_images, out.shape[0], *shape))
     window = group.blur_window

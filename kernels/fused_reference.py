@@ -131,17 +131,24 @@ def gray_levels(levels: Levels) -> Levels:
 
 
 def blur(levels: Levels, sigma: float, window: int) -> Levels:
-    """A window of Gaussian weights that sum to 1, mirrored at the borders, along both axes; rounded once, halves to even."""
-    offsets = np.arange(window) - window // 2
-    bell = np.exp(-0.5 * (offsets / float(sigma)) ** 2)
+    """A window of Gaussian weights that sum to 1, mirrored at the borders, along the columns and then along the rows; rounded
+    to a 128th of a level after the first, and to levels after the second, halves upwards."""
+    weights = blur_weights(sigma, window)
     blurred = levels.astype(np.float64)
-    for axis in (0, 1):
+    for axis, units in ((0, 128), (1, 1)):
         places = np.pad(np.arange(len(levels)), window // 2, mode="reflect" if len(levels) > 1 else "edge")
         spread = np.take(blurred, places, axis=axis)
         parts = [np.take(spread, np.arange(len(levels)) + k, axis=axis) for k in range(window)]
-        blurred = np.tensordot(bell / bell.sum(), np.stack(parts), axes=1)
-    rounded: Levels = np.rint(blurred).astype(np.float32)
-    return rounded
+        blurred = np.floor(np.tensordot(weights, np.stack(parts), axes=1) * units + 0.5) / units
+    return blurred.astype(np.float32)
+
+
+def blur_weights(sigma: float, window: int) -> Weights:
+    """[window]. The running sum, from the outside on, is rounded to the grid; what is left of 1 is the centre's."""
+    bell = np.exp(-0.5 * (np.arange(window // 2, -window // 2, -1) / float(sigma)) ** 2)
+    running = np.cumsum(bell[: window // 2]) / (bell.sum() * GRID)
+    outer = np.diff(np.floor(running + 0.5), prepend=0) * GRID
+    return np.concatenate([outer, [1 - 2 * outer.sum()], outer[::-1]])
 
 
 def _round(sums: Weights) -> Weights:

@@ -93,7 +93,7 @@ def engine_of(name: BackendName, device: torch.device) -> Engine:
         raise ValueError(f"backend={name!r} is unknown; use one of {', '.join(map(repr, get_args(BackendName)))}")
     if name != "dali":
         return name
-    if device.type != "cpu":  # there DALI's own operators run on the GPU, and the kernel would not
+    if device.type != "cpu":  # until somebody has measured the kernels there against DALI's own operators
         return "dali-ops"
     try:
         builds()
@@ -110,6 +110,10 @@ def open_backend(name: BackendName, settings: BackendSettings) -> Backend:
 
         return TorchvisionBackend(settings)
     try:
+        if engine == "fused" and settings.device.type == "cuda":
+            from hjepa.pipeline.backends.fused_gpu import FusedGpuBackend
+
+            return FusedGpuBackend(settings)
         if engine == "fused":
             from hjepa.pipeline.backends.fused import FusedBackend
 

@@ -1,8 +1,8 @@
-"""The fast backend on the CPU: DALI reads and decodes, and one native kernel makes every crop of every image.
+"""The fused backend on the CPU: DALI reads and decodes, and one native kernel makes every crop of every image.
 
 The kernel (kernels/fused_crops.py) computes what torchvision computes on PIL images, level by level, so that the two backends
 differ in one value of some hundreds, by one level; `hjepa parity` measures it. It reads DALI's images where they lie, and
-writes each name's crops in place, view-major and contiguous. For a GPU the batch is rendered in page-locked memory and copied.
+writes each name's crops in place, view-major and contiguous. On a GPU it is fused_gpu.py.
 """
 
 from collections import deque
@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 import nvidia.dali.fn as fn
-import torch
 from nvidia.dali.pipeline import Pipeline, pipeline_def
 from torch import Tensor
 
 from hjepa.kernels.fused_crops import MAX_SIDE, CropGroup, Decoded, Threads, builds
 from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request
-from hjepa.pipeline.backends.dali_decode import Node, check_sizes, decode, find_bad, read
+from hjepa.pipeline.backends.dali_decode import Node, check_sizes, decode, device_id, find_bad, read
 from hjepa.pipeline.backends.dali_inputs import Contents, contents_of, count
 from hjepa.pipeline.buffers import Buffers
 from hjepa.pipeline.recipe import View
@@ -32,7 +31,7 @@ NUM_READY = 2
 
 
 class FusedBackend:
-    """Renders on the CPU with DALI's decoder and hjepa's kernel, then moves the batch to the device."""
+    """Renders on the CPU with DALI's decoder and hjepa's kernel."""
 
     def __init__(self, settings: BackendSettings) -> None:
         builds()  # what is missing is said now
@@ -41,8 +40,7 @@ class FusedBackend:
     def render(self, requests: Iterator[Request]) -> Iterator[Crops]:
         """See Backend.render."""
         with closing(Ahead(_render(requests, self._settings), self._settings.prefetch)) as ahead:
-            for crops in ahead:
-                yield {name: tensor.to(self._settings.device, non_blocking=True) for name, tensor in crops.items()}
+            yield from ahead
 
 
 def _render(requests: Iterator[Request], settings: BackendSettings) -> Iterator[Crops]:
@@ -57,7 +55,7 @@ def _render(requests: Iterator[Request], settings: BackendSettings) -> Iterator[
     if first is None:
         return
     ordered = chain([first], requests)
-    pipe = _build(settings, feed, from_files=not isinstance(first.encoded, list))
+    pipe = build_decoder(settings, feed, from_files=not isinstance(first.encoded, list))
     threads, buffers = Threads(settings.num_workers), Buffers(settings.prefetch + 2)
     while True:
         try:
@@ -74,7 +72,7 @@ def _render(requests: Iterator[Request], settings: BackendSettings) -> Iterator[
 def _render_batch(images: Any, request: Request, settings: BackendSettings, threads: Threads, buffers: Buffers) -> Crops:
     recipe, shapes = settings.recipe, np.array(images.shape())
     check_sizes(shapes, request)  # before the kernel reads what boxes that were drawn for another image say
-    _check_boxes(request)
+    check_boxes(request)
     pointers = np.array([images[place].data_ptr() for place in range(len(images))], dtype=np.int64)
     crops = {group[0].name: _output(group, len(images), settings, buffers) for group in recipe.groups()}
     groups = [crop_group(group[0], request, crops[group[0].name]) for group in recipe.groups()]
@@ -82,7 +80,7 @@ def _render_batch(images: Any, request: Request, settings: BackendSettings, thre
     return crops
 
 
-def _check_boxes(request: Request) -> None:
+def check_boxes(request: Request) -> None:
     """Raises BadBatchError for images with a box that the kernel's scratch memory is too small for."""
     if request.sizes.max() <= MAX_SIDE:
         return
@@ -98,10 +96,7 @@ def _too_long(side: int) -> str:
 
 def _output(group: tuple[View, ...], num_images: int, settings: BackendSettings, buffers: Buffers) -> Tensor:
     shape = (count(group), num_images, 3, group[0].size, group[0].size)
-    if settings.device.type == "cpu":
-        return buffers.take(shape, settings.dtype)
-    # torch's own memory for copies: it is not used again before a copy that is under way has ended
-    return torch.empty(shape, dtype=settings.dtype, pin_memory=settings.pin_memory)
+    return buffers.take(shape, settings.dtype)
 
 
 def crop_group(view: View, request: Request, out: Tensor) -> CropGroup:
@@ -116,14 +111,15 @@ def crop_group(view: View, request: Request, out: Tensor) -> CropGroup:
     )
 
 
-def _build(settings: BackendSettings, feed: Callable[[], Contents], *, from_files: bool) -> Pipeline:
+def build_decoder(settings: BackendSettings, feed: Callable[[], Contents], *, from_files: bool) -> Pipeline:
+    """The pipeline whose one output are the decoded images, on the device."""
     pipe: Pipeline = _graph(
         settings,
         feed,
         from_files,
         batch_size=settings.batch_size,
         num_threads=settings.num_workers,
-        device_id=None,
+        device_id=device_id(settings),
         prefetch_queue_depth=NUM_READY,
         exec_dynamic=True,
     )
@@ -135,4 +131,4 @@ def _build(settings: BackendSettings, feed: Callable[[], Contents], *, from_file
 def _graph(settings: BackendSettings, feed: Callable[[], Contents], from_files: bool) -> Node:
     """The decoded images."""
     encoded = fn.external_source(source=feed, batch=True)
-    return decode(read(encoded, from_files), settings.recipe, False)
+    return decode(read(encoded, from_files), settings.recipe, settings.device.type == "cuda")

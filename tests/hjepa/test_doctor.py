@@ -28,6 +28,7 @@ H100 = Gpu(name="NVIDIA H100", memory_gib=79.6, capability=(9, 0), jpeg_engine=T
 LAPTOP = Machine(
     cpu="a CPU",
     cores=8,
+    quota=0,
     memory_gib=16,
     shared_memory_gib=8,
     gpus=(),
@@ -114,6 +115,17 @@ def test_what_is_wrong_with_a_machine_is_a_problem_with_its_cure(found: Machine,
     assert said in f"{problem.text} {problem.advice}"
     assert problem.advice
     assert not is_healthy(judge_machine(found))
+
+
+def test_containers_share_of_the_cores_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert levels(replace(LAPTOP, quota=2.5)) == {"cores": "note", "GPU": "note"}
+    assert levels(replace(LAPTOP, quota=8)) == {"GPU": "note"}
+    monkeypatch.setattr(machine, "CPU_LIMIT", tmp_path / "cpu.max")
+    for text, quota in (("250000 100000\n", 2.5), ("max 100000\n", 0), ("", 0)):
+        (tmp_path / "cpu.max").write_text(text)
+        assert look_at_machine().quota == quota
+    monkeypatch.setattr(machine, "CPU_LIMIT", tmp_path / "missing")
+    assert look_at_machine().quota == 0
 
 
 def test_kernel_is_no_matter_of_health_beside_a_gpu() -> None:
@@ -306,7 +318,8 @@ def test_short_run_measures_each_stage(backend: Any, labelled: Path) -> None:
     found = run_shortly(open_source(labelled), small, backend=backend, device="cpu", batch_size=8, seconds=0.2)
     assert found.decode.images_per_second > 0
     assert found.loader.images_per_second > 0
-    assert found.read_per_second > found.loader.images_per_second
+    assert found.read_per_second > 0
+    assert found.read_mib_per_second < found.read_per_second  # files of less than a MiB
     assert found.draw_us > 0
     assert found.mask_us > 0
     assert 0 < found.loader.busy <= 1
@@ -341,6 +354,14 @@ def test_command_says_what_bounds_and_whether_all_is_well(
     code, output = call(monkeypatch, capsys, labelled, *options)
     assert code == 1
     assert "Not healthy; problems in the table: 1." in output
+
+
+@pytest.mark.parametrize("arguments", [("--seconds", 0), ("--step-ms", -1), ("--batch-size", 0)])
+def test_mistakes_end_with_2(
+    arguments: tuple[object, ...], labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--backend", "torchvision", "--device", "cpu")
+    assert call(monkeypatch, capsys, labelled, *options, *arguments)[0] == 2
 
 
 def test_doctor_of_data_that_cannot_be_used_and_without_dali_still_reports(

@@ -146,6 +146,22 @@ def test_blur_is_the_reference_where_the_window_is_wider_than_the_crop_too(windo
         assert_is_reference(images, group)
 
 
+@pytest.mark.parametrize(("window", "sigma"), [(9, 0.1), (9, 0.5), (9, 2.0), (23, 2.0), (201, 60.0)], ids=str)
+def test_blur_is_that_of_exact_weights(window: int, sigma: float) -> None:
+    (image,) = pictures([(224, 224)])
+    offsets = np.arange(window) - window // 2
+    bell = np.exp(-0.5 * (offsets / sigma) ** 2)
+    wanted = image.astype(np.float64)
+    for axis in (0, 1):
+        places = np.pad(np.arange(224), window // 2, mode="reflect")
+        spread = np.take(wanted, places, axis=axis)
+        wanted = sum(weight * np.take(spread, np.arange(224) + k, axis=axis) for k, weight in enumerate(bell / bell.sum()))
+    group = plain_group([image], 224, blur_window=window, sigma=np.full((1, 1), sigma, np.float32))
+    differences = np.abs(levels_of(rendered([image], group))[0, 0] - np.rint(wanted))
+    assert differences.max() < 1.001
+    assert differences.mean() < 0.02
+
+
 @pytest.mark.parametrize("threshold", [0, 1, 128, 255, 256])
 def test_levels_from_the_threshold_on_are_inverted(threshold: int) -> None:
     images = pictures([(30, 40)])

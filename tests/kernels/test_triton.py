@@ -19,6 +19,7 @@ pytest.importorskip("triton", reason="needs Triton, which comes with torch for L
 ROOT = Path(__file__).parents[2]
 KERNELS = ["reference masks", "exact masks", "nested masks", "weighted reference", "weighted exact", "blockwise masks"]
 KERNELS += ["shared blocks", "tubes", "mask indices", "context indices", "gather tokens", "combine tokens"]
+KERNELS += ["crop weights", "crop resize", "crop contrast", "crop blur"]
 SETTINGS = os.environ.get("HJEPA_MASK_SETTINGS", "768")
 """Random settings that are compared; 10240 take a minute."""
 

@@ -2,29 +2,35 @@
 #pragma once
 
 #include "../crop.h"
-#include "simd.h"
+#include "pairs.h"
 
 namespace hjepa {
 namespace HJEPA_ISA {
 
+// Two output rows, or two neighbouring output pixels, share one window of `radius + 1` pairs: the first's weights are `even`,
+// the second's, one place further, are `odd`.
 struct Blur {
-    int radius;  // of the window that the recipe asks for
+    int radius;  // of the weights that count
     int64_t padded;
-    float* weights;  // [radius + 1], from the centre on
-    const float** above;  // [radius + 1] rows at that distance
-    const float** below;
-    float* ring;  // [least(2 radius + 1, size), 3, padded] the rows of the window
-    int64_t border;  // pixels on either side of the line
-    float* line;  // [border + padded + border] one colour of a row
+    int32_t* weights;  // [radius + 1], from the centre on
+    int32_t *even, *odd;  // [radius + 1] two weights in 16 bits each
+    int ring_pairs;  // of the window, or of as many rows as there are before they repeat, forth and back
+    int32_t* ring;  // [ring_pairs, 3, padded] pairs of rows
+    const int32_t** pairs;  // [radius + 1] those of the window
+    int64_t border;  // pixels on either side of a line
+    int16_t* lines;  // [2, line_length] one colour of two rows, in units of 2^-LINE_BITS
+    int64_t line_length;
 };
 
 Blur take_blur(Arena& arena, const Crop& crop, int64_t padded);
 
-// Sets the weights; returns the radius outside of which they do not count.
-int fill_weights(const Blur& blur, float sigma);
+// Sets the weights, and the radius outside of which there are none.
+void fill_weights(Blur& blur, float sigma);
 
-// Row y of the blurred crop, [3, padded] levels, from rows [size, 3, padded]; y comes in order, from 0 on.
-void blur_row(const Blur& blur, int radius, const uint8_t* rows, int size, int y, float* blurred);
+constexpr int64_t BLURRED_SLACK = LANES;  // levels that may be written beyond a row
+
+// Rows y and y + 1 of the blurred crop, [3, padded] each, from rows [size, 3, padded]; even y come in order, from 0 on.
+void blur_rows(const Blur& blur, const uint8_t* rows, int size, int y, uint8_t* blurred, uint8_t* next_blurred);
 
 }  // namespace HJEPA_ISA
 }  // namespace hjepa

@@ -1,5 +1,5 @@
-// PIL's arithmetic (Blend.c, Convert.c): blends are single-precision and cut off; gray is ITU-R 601 in 16 bits; hue turns in HSV
-// of 8 bits. Levels are held as floats, in which all of it is exact or rounds as PIL's does; hence no multiply-add here.
+// PIL's arithmetic (Blend.c, Convert.c): blends are single-precision and cut off; gray is ITU-R 601 in 16 bits. Levels are held as
+// floats, in which all of it is exact or rounds as PIL's does; hence no multiply-add here.
 
 #include "colour.h"
 
@@ -16,8 +16,6 @@ inline float gray_level(float red, float green, float blue) {
     const float sum = 19595.0f * red + 38470.0f * green + 7471.0f * blue + 32768.0f;
     return whole(sum * (1.0f / 65536));
 }
-
-inline float select(int32_t bits, float if_odd, float if_even) { return bits & 1 ? if_odd : if_even; }
 
 void brighten(float* __restrict row, int64_t padded, float factor) {
     for (int64_t i = 0; i < 3 * padded; ++i) row[i] = cut(factor * row[i]);
@@ -38,34 +36,6 @@ void saturate(float* __restrict red, float* __restrict green, float* __restrict 
 
 void turn_gray(float* __restrict red, float* __restrict green, float* __restrict blue, int64_t padded) {
     for (int64_t i = 0; i < padded; ++i) red[i] = green[i] = blue[i] = gray_level(red[i], green[i], blue[i]);
-}
-
-// RGB -> HSV of 8 bits, hue turned by `shift` of 256 steps, -> RGB. Quotients are what they are in exact arithmetic: products with
-// a rounded reciprocal are less than TINY away, and no quotient that is not an integer is as near to the integer above it. (Tried
-// for every numerator and denominator that occurs.)
-void turn_hue(float* __restrict red, float* __restrict green, float* __restrict blue, int64_t padded, float turns) {
-    constexpr float TINY = 1.0f / 1024;
-    const float shift = static_cast<float>(static_cast<int32_t>(turns * 255) & 255);
-    for (int64_t i = 0; i < padded; ++i) {
-        const float r = red[i], g = green[i], b = blue[i];
-        const float value = most(r, most(g, b)), chroma = value - least(r, least(g, b));
-        const float some_value = most(value, 1.0f), some_chroma = most(chroma, 1.0f);
-        const float inverse = 1.0f / (some_chroma * some_value);  // of both: one division
-        float sixths = r == value ? g - b : g == value ? 2 * chroma + (b - r) : 4 * chroma + (r - g);  // times chroma
-        sixths = sixths < 0 ? sixths + 6 * chroma : sixths;
-        const float angle = whole(42.5f * sixths * (inverse * some_value) + TINY) + shift;
-        const float hue = angle < 256 ? angle : angle - 256;
-        const float saturation = whole(255 * chroma * (inverse * some_chroma) + TINY);
-        const int32_t sector = static_cast<int32_t>(hue * (2.0f / 85) + TINY);
-        const float rest = 2 * hue - 85 * static_cast<float>(sector);
-        const float part = select(sector, rest, 85 - rest);
-        const float low = whole(value * (255 - saturation) * (1.0f / 255) + 0.5f);
-        const float middle = whole(value * (21675 - saturation * part) * (1.0f / 21675) + 0.5f);
-        // Which colour is the greatest, and which the one between, in sectors 0 to 6: bits, for the compiler to vectorise.
-        red[i] = select(97 >> sector, value, select(18 >> sector, middle, low));
-        green[i] = select(6 >> sector, value, select(73 >> sector, middle, low));
-        blue[i] = select(24 >> sector, value, select(36 >> sector, middle, low));
-    }
 }
 
 }  // namespace

@@ -22,5 +22,8 @@ Parts parts_of(const Crop& crop);
 void apply_parts(const Parts& parts, int begin, int end, float mean, float* row, int64_t padded);
 int64_t sum_gray(const float* row, int64_t padded, int64_t count);
 
+// Of one row; `turns` of the circle of hues.
+void turn_hue(float* red, float* green, float* blue, int64_t padded, float turns);
+
 }  // namespace HJEPA_ISA
 }  // namespace hjepa

@@ -17,6 +17,7 @@ struct Stages {
     Blur blur;
     uint8_t* picture;  // [size, 3, padded]
     float* row;  // [3, padded]
+    uint8_t *blurred, *next_blurred;  // [3, padded] and slack
 };
 
 Stages take_stages(Arena& arena, const Crop& crop) {
@@ -25,7 +26,11 @@ Stages take_stages(Arena& arena, const Crop& crop) {
     const int64_t padded = stages.resampler.padded;
     stages.picture = arena.take<uint8_t>(crop.size * 3 * padded);
     stages.row = arena.take<float>(3 * padded);
-    if (crop.sigma > 0) stages.blur = take_blur(arena, crop, padded);
+    if (crop.sigma > 0) {
+        stages.blur = take_blur(arena, crop, padded);
+        stages.blurred = arena.take<uint8_t>(3 * padded + BLURRED_SLACK);
+        stages.next_blurred = arena.take<uint8_t>(3 * padded + BLURRED_SLACK);
+    }
     return stages;
 }
 
@@ -66,7 +71,7 @@ size_t scratch_bytes(const Crop& crop) {
 
 void render_crop(const Crop& crop, char* scratch) {
     Arena arena(scratch);
-    const Stages stages = take_stages(arena, crop);
+    Stages stages = take_stages(arena, crop);
     const int64_t padded = stages.resampler.padded, width = 3 * padded;
     resample(stages.resampler, crop, stages.picture);
     const Parts parts = parts_of(crop);
@@ -84,10 +89,11 @@ void render_crop(const Crop& crop, char* scratch) {
         }
     }
     if (crop.sigma <= 0) return;
-    const int radius = fill_weights(stages.blur, crop.sigma);
-    for (int y = 0; y < crop.size; ++y) {
-        blur_row(stages.blur, radius, stages.picture, crop.size, y, stages.row);
-        store_row(crop, y, stages.row, padded);
+    fill_weights(stages.blur, crop.sigma);
+    for (int y = 0; y < crop.size; y += 2) {
+        blur_rows(stages.blur, stages.picture, crop.size, y, stages.blurred, stages.next_blurred);
+        store_row(crop, y, stages.blurred, padded);
+        if (y + 1 < crop.size) store_row(crop, y + 1, stages.next_blurred, padded);
     }
 }
 

@@ -73,9 +73,7 @@ int add_columns(const Resampler& resampler, int x, int64_t begin, int64_t end) {
         }
         if (axis.last[x] <= end) {
             uint8_t* narrow = resampler.narrow + resampler.slots[x];
-            cut_levels<GRID_BITS>(narrow, total(red));
-            cut_levels<GRID_BITS>(narrow + plane, total(green));
-            cut_levels<GRID_BITS>(narrow + 2 * plane, total(blue));
+            cut_levels<GRID_BITS>({narrow, narrow + plane, narrow + 2 * plane}, {total(red), total(green), total(blue)});
         } else {
             unfinished = least(unfinished, x);
             store(sums, total(red));
@@ -134,9 +132,8 @@ void add_rows(const Resampler& resampler, int y, int64_t begin, int64_t end, uin
             weights += 2 * axis.stride;
         }
         if (done) {
-            cut_levels<GRID_BITS>(resized + y * width + x, total(a));
-            cut_levels<GRID_BITS>(resized + y * width + x + LANES, total(b));
-            cut_levels<GRID_BITS>(resized + y * width + x + 2 * LANES, total(c));
+            uint8_t* levels = resized + y * width + x;
+            cut_levels<GRID_BITS>({levels, levels + LANES, levels + 2 * LANES}, {total(a), total(b), total(c)});
         } else {
             store(open + x, total(a));
             store(open + x + LANES, total(b));
@@ -169,7 +166,8 @@ Resampler take_resampler(Arena& arena, const Crop& crop) {
 void resample(const Resampler& resampler, const Crop& crop, uint8_t* resized) {
     fill_axis(resampler.horizontal, crop.filter, resampler.doubles);
     fill_axis(resampler.vertical, crop.filter, resampler.doubles);
-    for (int64_t i = 0; i < COLOURS * resampler.padded * LANES; ++i) resampler.narrow[i] = 0;  // also the padding's
+    const int64_t vectors = COLOURS * resampler.padded;
+    __builtin_memset(resampler.narrow, 0, static_cast<size_t>(vectors * LANES));  // also the padding's
     for (int x = 0; x < crop.size; ++x) {
         const int column = crop.flip ? crop.size - 1 - x : x;
         resampler.slots[x] = (column / LANES * LANES + slot_of(static_cast<unsigned>(column) % LANES)) * LANES;

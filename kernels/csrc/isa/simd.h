@@ -110,13 +110,11 @@ inline void store(int32_t* to, const Ints& values) {
     for (int i = 0; i < REGISTERS; ++i) *reinterpret_cast<LooseIntRegister*>(to + i * WIDTH) = values.parts[i];
 }
 
-// Sums in units of 2^-BITS as levels, cut off, no less than 0 and no more than 255.
+#if !defined(__AVX512BW__)
+// 16 sums in units of 2^-BITS as levels, cut off, no less than 0 and no more than 255.
 template <int BITS> inline void cut_levels(uint8_t* to, Ints sums) {
     for (int i = 0; i < REGISTERS; ++i) sums.parts[i] = sums.parts[i] >> BITS;
-#if defined(__AVX512BW__)
-    const __m512i positive = _mm512_max_epi32((__m512i)sums.parts[0], _mm512_setzero_si512());
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtusepi32_epi8(positive));
-#elif defined(__AVX2__)
+#if defined(__AVX2__)
     const __m256i words =
         _mm256_permute4x64_epi64(_mm256_packs_epi32((__m256i)sums.parts[0], (__m256i)sums.parts[1]), 0xd8);
     const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
@@ -126,6 +124,23 @@ template <int BITS> inline void cut_levels(uint8_t* to, Ints sums) {
         const int32_t level = sums.parts[i / WIDTH][i % WIDTH];
         to[i] = static_cast<uint8_t>(level < 0 ? 0 : level > 255 ? 255 : level);
     }
+#endif
+}
+#endif
+
+// Three times 16 sums in units of 2^-BITS as levels, cut off, no less than 0 and no more than 255.
+template <int BITS> inline void cut_levels(uint8_t* const (&to)[3], const Ints (&sums)[3]) {
+#if defined(__AVX512BW__)
+    const __m512i a = (__m512i)(sums[0].parts[0] >> BITS), b = (__m512i)(sums[1].parts[0] >> BITS);
+    const __m512i c = (__m512i)(sums[2].parts[0] >> BITS);
+    const __m512i mixed = _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, c));  // a b c c, four of each
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i levels = _mm512_permutexvar_epi32(order, mixed);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to[0]), _mm512_castsi512_si128(levels));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to[1]), _mm512_extracti32x4_epi32(levels, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to[2]), _mm512_extracti32x4_epi32(levels, 2));
+#else
+    for (int number = 0; number < 3; ++number) cut_levels<BITS>(to[number], sums[number]);
 #endif
 }
 

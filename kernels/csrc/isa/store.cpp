@@ -46,23 +46,22 @@ struct ToFloat16 {
     }
 };
 
-template <typename To> void store_plane(const Crop& crop, const float* __restrict levels, int colour, int64_t start) {
+template <typename To, typename Level>
+void store_plane(const Crop& crop, const Level* __restrict levels, int colour, int64_t start) {
     using Stored = typename To::Stored;
     Stored* __restrict to = static_cast<Stored*>(crop.out) + start;
     const float threshold = static_cast<float>(crop.solarize_threshold);
     const float scale = crop.scale[colour], bias = crop.bias[colour];
     for (int x = 0; x < crop.size; ++x) {
-        const float level = levels[x] >= threshold ? 255.0f - levels[x] : levels[x];
-        to[x] = To::convert(level * scale + bias);
+        const float level = levels[x];
+        to[x] = To::convert((level >= threshold ? 255.0f - level : level) * scale + bias);
     }
 }
 
-}  // namespace
-
-void store_row(const Crop& crop, int y, const float* levels, int64_t padded) {
+template <typename Level> void store_levels(const Crop& crop, int y, const Level* levels, int64_t padded) {
     for (int colour = 0; colour < 3; ++colour) {
         const int64_t start = (static_cast<int64_t>(colour) * crop.size + y) * crop.size;
-        const float* plane = levels + colour * padded;
+        const Level* plane = levels + colour * padded;
         switch (crop.store) {
             case Store::float32: store_plane<ToFloat32>(crop, plane, colour, start); break;
             case Store::float16: store_plane<ToFloat16>(crop, plane, colour, start); break;
@@ -70,6 +69,11 @@ void store_row(const Crop& crop, int y, const float* levels, int64_t padded) {
         }
     }
 }
+
+}  // namespace
+
+void store_row(const Crop& crop, int y, const float* levels, int64_t padded) { store_levels(crop, y, levels, padded); }
+void store_row(const Crop& crop, int y, const uint8_t* levels, int64_t padded) { store_levels(crop, y, levels, padded); }
 
 }  // namespace HJEPA_ISA
 }  // namespace hjepa

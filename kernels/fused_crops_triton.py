@@ -1,0 +1,127 @@
+"""`fused_crops` on a GPU: every crop of every image of a batch in at most four launches, on the current stream.
+
+The definition is fused_reference.py, and the arithmetic that of the native kernel, so that the bits are its. The launches:
+weights of both axes; resize, and the colours up to the contrast, whose mean is that of the whole crop; the contrast and what
+follows it; and the blur. A crop is stored by the first of them that completes it. On the way it is a picture of 8-bit levels.
+It has been run in Triton's interpreter only, and compiled for sm_80 and sm_90.
+"""
+
+# mypy: disable-error-code="import-untyped"
+# Triton carries no annotations.
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import triton
+from torch import Tensor
+
+from hjepa.kernels.fused_blur_triton import blur_kernel
+from hjepa.kernels.fused_colour_triton import contrast_kernel
+from hjepa.kernels.fused_crops import MAX_SIDE, STORES, Colours, CropGroup, Decoded, check_groups
+from hjepa.kernels.fused_plan import Plan, make_plan, pieces, rows_of_tile
+from hjepa.kernels.fused_resize_triton import resize_kernel, weights_kernel
+
+# B images, V crops of one name, S pixels, I pieces of work
+WEIGHTS = {"X": 128, "num_warps": 4}
+RESIZE = {"X": 64, "Y": 32, "ROWS": 8, "num_warps": 8, "maxnreg": 128}
+CONTRAST = {"N": 1024, "num_warps": 4}
+BLUR = {"X": 64, "Y": 16, "num_warps": 4}
+"""A program's work, and its warps. What of it is best was reckoned from registers (benchmarks/kernels_aot.py), not measured."""
+RESIZES_PER_PROCESSOR, BLURS_PER_PROCESSOR = 2, 6
+"""Programs that fit on a multiprocessor at once, by their registers; each has memory of its own."""
+SCRATCH_BYTES = 1 << 28
+"""That they have together, at most: where boxes are so long that it is not enough, fewer of them run."""
+
+
+def render(decoded: Decoded, groups: Sequence[CropGroup], mean: Colours, std: Colours) -> None:
+    """Enqueues what writes all crops into the groups' tensors; under TRITON_INTERPRET=1 they may be on the CPU.
+
+    `decoded` points to the GPU's memory, which must stay as it is until the current stream has come so far. Raises ValueError
+    for what cannot be rendered, before anything is enqueued.
+    """
+    dtype = check_groups(decoded, groups)
+    for group in groups:
+        _check_values(decoded, group)
+    out = groups[0].out
+    if not len(decoded.sizes):
+        return
+    with torch.cuda.device(out.get_device()):  # -1, for the CPU, changes nothing
+        _launch(make_plan(decoded, groups, mean, std), STORES[dtype], out.device)
+
+
+def upload(arrays: Sequence[npt.NDArray[Any]], device: torch.device) -> list[Tensor]:
+    """The arrays on the device, in one copy that is not waited for; torch keeps the page-locked memory until it has ended."""
+    starts = np.cumsum([0, *((array.nbytes + 15) // 16 * 16 for array in arrays)]).tolist()
+    packed = torch.empty(starts[-1], dtype=torch.uint8, pin_memory=device.type == "cuda")
+    for start, array in zip(starts, arrays, strict=False):
+        packed.numpy()[start : start + array.nbytes] = array.reshape(-1).view(np.uint8)
+    moved = packed.to(device, non_blocking=True)
+    return [
+        moved[start : start + array.nbytes].view(torch.from_numpy(array).dtype).view(array.shape)
+        for start, array in zip(starts, arrays, strict=False)
+    ]
+
+
+def _launch(plan: Plan, store: int, device: torch.device) -> None:
+    size = plan.column("size")
+    tiles = pieces(size > 0, -(-size // RESIZE["X"]) * -(-size // RESIZE["Y"]))
+    areas = pieces(plan.column("contrast") < plan.column("num_parts"), -(-size * size // CONTRAST["N"]))
+    bands = pieces(plan.column("radius") > 0, 3 * -(-size // BLUR["Y"]))
+    arrays: list[npt.NDArray[Any]] = [plan.places, plan.numbers, plan.colours, plan.factors, plan.bells, tiles, areas, bands]
+    places, numbers, colours, factors, bells, tiles_there, areas_there, bands_there = upload(arrays, device)
+    pictures = torch.empty(plan.num_levels, dtype=torch.uint8, device=device)
+    sums = torch.empty(len(size), dtype=torch.int64, device=device)
+    weights, firsts = _weights(plan, places, numbers, sums)
+    rows = rows_of_tile(plan, RESIZE["Y"])
+    slots, programs = _slots(len(tiles), RESIZES_PER_PROCESSOR, rows * 3 * RESIZE["X"], device)
+    resize_kernel[(programs,)](
+        places, numbers, factors, colours, tiles_there, weights, firsts, slots, pictures, sums, len(tiles), rows,
+        STORE=store, **RESIZE, enable_fp_fusion=False,
+    )  # fmt: skip
+    if len(areas):
+        contrast_kernel[(len(areas),)](
+            places, numbers, factors, colours, areas_there, pictures, sums, STORE=store, **CONTRAST, enable_fp_fusion=False
+        )
+    if len(bands):
+        slot_bytes = 4 * BLUR["Y"] * int(size.max())
+        slots, programs = _slots(len(bands), BLURS_PER_PROCESSOR, slot_bytes, device)
+        blur_kernel[(programs,)](
+            places, numbers, bells, colours, bands_there, slots.view(torch.float32), pictures,
+            len(bands), plan.bells.shape[1], slot_bytes // 4, STORE=store, **BLUR, enable_fp_fusion=False,
+        )  # fmt: skip
+
+
+def _weights(plan: Plan, places: Tensor, numbers: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
+    """The resize's weights and first taps; sums are zero then."""
+    weights = torch.empty(plan.num_weights, dtype=torch.int16, device=sums.device)
+    firsts = torch.empty(plan.num_firsts, dtype=torch.int32, device=sums.device)
+    grid = (len(sums), 2, triton.cdiv(int(plan.column("size").max()), WEIGHTS["X"]))
+    weights_kernel[grid](places, numbers, weights, firsts, sums, **WEIGHTS, enable_fp_fusion=False)
+    return weights, firsts
+
+
+def _slots(num_items: int, per_processor: int, slot_bytes: int, device: torch.device) -> tuple[Tensor, int]:
+    """Memory of their own for the programs that run at once, uint8, and how many those are."""
+    processors = torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
+    programs = max(1, min(num_items, per_processor * processors, SCRATCH_BYTES // slot_bytes))
+    return torch.empty(programs * slot_bytes, dtype=torch.uint8, device=device), programs
+
+
+def _check_values(decoded: Decoded, group: CropGroup) -> None:
+    """As csrc/checks.cpp."""
+    box, sizes = group.box.astype(np.int64), decoded.sizes[:, None].astype(np.int64)
+    first, sides = box[..., :2], box[..., 2:]
+    if ((first < 0) | (sides < 1) | (sides > MAX_SIDE) | (first + sides > sizes)).any():
+        raise ValueError(f"a box is not within its image, or longer than {MAX_SIDE} pixels")
+    if (np.sort(group.order, axis=-1) != np.arange(4)).any():
+        raise ValueError("order must hold 0, 1, 2 and 3 for every crop")
+    factors, turns = group.jitter[..., :3], group.jitter[..., 3]
+    if not ((factors >= 0) & (factors <= 1e6)).all():
+        raise ValueError("jitter's factors must be between 0 and 1e6")
+    if not (np.abs(turns) <= 0.5).all():
+        raise ValueError("jitter's hue must be between -0.5 and 0.5 turns")
+    if not (np.isfinite(group.sigma) & (group.sigma >= 0)).all():
+        raise ValueError("sigma must be finite, and 0 or more")

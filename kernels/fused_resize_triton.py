@@ -1,0 +1,216 @@
+"""The resize of fused_crops in Triton: weights of both axes, then both passes, and the colours up to the contrast.
+
+A program makes tiles of Y x X output pixels, one after the other. It resamples the rows that a tile is made of along the rows,
+into a piece of memory of its own, and then those along the columns. That memory is used again and again and stays in the cache;
+there are as many pieces of it as programs run at once. Sums are integers, weights are multiples of 2^-14.
+"""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, import-untyped, untyped-decorator"
+# The arguments of a Triton kernel have types of its own language, and Triton carries no annotations.
+
+# C crops, S pixels of a crop, I pieces of work, P programs; X output columns and Y output rows of a tile
+
+import triton
+import triton.language as tl
+
+from hjepa.kernels.fused_colour_triton import (
+    CONTRAST_PLACE,
+    FIRSTS,
+    FLIP,
+    HEIGHT,
+    NUM_PARTS,
+    NUMBERS,
+    PARTS_COUNT,
+    PIXELS,
+    PLACES,
+    ROW_BYTES,
+    SIZE,
+    SUPPORT,
+    TAPS_ACROSS,
+    TAPS_DOWN,
+    WEIGHTS_ACROSS,
+    WEIGHTS_DOWN,
+    WIDTH,
+    apply_parts,
+    gray_levels,
+    keep,
+    leave,
+)
+
+GRID_BITS = tl.constexpr(14)
+HALF = tl.constexpr(1 << 13)
+
+
+@triton.jit
+def filter_of(distance, support):
+    """Keys' cubic with a = -1/2 if support is 2, or a triangle; float64."""
+    near = (1.5 * distance - 2.5) * distance * distance + 1.0
+    far = (((distance - 5.0) * distance + 8.0) * distance - 4.0) * -0.5
+    cubic = tl.where(distance < 1.0, near, tl.where(distance < 2.0, far, 0.0))
+    return tl.where(support == 2, cubic, tl.maximum(1.0 - distance, 0.0))
+
+
+@triton.jit
+def weights_kernel(
+    places,  # int64 [C, PLACES]
+    numbers,  # int32 [C, NUMBERS]
+    weights,  # int16: by crop and axis [taps, S]
+    firsts,  # int32: by crop [2, S]
+    sums,  # int64 [C]
+    X: tl.constexpr,
+):
+    """`fused_reference.resize_weights` of X output pixels of a crop along an axis (0: down); clears the crop's sum of grays."""
+    crop, axis = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    place, number = places + crop * PLACES, numbers + crop * NUMBERS
+    size, support = tl.load(number + SIZE), tl.load(number + SUPPORT)
+    length, taps = tl.load(number + HEIGHT + axis), tl.load(number + TAPS_DOWN + axis)
+    pixel = tl.program_id(2) * X + tl.arange(0, X)
+    inside = pixel < size
+    scale = length.to(tl.float64) / size.to(tl.float64)
+    spread = tl.maximum(scale, 1.0)
+    center = (tl.minimum(pixel, size - 1).to(tl.float64) + 0.5) * scale
+    reach = support.to(tl.float64) * spread
+    begin = tl.maximum(center - reach + 0.5, 0.0).to(tl.int32)
+    end = tl.minimum(center + reach + 0.5, length.to(tl.float64)).to(tl.int32)
+    inverse = 1.0 / spread
+    total = tl.zeros((X,), tl.float64)
+    for tap in range(taps):
+        raw = filter_of(tl.abs(((begin + tap).to(tl.float64) - center + 0.5) * inverse), support)
+        total += tl.where(begin + tap < end, raw, 0.0)
+    factor = 16384.0 / total
+    running = tl.zeros((X,), tl.float64)
+    before = tl.zeros((X,), tl.int32) + 32768  # what is cut off is never negative
+    to = weights + tl.load(place + WEIGHTS_DOWN + axis) + pixel
+    for tap in range(taps):
+        raw = filter_of(tl.abs(((begin + tap).to(tl.float64) - center + 0.5) * inverse), support)
+        running += tl.where(begin + tap < end, raw, 0.0) * factor
+        after = (running + 32768.5).to(tl.int32)
+        tl.store(to, (after - before).to(tl.int16), mask=inside)
+        before = after
+        to += size
+    tl.store(firsts + tl.load(place + FIRSTS) + axis * size + pixel, begin, mask=inside)
+    tl.store(sums + crop, tl.zeros((), tl.int64), mask=(axis == 0) & (tl.program_id(2) == 0))
+
+
+@triton.jit
+def rounded_level(total):
+    """Of a sum of weighted levels."""
+    return tl.minimum(tl.maximum((total + HALF) >> GRID_BITS, 0), 255)
+
+
+@triton.jit
+def resample_across(
+    place, number,  # the crop's rows of PLACES and NUMBERS
+    weights,  # int16 [taps, S]
+    firsts,  # int32 [S]
+    slot,  # uint8 [most_rows, 3, X]
+    first_row, num_rows, most_rows,
+    left, size,
+    X: tl.constexpr,
+    ROWS: tl.constexpr,
+):  # fmt: skip
+    """Rows first_row to first_row + num_rows of the box -> slot, for the output's columns from left on."""
+    columns = left + tl.arange(0, X)
+    source = tl.where(tl.load(number + FLIP) != 0, size - 1 - columns, columns)
+    across = columns < size
+    width, taps = tl.load(number + WIDTH), tl.load(number + TAPS_ACROSS)
+    row_bytes = tl.load(place + ROW_BYTES)
+    pixels = tl.load(place + PIXELS).to(tl.pointer_type(tl.uint8)) + first_row.to(tl.int64) * row_bytes
+    begin = tl.load(firsts + source, mask=across, other=0)
+    weights += source
+    for start in range(0, num_rows, ROWS):
+        rows = start + tl.arange(0, ROWS)
+        within = (rows < num_rows) & (rows < most_rows)
+        pixel = pixels + rows[:, None].to(tl.int64) * row_bytes + 3 * begin[None, :].to(tl.int64)
+        red = tl.zeros((ROWS, X), tl.int32)
+        green = tl.zeros((ROWS, X), tl.int32)
+        blue = tl.zeros((ROWS, X), tl.int32)
+        by = weights
+        for tap in range(taps):
+            weight = tl.load(by, mask=across, other=0).to(tl.int32)[None, :]
+            inside = within[:, None] & (across & (begin + tap < width))[None, :]
+            red += weight * tl.load(pixel, mask=inside, other=0).to(tl.int32)
+            green += weight * tl.load(pixel + 1, mask=inside, other=0).to(tl.int32)
+            blue += weight * tl.load(pixel + 2, mask=inside, other=0).to(tl.int32)
+            pixel += 3
+            by += size
+        to = slot + rows[:, None].to(tl.int64) * (3 * X) + tl.arange(0, X)[None, :]
+        tl.store(to, rounded_level(red).to(tl.uint8), mask=within[:, None])
+        tl.store(to + X, rounded_level(green).to(tl.uint8), mask=within[:, None])
+        tl.store(to + 2 * X, rounded_level(blue).to(tl.uint8), mask=within[:, None])
+
+
+@triton.jit
+def resample_down(
+    slot,  # uint8 [num_rows, 3, X]
+    weights,  # int16 [taps, S]
+    begin,  # int32 [Y]: first taps, rows of the slot
+    rows,  # int32 [Y]: of the output
+    num_rows, taps, size,
+    X: tl.constexpr,
+    Y: tl.constexpr,
+):  # fmt: skip
+    """slot -> three colours of levels, float32 [Y, X]."""
+    red = tl.zeros((Y, X), tl.int32)
+    green = tl.zeros((Y, X), tl.int32)
+    blue = tl.zeros((Y, X), tl.int32)
+    levels = slot + begin[:, None].to(tl.int64) * (3 * X) + tl.arange(0, X)[None, :]
+    weights += rows
+    for tap in range(taps):
+        inside = (rows < size) & (begin + tap < num_rows)
+        weight = tl.load(weights, mask=inside, other=0).to(tl.int32)[:, None]
+        red += weight * tl.load(levels, mask=inside[:, None], other=0).to(tl.int32)
+        green += weight * tl.load(levels + X, mask=inside[:, None], other=0).to(tl.int32)
+        blue += weight * tl.load(levels + 2 * X, mask=inside[:, None], other=0).to(tl.int32)
+        levels += 3 * X
+        weights += size
+    return rounded_level(red).to(tl.float32), rounded_level(green).to(tl.float32), rounded_level(blue).to(tl.float32)
+
+
+@triton.jit(do_not_specialize=["num_items", "most_rows"])  # or it would be compiled anew for some batches
+def resize_kernel(
+    places,  # int64 [C, PLACES]
+    numbers,  # int32 [C, NUMBERS]
+    factors,  # float32 [C, NUM_PARTS]
+    colours,  # float32 [2, 3]
+    work,  # int32 [I, 2]: crop, and number of a tile
+    weights,  # int16
+    firsts,  # int32
+    slots,  # uint8 [P, most_rows, 3, X]
+    pictures,  # uint8
+    sums,  # int64 [C]
+    num_items, most_rows,
+    STORE: tl.constexpr,  # fused_crops.STORES
+    X: tl.constexpr,
+    Y: tl.constexpr,
+    ROWS: tl.constexpr,  # of the box, at a time
+):  # fmt: skip
+    """Every P-th tile: resized, coloured up to the contrast; stored if there is none, else added to the crop's sum of grays."""
+    slot = slots + tl.program_id(0).to(tl.int64) * most_rows * (3 * X)
+    for item in range(tl.program_id(0), num_items, tl.num_programs(0)):
+        crop, tile = tl.load(work + 2 * item).to(tl.int64), tl.load(work + 2 * item + 1)
+        place, number = places + crop * PLACES, numbers + crop * NUMBERS
+        size, taps = tl.load(number + SIZE), tl.load(number + TAPS_DOWN)
+        tiles_across = (size + (X - 1)) // X
+        top, left = tile // tiles_across * Y, tile % tiles_across * X
+        rows, columns = top + tl.arange(0, Y), left + tl.arange(0, X)
+        first = firsts + tl.load(place + FIRSTS)
+        first_row = tl.load(first + top)
+        end = tl.minimum(tl.load(first + tl.minimum(top + Y, size) - 1) + taps, tl.load(number + HEIGHT))
+        across, down = weights + tl.load(place + WEIGHTS_ACROSS), weights + tl.load(place + WEIGHTS_DOWN)
+        num_rows = end - first_row
+        resample_across(place, number, across, first + size, slot, first_row, num_rows, most_rows, left, size, X, ROWS)
+        tl.debug_barrier()  # what other threads of this program wrote is read now
+        begin = tl.load(first + rows, mask=rows < size, other=0) - first_row
+        red, green, blue = resample_down(slot, down, begin, rows, num_rows, taps, size, X, Y)
+        tl.debug_barrier()  # before the next tile is written there
+        contrast, num_parts = tl.load(number + CONTRAST_PLACE), tl.load(number + PARTS_COUNT)
+        red, green, blue = apply_parts(red, green, blue, number, factors + crop * NUM_PARTS, 0, contrast, 0.0)
+        inside = (rows < size)[:, None] & (columns < size)[None, :]
+        offsets = rows[:, None].to(tl.int64) * size + columns[None, :]
+        if contrast < num_parts:
+            keep(red, green, blue, place, size.to(tl.int64), pictures, offsets, inside)
+            gray = tl.where(inside, gray_levels(red, green, blue), 0.0).to(tl.int32)
+            tl.atomic_add(sums + crop, tl.sum(tl.sum(gray, axis=1), axis=0).to(tl.int64), sem="relaxed")
+        else:
+            leave(red, green, blue, place, number, colours, pictures, offsets, inside, inside, STORE)

@@ -1,0 +1,53 @@
+"""The fused backend of a GPU: in Triton's interpreter its batches are the native one's, and on a GPU but for the decoder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from hjepa.pipeline.loader import Loader
+from hjepa.pipeline.presets.dino import dino
+from hjepa.pipeline.recipe import IMAGENET_STD
+
+pytestmark = pytest.mark.fused
+pytest.importorskip("triton", reason="needs Triton, which comes with torch for Linux")
+ROOT = Path(__file__).parents[2]
+
+
+def test_batches_in_the_interpreter_are_those_of_the_native_backend() -> None:
+    done = subprocess.run(
+        [sys.executable, "tests/pipeline/interpreted/fused_gpu.py"],
+        cwd=ROOT,
+        env=os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "3 batches equal" in done.stdout
+
+
+@pytest.mark.gpu
+def test_crops_on_a_gpu_are_those_of_the_cpu_but_for_the_decoder(photographs: Path) -> None:
+    crops = []
+    for device in ("cpu", "cuda"):
+        with Loader(photographs, dino(2), backend="fused", batch_size=16, device=device, epochs=1) as loader:
+            crops.append(torch.cat([batch.globals for batch in loader], dim=1).cpu())
+    levels = (crops[0] - crops[1]).abs() * torch.tensor(IMAGENET_STD).reshape(3, 1, 1) * 255
+    assert levels.mean() < 2
+
+
+@pytest.mark.gpu
+def test_a_gpu_that_is_far_behind_still_reads_the_images_it_was_given(photographs: Path) -> None:
+    with Loader(photographs, dino(2), backend="fused", batch_size=4, device="cuda") as loader:
+        expected = [batch.globals.sum().item() for batch in loader]
+        loader.set_epoch(0)
+        sums = []
+        for batch in loader:
+            torch.cuda._sleep(50_000_000)  # the next batch's kernels are queued behind it
+            sums.append(batch.globals.sum())
+    assert len(expected) == 8
+    assert [total.item() for total in sums] == expected
