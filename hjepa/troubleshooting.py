@@ -18,8 +18,8 @@ def advise(recipe: Recipe, batch_size: int, cores: int) -> dict[str, tuple[str, 
         "out of memory": (*_memory(recipe, batch_size), "gradients of several small batches: training.accumulation_steps=2"),
         "too slow": (
             "see what bounds the run, above, before anything else",
-            f"data.num_workers=auto takes all {cores} cores; they are threads, so more of them than cores gain nothing, and "
-            "fewer lose",
+            f"data.num_workers=auto takes all {cores} cores; they are threads, of which more than cores gain nothing "
+            "(hjepa tune tries fewer)",
             "fewer local crops, where crops or the model are the bound",
             "data.pipeline=dali; torchvision is the reference, not the fast way",
         ),
