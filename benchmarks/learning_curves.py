@@ -111,8 +111,8 @@ def _draw_ratios(axis: Axes, runs: Runs) -> None:
 
 
 def _draw_seeds(axis: Axes, curves: Sequence[dict[str, float]], name: str) -> None:
-    places = [int(place) for place in curves[0]]
-    columns = list(zip(*(curve.values() for curve in curves), strict=True))
+    shared = [place for place in curves[0] if all(place in curve for curve in curves)]  # of runs evaluated unequally often
+    places, columns = [int(place) for place in shared], [[curve[place] for curve in curves] for place in shared]
     family = next(kind for kind in sorted(COLOURS, key=len, reverse=True) if name.startswith(kind))
     style = {"color": COLOURS[family], "linestyle": "-" if name == family else "--"}
     axis.plot(places, [sum(column) / len(column) for column in columns], label=name, **style)

@@ -38,7 +38,7 @@ from hjepa.pipeline.folder import FolderSource, open_folder
 from hjepa.pipeline.presets import PRESETS, preset
 from hjepa.pipeline.recipe import Recipe
 
-WIDTH = 118
+WIDTH = 132
 """Characters of the table, which a narrower terminal would cut the figures out of."""
 RESULTS = Path(__file__).parent / "results"
 QUICK = ("fused", "dali-ops", "torchvision", DECODE)

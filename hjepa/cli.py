@@ -221,7 +221,7 @@ def choose_settings(config: Path | None, overrides: list[str], flags: dict[str, 
 def _asked(name: str, overrides: list[str], flags: dict[str, object]) -> object:
     """What the command line says of a setting, None for nothing; before the settings can be loaded."""
     values = dict(override.split("=", 1) for override in overrides if "=" in override)
-    return values.get(name) if flags[name] is None else flags[name]
+    return values.get(name) if flags.get(name) is None else flags[name]
 
 
 def _introduce(settings: Settings, source: Source, display: Display) -> None:

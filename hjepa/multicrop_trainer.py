@@ -1,6 +1,6 @@
 """Document C's DINO trainer for a student-teacher model of one's own; `hjepa-train --objective dino` is the whole run.
 
-The document's names are kept; where its code trains on noise or leaks gradients (docs: requirements.md, B1 to B6) this does
+The document's names are kept; where its code trains on noise or leaks gradients (docs/requirements-status.md) this does
 not: crops are crop-major, locals keep their size, the teacher is detached, and the centre moves after the loss. Save
 `state_dict()` beside the model; `hjepa.trained.export_encoder` writes the model's encoder for timm, if it is hjepa's.
 """

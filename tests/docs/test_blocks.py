@@ -26,8 +26,6 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"(<!-- not run: (?P<why>.+?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 STAND_INS = {
-    # README leaves --epochs out, and the run that it began with --epochs 50 refuses that.
-    "photos/ --output-dir runs/photos --resume auto": "photos/ --epochs 50 --output-dir runs/photos --resume auto",
     "--epochs 50": "--epochs 2",
     "--epochs 200": "--epochs 2",
     "/data/imagenet": "imagenet",
