@@ -80,7 +80,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8.0, help="length of one measurement")
-    parser.add_argument("--quick", action="store_true", help="under a minute: four engines, 2 rounds of 2 seconds, no search")
+    parser.add_argument("--quick", action="store_true", help="about a minute: four engines, 2 rounds of 2 seconds, no search")
     parser.add_argument("--compare", type=Path, help="JSON file of an earlier run: how the ratios have changed")
     parser.add_argument("--output", type=Path, help="JSON file; benchmarks/results/ by default")
     arguments = parser.parse_args()
