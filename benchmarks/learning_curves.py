@@ -114,7 +114,7 @@ def _draw_seeds(axis: Axes, curves: Sequence[dict[str, float]], name: str) -> No
     shared = [place for place in curves[0] if all(place in curve for curve in curves)]  # of runs evaluated unequally often
     places, columns = [int(place) for place in shared], [[curve[place] for curve in curves] for place in shared]
     family = next(kind for kind in sorted(COLOURS, key=len, reverse=True) if name.startswith(kind))
-    style = {"color": COLOURS[family], "linestyle": "-" if name == family else "--"}
+    style = {"color": COLOURS[family], "linestyle": "-" if name == family else ":" if name.endswith("shuffled") else "--"}
     axis.plot(places, [sum(column) / len(column) for column in columns], label=name, **style)
     axis.fill_between(places, [min(column) for column in columns], [max(column) for column in columns], alpha=0.15, **style)
 

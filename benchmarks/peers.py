@@ -31,7 +31,7 @@ class Torchvision:
     """torchvision's transforms of PIL images: as ImageFolder's users write it, and as DINO's and DINOv2's own classes do."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self._views = [_torchvision(view, recipe) for view in _each(recipe)]
+        self._views = [_torchvision(view, recipe, transforms, transforms.ToTensor()) for view in _each(recipe)]
 
     def __call__(self, path: str) -> Crops:
         with Image.open(path) as image:
@@ -43,7 +43,8 @@ class TorchvisionV2:
     """torchvision's transforms, version 2, of uint8 tensors that its own decoder read."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self._views = [_torchvision_v2(view, recipe) for view in _each(recipe)]
+        to_floats = v2.ToDtype(torch.float32, scale=True)
+        self._views = [_torchvision(view, recipe, v2, to_floats) for view in _each(recipe)]
 
     def __call__(self, path: str) -> Crops:
         pixels = decode_image(path, ImageReadMode.RGB)
@@ -147,43 +148,22 @@ def _each(recipe: Recipe) -> list[View]:
     return [view for view in recipe.views for _ in range(view.count)]
 
 
-def _torchvision(view: View, recipe: Recipe) -> Callable[[Any], Tensor]:
-    steps: list[Any] = [
-        transforms.RandomResizedCrop(view.size, view.area, view.ratio, FILTERS[view.interpolation], antialias=True),
-        transforms.RandomHorizontalFlip(view.flip),
+def _torchvision(view: View, recipe: Recipe, library: Any, to_floats: Any) -> Callable[[Any], Tensor]:
+    """Of either version, whose operators have the same names."""
+    steps = [
+        library.RandomResizedCrop(view.size, view.area, view.ratio, FILTERS[view.interpolation], antialias=True),
+        library.RandomHorizontalFlip(view.flip),
     ]
     if view.jitter is not None:
         parts = (view.jitter.brightness, view.jitter.contrast, view.jitter.saturation, view.jitter.hue)
-        steps.append(transforms.RandomApply([transforms.ColorJitter(*parts)], view.jitter.probability))
+        steps.append(library.RandomApply([library.ColorJitter(*parts)], view.jitter.probability))
     if view.gray:
-        steps.append(transforms.RandomGrayscale(view.gray))
+        steps.append(library.RandomGrayscale(view.gray))
     if view.blur:
-        steps.append(transforms.RandomApply([transforms.GaussianBlur(view.blur_window, view.sigma)], view.blur))
+        steps.append(library.RandomApply([library.GaussianBlur(view.blur_window, view.sigma)], view.blur))
     if view.solarize:
-        steps.append(transforms.RandomSolarize(view.solarize_threshold, view.solarize))
-    composed: Callable[[Any], Tensor] = transforms.Compose(
-        [*steps, transforms.ToTensor(), transforms.Normalize(recipe.mean, recipe.std)]
-    )
-    return composed
-
-
-def _torchvision_v2(view: View, recipe: Recipe) -> Callable[[Tensor], Tensor]:
-    steps: list[Any] = [
-        v2.RandomResizedCrop(view.size, view.area, view.ratio, FILTERS[view.interpolation], antialias=True),
-        v2.RandomHorizontalFlip(view.flip),
-    ]
-    if view.jitter is not None:
-        parts = (view.jitter.brightness, view.jitter.contrast, view.jitter.saturation, view.jitter.hue)
-        steps.append(v2.RandomApply([v2.ColorJitter(*parts)], view.jitter.probability))
-    if view.gray:
-        steps.append(v2.RandomGrayscale(view.gray))
-    if view.blur:
-        steps.append(v2.RandomApply([v2.GaussianBlur(view.blur_window, view.sigma)], view.blur))
-    if view.solarize:
-        steps.append(v2.RandomSolarize(view.solarize_threshold, view.solarize))
-    composed: Callable[[Tensor], Tensor] = v2.Compose(
-        [*steps, v2.ToDtype(torch.float32, scale=True), v2.Normalize(recipe.mean, recipe.std)]
-    )
+        steps.append(library.RandomSolarize(view.solarize_threshold, view.solarize))
+    composed: Callable[[Any], Tensor] = library.Compose([*steps, to_floats, library.Normalize(recipe.mean, recipe.std)])
     return composed
 
 
