@@ -18,7 +18,7 @@ FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffinite
 FLAGS += ["-ffp-contract=off", "-fvisibility=hidden", "-Wno-psabi", "-g0"]
 """Levels are finite; but no -ffast-math: every sum is rounded as it is written, so that all builds give the same bits."""
 AVX2 = ["-mavx2", "-mfma", "-mbmi2"]
-AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni", "-mprefer-vector-width=512"]
+AVX512 = [*AVX2, *(f"-mavx512{part}" for part in ("f", "bw", "dq", "vl", "vnni", "vbmi")), "-mprefer-vector-width=512"]
 X86 = platform.machine() in ("x86_64", "AMD64")
 BUILDS = {"plain": [], "avx2": AVX2, "avx512": AVX512} if X86 else {"plain": []}
 """Instruction sets, each with its flags, that kernels/csrc/isa is compiled for; builds.cpp chooses among them at run time."""

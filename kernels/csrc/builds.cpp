@@ -26,7 +26,7 @@ const std::vector<Build>& builds() {
         const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
         if (has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-            __builtin_cpu_supports("avx512vnni")) {
+            __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi")) {
             usable.push_back({"avx512", avx512::scratch_bytes, avx512::render_crop});
         }
         if (has_avx2) usable.push_back({"avx2", avx2::scratch_bytes, avx2::render_crop});

@@ -18,12 +18,25 @@ struct Parts {
 
 Parts parts_of(const Crop& crop);
 
-// Sum of the gray levels of `count` pixels of a row [3, padded] of levels, after the parts [begin, end).
-void apply_parts(const Parts& parts, int begin, int end, float mean, float* row, int64_t padded);
-int64_t sum_gray(const float* row, int64_t padded, int64_t count);
+constexpr float HIGHEST = 255;  // level
 
-// Of one row; `turns` of the circle of hues.
-void turn_hue(float* red, float* green, float* blue, int64_t padded, float turns);
+// What is done to every row, in order.
+struct Steps {
+    struct Step {
+        Part part;
+        float factor;  // 256ths of a turn, of the hue
+        float from;  // the gray level that contrast keeps; 0 of brightness
+        bool exact;
+        alignas(64) uint8_t levels[256];  // for tables of bytes
+    };
+    int count;
+    Step steps[5];
+};
+
+Steps steps_of(const Parts& parts, int begin, int end, float mean);  // the parts [begin, end)
+
+void apply_steps(const Steps& steps, uint8_t* row, int64_t padded);  // row [3, padded]
+int64_t sum_gray(const uint8_t* row, int64_t padded, int64_t count);  // of the gray levels of the first `count` pixels
 
 }  // namespace HJEPA_ISA
 }  // namespace hjepa

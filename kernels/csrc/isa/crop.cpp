@@ -16,7 +16,6 @@ struct Stages {
     Resampler resampler;
     Blur blur;
     uint8_t* picture;  // [size, 3, padded]
-    float* row;  // [3, padded]
     uint8_t *blurred, *next_blurred;  // [3, padded] and slack
 };
 
@@ -25,7 +24,6 @@ Stages take_stages(Arena& arena, const Crop& crop) {
     stages.resampler = take_resampler(arena, crop);
     const int64_t padded = stages.resampler.padded;
     stages.picture = arena.take<uint8_t>(crop.size * 3 * padded);
-    stages.row = arena.take<float>(3 * padded);
     if (crop.sigma > 0) {
         stages.blur = take_blur(arena, crop, padded);
         stages.blurred = arena.take<uint8_t>(3 * padded + BLURRED_SLACK);
@@ -34,27 +32,18 @@ Stages take_stages(Arena& arena, const Crop& crop) {
     return stages;
 }
 
-inline void enter(const uint8_t* from, float* row, int64_t count) {
-    for (int64_t i = 0; i < count; i += LANES) store(row + i, widen(from + i));
-}
-
-inline void leave(const float* row, uint8_t* to, int64_t count) {
-    for (int64_t i = 0; i < count; i += LANES) narrow(to + i, load(row + i));
-}
-
 // Applies the parts before the contrast, whose mean is that of the whole picture as it is then; returns where to go on.
 int apply_until_contrast(const Stages& stages, const Crop& crop, const Parts& parts, float* mean) {
     int contrast = 0;
     while (contrast < parts.count && parts.parts[contrast] != Part::contrast) ++contrast;
     if (contrast == parts.count) return 0;
     const int64_t padded = stages.resampler.padded, width = 3 * padded;
+    const Steps steps = steps_of(parts, 0, contrast, 0);
     int64_t sum = 0;
     for (int y = 0; y < crop.size; ++y) {
         uint8_t* levels = stages.picture + y * width;
-        enter(levels, stages.row, width);
-        apply_parts(parts, 0, contrast, 0, stages.row, padded);
-        sum += sum_gray(stages.row, padded, crop.size);
-        if (contrast > 0) leave(stages.row, levels, width);
+        apply_steps(steps, levels, padded);
+        sum += sum_gray(levels, padded, crop.size);
     }
     const double count = static_cast<double>(crop.size) * crop.size;
     *mean = static_cast<float>(static_cast<int32_t>(static_cast<double>(sum) / count + 0.5));
@@ -77,16 +66,11 @@ void render_crop(const Crop& crop, char* scratch) {
     const Parts parts = parts_of(crop);
     float mean = 0;
     const int begin = apply_until_contrast(stages, crop, parts, &mean);
-    const bool finished = begin == parts.count && crop.sigma > 0;
-    for (int y = 0; y < crop.size && !finished; ++y) {
+    const Steps steps = steps_of(parts, begin, parts.count, mean);
+    for (int y = 0; y < crop.size; ++y) {
         uint8_t* levels = stages.picture + y * width;
-        enter(levels, stages.row, width);
-        apply_parts(parts, begin, parts.count, mean, stages.row, padded);
-        if (crop.sigma > 0) {
-            leave(stages.row, levels, width);
-        } else {
-            store_row(crop, y, stages.row, padded);
-        }
+        apply_steps(steps, levels, padded);
+        if (crop.sigma <= 0) store_row(crop, y, levels, padded);
     }
     if (crop.sigma <= 0) return;
     fill_weights(stages.blur, crop.sigma);

@@ -46,8 +46,8 @@ struct ToFloat16 {
     }
 };
 
-template <typename To, typename Level>
-void store_plane(const Crop& crop, const Level* __restrict levels, int colour, int64_t start) {
+template <typename To>
+void store_plane(const Crop& crop, const uint8_t* __restrict levels, int colour, int64_t start) {
     using Stored = typename To::Stored;
     Stored* __restrict to = static_cast<Stored*>(crop.out) + start;
     const float threshold = static_cast<float>(crop.solarize_threshold);
@@ -58,10 +58,12 @@ void store_plane(const Crop& crop, const Level* __restrict levels, int colour, i
     }
 }
 
-template <typename Level> void store_levels(const Crop& crop, int y, const Level* levels, int64_t padded) {
+}  // namespace
+
+void store_row(const Crop& crop, int y, const uint8_t* levels, int64_t padded) {
     for (int colour = 0; colour < 3; ++colour) {
         const int64_t start = (static_cast<int64_t>(colour) * crop.size + y) * crop.size;
-        const Level* plane = levels + colour * padded;
+        const uint8_t* plane = levels + colour * padded;
         switch (crop.store) {
             case Store::float32: store_plane<ToFloat32>(crop, plane, colour, start); break;
             case Store::float16: store_plane<ToFloat16>(crop, plane, colour, start); break;
@@ -69,11 +71,6 @@ template <typename Level> void store_levels(const Crop& crop, int y, const Level
         }
     }
 }
-
-}  // namespace
-
-void store_row(const Crop& crop, int y, const float* levels, int64_t padded) { store_levels(crop, y, levels, padded); }
-void store_row(const Crop& crop, int y, const uint8_t* levels, int64_t padded) { store_levels(crop, y, levels, padded); }
 
 }  // namespace HJEPA_ISA
 }  // namespace hjepa

@@ -8,7 +8,6 @@ namespace hjepa {
 namespace HJEPA_ISA {
 
 // Row y of the output, from [3, padded] levels.
-void store_row(const Crop& crop, int y, const float* levels, int64_t padded);
 void store_row(const Crop& crop, int y, const uint8_t* levels, int64_t padded);
 
 }  // namespace HJEPA_ISA
