@@ -50,17 +50,18 @@ template <typename To>
 void store_plane(const Crop& crop, const uint8_t* __restrict levels, int colour, int64_t start) {
     using Stored = typename To::Stored;
     Stored* __restrict to = static_cast<Stored*>(crop.out) + start;
-    const float threshold = static_cast<float>(crop.solarize_threshold);
     const float scale = crop.scale[colour], bias = crop.bias[colour];
-    for (int x = 0; x < crop.size; ++x) {
-        const float level = levels[x];
-        to[x] = To::convert((level >= threshold ? 255.0f - level : level) * scale + bias);
-    }
+    for (int x = 0; x < crop.size; ++x) to[x] = To::convert(static_cast<float>(levels[x]) * scale + bias);
+}
+
+void invert(uint8_t* levels, int64_t count, int threshold) {
+    for (int64_t i = 0; i < count; ++i) levels[i] = levels[i] >= threshold ? static_cast<uint8_t>(255 - levels[i]) : levels[i];
 }
 
 }  // namespace
 
-void store_row(const Crop& crop, int y, const uint8_t* levels, int64_t padded) {
+void store_row(const Crop& crop, int y, uint8_t* levels, int64_t padded) {
+    if (crop.solarize_threshold < 256) invert(levels, 3 * padded, crop.solarize_threshold);
     for (int colour = 0; colour < 3; ++colour) {
         const int64_t start = (static_cast<int64_t>(colour) * crop.size + y) * crop.size;
         const uint8_t* plane = levels + colour * padded;

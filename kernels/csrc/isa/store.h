@@ -7,8 +7,8 @@
 namespace hjepa {
 namespace HJEPA_ISA {
 
-// Row y of the output, from [3, padded] levels.
-void store_row(const Crop& crop, int y, const uint8_t* levels, int64_t padded);
+// Row y of the output, from [3, padded] levels, which are solarized in place.
+void store_row(const Crop& crop, int y, uint8_t* levels, int64_t padded);
 
 }  // namespace HJEPA_ISA
 }  // namespace hjepa
