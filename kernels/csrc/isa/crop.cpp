@@ -72,13 +72,14 @@ void render_crop(const Crop& crop, char* scratch) {
         apply_steps(steps, levels, padded);
         if (crop.sigma <= 0) store_row(crop, y, levels, padded);
     }
-    if (crop.sigma <= 0) return;
+    if (crop.sigma <= 0) return finish_stores();
     fill_weights(stages.blur, crop.sigma);
     for (int y = 0; y < crop.size; y += 2) {
         blur_rows(stages.blur, stages.picture, crop.size, y, stages.blurred, stages.next_blurred);
         store_row(crop, y, stages.blurred, padded);
         if (y + 1 < crop.size) store_row(crop, y + 1, stages.next_blurred, padded);
     }
+    finish_stores();
 }
 
 }  // namespace HJEPA_ISA

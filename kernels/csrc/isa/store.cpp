@@ -54,6 +54,26 @@ void store_plane(const Crop& crop, const uint8_t* __restrict levels, int colour,
     for (int x = 0; x < crop.size; ++x) to[x] = To::convert(static_cast<float>(levels[x]) * scale + bias);
 }
 
+#if defined(__AVX512F__)
+inline void stream(float* to, Register values) { _mm512_stream_ps(to, (__m512)values); }
+#elif defined(__AVX2__)
+inline void stream(float* to, Register values) { _mm256_stream_ps(to, (__m256)values); }
+#elif defined(__SSE2__)
+inline void stream(float* to, Register values) { _mm_stream_ps(to, (__m128)values); }
+#else
+inline void stream(float* to, Register values) { *reinterpret_cast<LooseRegister*>(to) = values; }
+#endif
+
+// Floats of a batch are more than a cache holds, and read much later: whole lines are written around it.
+void stream_plane(const Crop& crop, const uint8_t* levels, int colour, int64_t start) {
+    float* to = static_cast<float*>(crop.out) + start;
+    const float scale = crop.scale[colour], bias = crop.bias[colour];
+    for (int x = 0; x < crop.size; x += LANES) {
+        const Floats values = widen(levels + x);
+        for (int part = 0; part < REGISTERS; ++part) stream(to + x + part * WIDTH, values.parts[part] * scale + bias);
+    }
+}
+
 void invert(uint8_t* levels, int64_t count, int threshold) {
     for (int64_t i = 0; i < count; ++i) levels[i] = levels[i] >= threshold ? static_cast<uint8_t>(255 - levels[i]) : levels[i];
 }
@@ -62,15 +82,24 @@ void invert(uint8_t* levels, int64_t count, int threshold) {
 
 void store_row(const Crop& crop, int y, uint8_t* levels, int64_t padded) {
     if (crop.solarize_threshold < 256) invert(levels, 3 * padded, crop.solarize_threshold);
+    const bool whole_lines = (reinterpret_cast<uintptr_t>(crop.out) | crop.size * sizeof(float)) % ALIGNMENT == 0;
     for (int colour = 0; colour < 3; ++colour) {
         const int64_t start = (static_cast<int64_t>(colour) * crop.size + y) * crop.size;
         const uint8_t* plane = levels + colour * padded;
         switch (crop.store) {
-            case Store::float32: store_plane<ToFloat32>(crop, plane, colour, start); break;
+            case Store::float32:
+                whole_lines ? stream_plane(crop, plane, colour, start) : store_plane<ToFloat32>(crop, plane, colour, start);
+                break;
             case Store::float16: store_plane<ToFloat16>(crop, plane, colour, start); break;
             case Store::bfloat16: store_plane<ToBfloat16>(crop, plane, colour, start); break;
         }
     }
+}
+
+void finish_stores() {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
 }
 
 }  // namespace HJEPA_ISA
