@@ -1,6 +1,6 @@
 """What an image costs hjepa's loader, in processor time and in memory, where one thing at a time grows.
 
-    python benchmarks/scaling.py [--seconds 2] [--rounds 3] [--output FILE.json]
+    python benchmarks/scaling.py [--seconds 1.5] [--rounds 3] [--output FILE.json]
 
 That is the image's side, the number of crops, the batch, the threads, the ranks (processes beside each other, each with its
 share of the data set) and the size of the data set, which is one file under many numbers. Every measurement is made in a
@@ -80,7 +80,7 @@ SERIES: dict[str, dict[int, Point]] = {
 def main() -> None:
     """Measures, shows the tables, and writes the figures and a plot."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of one measurement")
+    parser.add_argument("--seconds", type=float, default=1.5, help="length of one measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--series", nargs="+", choices=SERIES, default=list(SERIES))
     parser.add_argument("--output", type=Path, default=RESULTS / "scaling.json")

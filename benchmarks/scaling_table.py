@@ -25,7 +25,7 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         f"`{result['command']}`, {result['date']}: {machine['cpu']}, {machine['cores']} cores. Images of 500x500 px, 8 crops "
         "of 96, batch 32 (by side: 8), 1 thread, 1 rank, 10 000 images, but for what the group varies. Memory is what the "
-        "loader adds to its process at most, for each rank: needed, and held by malloc.",
+        "loader adds to its process at most, for each rank: needed, and held by malloc; medians.",
         "",
         f"| {' | '.join(HEADINGS)} |",
         "|---|---|---|---|---|---|",
