@@ -113,13 +113,16 @@ def run(point: Point, seconds: float, *, give_back: bool = False) -> dict[str, f
     context = multiprocessing.get_context("fork")  # this process has only imported: nothing of torch or DALI runs in it
     barrier = context.Barrier(point.ranks, timeout=PATIENCE)
     with tempfile.TemporaryDirectory() as folder:
-        file, pipes = draw_image(point.size, Path(folder)), []
+        file, started = draw_image(point.size, Path(folder)), []
         for rank in range(point.ranks):
             pipe, other = context.Pipe(duplex=False)
-            context.Process(target=_serve, args=(other, point, rank, file, seconds, give_back, barrier)).start()
+            process = context.Process(target=_serve, args=(other, point, rank, file, seconds, give_back, barrier))
+            process.start()
             other.close()
-            pipes.append(pipe)
-        ranks = [pipe.recv() for pipe in pipes]
+            started.append((process, pipe))
+        ranks = [pipe.recv() for _, pipe in started]
+        for process, _ in started:
+            process.join()
     found = {name: float(np.mean([figures[name] for figures in ranks])) for name in ranks[0]}
     return {**found, "images_per_second": found["images_per_second"] * point.ranks}
 
