@@ -147,7 +147,7 @@ def markdown(result: dict[str, Any]) -> str:
     for name, row in medians.items():
         slower = "" if name == IN_MEMORY else f"{row['step_ms'] / alone - 1:+.0%}"
         lines.append(
-            f"| {name} | {row['images_per_second']:.1f} | {row['step_ms']:.1f} | {slower} | {row['wait_ms']:.1f} | "
+            f"| {name} | {row['images_per_second']:.3g} | {row['step_ms']:.1f} | {slower} | {row['wait_ms']:.1f} | "
             f"{row['wait_share']:.1%} |"
         )
     return "\n".join([*lines, ""])
