@@ -8,7 +8,7 @@ import nvidia.dali.fn as fn
 import torch
 from nvidia.dali.pipeline import Pipeline
 from peers import PEERS, installed
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 from torchvision.datasets import ImageFolder
 
 from hjepa.kernels.fused_crops import MissingKernelError, builds
@@ -21,6 +21,8 @@ from hjepa.pipeline.sampler import Sampler
 
 HJEPA, DECODE = ("fused", "dali-ops"), "decode"
 ENGINES = (*HJEPA, *PEERS, DECODE)
+ENDLESS = 1 << 40
+"""Images of an epoch that does not end while anybody looks."""
 Batches = Callable[[int], Generator[Any, None, None]]
 """Number of workers -> an endless iterator of batches."""
 
@@ -75,16 +77,18 @@ def decoded_batches(source: FolderSource, recipe: Recipe, batch_size: int, worke
 def peer_batches(
     source: FolderSource, crops: Callable[[str], list[torch.Tensor]], batch_size: int, device: torch.device, workers: int
 ) -> Generator[Any, None, None]:
-    """What users of other libraries write: a folder per class, a transform, a DataLoader; crops are moved to the device."""
+    """What users of other libraries write: a folder per class, a transform, a DataLoader; crops are moved to the device.
+
+    One epoch without end, because a DataLoader's workers idle while it begins another: here that would be every few seconds.
+    """
+    images = ImageFolder(str(source.root), crops, loader=str)
     loader = DataLoader(
-        ImageFolder(str(source.root), crops, loader=str),
+        images,
         batch_size=batch_size,
-        shuffle=True,
-        drop_last=True,
+        sampler=RandomSampler(images, num_samples=ENDLESS),
         num_workers=workers,
-        persistent_workers=workers > 0,
         pin_memory=device.type == "cuda",
+        multiprocessing_context="fork" if workers else None,  # as in a script: in a process that was spawned it would spawn
     )
-    while True:
-        for views, _ in loader:
-            yield [view.to(device, non_blocking=True) for view in views]
+    for views, _ in loader:
+        yield [view.to(device, non_blocking=True) for view in views]

@@ -3,7 +3,8 @@
     python benchmarks/report.py [--check]
 
 In Markdown, what stands between `<!-- results: NAME -->` and `<!-- end of results -->` becomes the table of
-results/NAME.json, and docs/images/NAME.png is drawn. --check changes nothing, and ends with 1 where a table is another.
+results/NAME.json, and docs/images/NAME.png is drawn where there is a picture. NAME begins with that of the benchmark. --check
+changes nothing, and ends with 1 where a table is another.
 """
 
 import argparse
@@ -13,10 +14,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from throughput_table import chart, rows, title
+import memory
+import scaling_table
+import throughput_table
+import training
 
 ROOT = Path(__file__).parents[1]
 RESULTS, IMAGES = ROOT / "benchmarks" / "results", ROOT / "docs" / "images"
+MARKDOWN = {
+    "memory": memory.markdown,
+    "scaling": scaling_table.markdown,
+    "throughput": throughput_table.markdown,
+    "training": training.markdown,
+}
+CHARTS = {"scaling": scaling_table.chart, "throughput": throughput_table.chart}
 BLOCK = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 
@@ -34,7 +45,8 @@ def main() -> None:
         if not arguments.check:
             page.write_text(written, encoding="utf-8")
             for name in dict.fromkeys(name for _, name, _ in BLOCK.findall(text)):
-                chart(load(name), IMAGES / f"{name}.png")
+                if chart := CHARTS.get(benchmark(name)):
+                    chart(load(name), IMAGES / f"{name}.png")
     if stale:
         print(f"{'not of their results' if arguments.check else 'written'}: {', '.join(stale)}")
     sys.exit(bool(stale) and arguments.check)
@@ -48,31 +60,12 @@ def load(name: str) -> list[dict[str, Any]]:
 
 def block_of(name: str) -> str:
     """What stands between the markers."""
-    return "\n".join(markdown(result) for result in load(name))
+    return "\n".join(MARKDOWN[benchmark(name)](result) for result in load(name))
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """The command, the machine and the table of medians."""
-    versions = ", ".join(f"{name} {number}" for name, number in result["machine"]["versions"].items())
-    lines = [
-        f"`{result['command']}`, {result['date']}: {title(result)}. Python {result['machine']['python']}, {versions}.",
-        "",
-        "| engine | images/s (min - max) | x torchvision | of decoding | CPU ms per image | x in CPU time | memory, MiB |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in rows(result):
-        low, high = row["range"]
-        lines.append(
-            f"| `{row['engine']}` | {row['rate']:.0f} ({low:.0f} - {high:.0f}) | {_number(row['ratio'], '.1f')} | "
-            f"{_number(row['share'], '.0%')} | {row['cpu']:.2f} | {_number(row['cpu_ratio'], '.1f')} | "
-            f"{row['memory_mib']:.0f} |"
-        )
-    lines += [f"| `{name}` | failed: {reason} | | | | | |" for name, reason in result["failed"].items()]
-    return "\n".join([*lines, ""])
-
-
-def _number(value: float | None, spec: str) -> str:
-    return "" if value is None else format(value, spec)
+def benchmark(name: str) -> str:
+    """The script that wrote the results of this name."""
+    return name.split("-")[0]
 
 
 if __name__ == "__main__":

@@ -1,180 +1,190 @@
-"""Time and scratch memory of the fused engine per image, over the image's size and over the number of crops.
+"""What an image costs hjepa's loader, in processor time and in memory, where one thing at a time grows.
 
-    python benchmarks/scaling.py [--repeats 7] [--output FILE.json] [--plot FILE.png]
+    python benchmarks/scaling.py [--seconds 1.5] [--rounds 3] [--output FILE.json]
 
-One thread, CPU time, medians. Decoding is DALI's, of one JPEG in memory; rendering is the native kernel with the usual colour
-jitter and blur. Both should grow with the pixels and with the crops, and no faster: the cost of a pixel should not rise down
-the first table, nor that of a crop down the second.
+That is the image's side, the number of crops, the batch, the threads, the ranks (processes beside each other, each with its
+share of the data set) and the size of the data set, which is one file under many numbers. Every measurement is made in a
+process forked for it, so that its memory is its own. Time and memory should follow the pixels and the crops along straight
+lines, and nothing else but a batch's memory should grow at all. The series are gone through in turn, round by round.
+
+Memory is taken twice: what the process holds, which is up to 200 MiB more than it needs, because glibc keeps what is freed in
+pieces below 32 MiB to give it out again; and what it needs, where glibc is told to give everything back at once.
 """
 
 import argparse
-import io
+import ctypes
 import json
-import statistics
+import multiprocessing
+import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, repeat
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
-import nvidia.dali.fn as fn
 import torch
-from matplotlib import pyplot
-from nvidia.dali.pipeline import Pipeline
 from PIL import Image
 from rich.console import Console
-from rich.table import Table
+from rich.markdown import Markdown
+from rich.progress import track
+from scaling_table import chart, markdown
+from synthetic import SyntheticSource
+from throughput import machine
 
-from hjepa.kernels.fused_crops import CropGroup, Decoded, Threads
-from hjepa.pipeline.backends.dali_decode import decode
-from hjepa.pipeline.draws import draw
+from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.recipe import Jitter, Recipe, View
 
-SIZES = (64, 128, 256, 500, 1000, 2000, 4000)
-"""Sides of square images, in pixels."""
-CROPS = (1, 2, 4, 8, 16, 32)
-USUAL_SIZE, USUAL_CROPS, CROP_SIZE = 500, 8, 96
-WIDTH = 104
-"""Characters of a table."""
-NUM_DRAWS = 16
-"""Times that an image is cropped anew in one measurement, so that chance's boxes average out."""
+MIB = 1 << 20
+QUALITY = 95
+M_MMAP_THRESHOLD, PAGE = -3, 4096
+"""From malloc.h: what is longer than this is the system's again as soon as it is freed."""
+WARM_UP = 4
+"""Batches before the time is taken: the loader's buffers are all in use then."""
+FEWEST = 3
+"""Batches that are timed, however long they take."""
+PATIENCE = 300.0
+"""Seconds that ranks wait for each other."""
 RESULTS = Path(__file__).parent / "results"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """What is measured: the usual thing, but for what its series varies."""
+
+    size: int = 500
+    """Side of the square images, in pixels."""
+    views: tuple[tuple[int, int], ...] = ((8, 96),)
+    """Number of crops and their side, of each kind."""
+    batch_size: int = 32
+    threads: int = 1
+    ranks: int = 1
+    images: int = 10_000
+
+
+SERIES: dict[str, dict[int, Point]] = {
+    "side of the image": {size: Point(size=size, batch_size=8) for size in (64, 128, 256, 500, 1000, 2000, 4000)},
+    "crops": {count: Point(views=((count, 96),)) for count in (1, 2, 4, 8, 16, 32)},
+    "batch": {count: Point(batch_size=count) for count in (8, 16, 32, 64, 128, 256)},
+    "threads": {count: Point(threads=count) for count in (1, 2, 4, 8)},
+    "ranks": {count: Point(ranks=count) for count in (1, 2, 4)},
+    "images": {count: Point(images=count) for count in (1_000, 100_000, 10_000_000, 100_000_000)},
+}
+
+
 def main() -> None:
-    """Measures, shows a table for each of the two, and writes the figures and a plot."""
-    arguments = parse()
-    sizes = [measure(size, USUAL_CROPS, arguments.repeats) for size in SIZES]
-    crops = [measure(USUAL_SIZE, count, arguments.repeats) for count in CROPS]
-    console = Console(width=max(Console().width, WIDTH))
-    console.print(table(f"{USUAL_CROPS} crops of {CROP_SIZE}, by the image's side", sizes))
-    console.print(table(f"an image of {USUAL_SIZE}x{USUAL_SIZE}, by the number of crops", crops))
-    command = " ".join(["python", "benchmarks/scaling.py", *sys.argv[1:]])
-    result = {"command": command, "date": time.strftime("%Y-%m-%d"), "by_size": sizes, "by_crops": crops}
+    """Measures, shows the tables, and writes the figures and a plot."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=1.5, help="length of one measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--series", nargs="+", choices=SERIES, default=list(SERIES))
+    parser.add_argument("--output", type=Path, default=RESULTS / "scaling.json")
+    arguments = parser.parse_args()
+    points = [(name, value) for name in arguments.series for value in SERIES[name]]
+    series: dict[str, dict[str, list[dict[str, float]]]] = {name: {} for name in arguments.series}
+    for name, value in track(points * arguments.rounds, "points", transient=True):
+        series[name].setdefault(str(value), []).append(measure(SERIES[name][value], arguments.seconds))
+    result = {**described("scaling.py"), "series": series}
+    Console().print(Markdown(markdown(result)))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    plot(sizes, crops, arguments.plot)
-    console.print(f"written: {arguments.output}, {arguments.plot}", soft_wrap=True)
+    chart([result], arguments.output.with_suffix(".png"))
+    print(f"written: {arguments.output} and {arguments.output.with_suffix('.png').name}")
 
 
-def parse() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--output", type=Path, default=RESULTS / "scaling.json")
-    parser.add_argument("--plot", type=Path, default=RESULTS / "scaling.png")
-    return parser.parse_args()
+def described(script: str) -> dict[str, Any]:
+    """The command, the day and the machine."""
+    command = " ".join(["python", f"benchmarks/{script}", *sys.argv[1:]])
+    return {"command": command, "date": time.strftime("%Y-%m-%d"), "machine": machine(torch.device("cpu"))}
 
 
-def measure(size: int, num_crops: int, repeats: int) -> dict[str, float]:
-    """Milliseconds to decode and to render one image of this side, and bytes of scratch memory."""
-    image = picture(size)
-    threads = Threads(1)
-    decoded = Decoded(pointers=np.full(NUM_DRAWS, image.ctypes.data), sizes=np.full((NUM_DRAWS, 2), size, np.int32))
-    group, recipe = crop_group(num_crops, decoded.sizes)
-    render_ms = median_ms(lambda: threads.render(decoded, [group], recipe.mean, recipe.std), repeats) / NUM_DRAWS
-    decode_ms = median_ms(decoder(image).run, repeats)
-    return {
-        "size": size,
-        "crops": num_crops,
-        "decode_ms": decode_ms,
-        "render_ms": render_ms,
-        "scratch_bytes": threads.scratch_bytes,
-    }
+def measure(point: Point, seconds: float) -> dict[str, float]:
+    """The figures of a point, and the memory that it needs."""
+    return {**run(point, seconds), "needed_mib": run(point, 0, give_back=True)["held_mib"]}
 
 
-def picture(size: int) -> npt.NDArray[np.uint8]:
-    """An image [size, size, 3] with detail at the scale of pixels, whatever its size, as photographs have."""
+def run(point: Point, seconds: float, *, give_back: bool = False) -> dict[str, float]:
+    """The ranks' figures: their rates together, and the mean of what each takes. give_back is about memory that is freed."""
+    context = multiprocessing.get_context("fork")  # this process has only imported: nothing of torch or DALI runs in it
+    barrier = context.Barrier(point.ranks, timeout=PATIENCE)
+    with tempfile.TemporaryDirectory() as folder:
+        file, started = draw_image(point.size, Path(folder)), []
+        for rank in range(point.ranks):
+            pipe, other = context.Pipe(duplex=False)
+            process = context.Process(target=_serve, args=(other, point, rank, file, seconds, give_back, barrier))
+            process.start()
+            other.close()
+            started.append((process, pipe))
+        ranks = [pipe.recv() for _, pipe in started]
+        for process, _ in started:
+            process.join()
+    found = {name: float(np.mean([figures[name] for figures in ranks])) for name in ranks[0]}
+    return {**found, "images_per_second": found["images_per_second"] * point.ranks}
+
+
+def draw_image(size: int, folder: Path) -> Path:
+    """A JPEG file with detail at the scale of pixels, whatever its size, as photographs have."""
     chance = np.random.default_rng(size)
     coarse = chance.integers(0, 256, (size // 16 + 1, size // 16 + 1, 3), dtype=np.uint8)
     smooth = np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC), dtype=np.int16)
-    return np.clip(smooth + chance.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)
+    pixels = np.clip(smooth + chance.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)
+    path = folder / f"{size}.jpg"
+    Image.fromarray(pixels).save(path, quality=QUALITY, subsampling="4:2:0")
+    return path
 
 
-def crop_group(num_crops: int, sizes: npt.NDArray[np.int32]) -> tuple[CropGroup, Recipe]:
-    """Crops as they are drawn for images of these sizes [B, 2], and their recipe."""
+def _serve(pipe: Connection, point: Point, rank: int, file: Path, seconds: float, give_back: bool, barrier: Any) -> None:
+    if give_back:
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, PAGE)
+    empty, start = memory_mib("RssAnon", "RssShmem"), time.perf_counter()
+    with open_loader(point, rank, file) as loader:
+        batches: Iterator[Batch] = chain.from_iterable(repeat(loader))
+        batch = next(batches)
+        first = time.perf_counter() - start
+        for _ in range(WARM_UP):
+            batch = next(batches)
+        barrier.wait()
+        start, cpu, number = time.perf_counter(), time.process_time(), 0
+        while time.perf_counter() - start < seconds or number < FEWEST:
+            batch = next(batches)
+            number += 1
+        elapsed, cpu, images = time.perf_counter() - start, time.process_time() - cpu, number * point.batch_size
+        figures = {
+            "images_per_second": images / elapsed,
+            "cpu_ms_per_image": 1000 * cpu / images,
+            "held_mib": memory_mib("VmHWM") - memory_mib("RssFile") - empty,  # the peak, without the libraries' files
+            "batch_mib": sum(crops.nbytes for crops in batch.crops.values()) / MIB,
+            "first_batch_seconds": first,
+        }
+    pipe.send(figures)
+
+
+def open_loader(point: Point, rank: int, file: Path) -> Loader:
+    """The default engine on the CPU, with the usual colour jitter and blur."""
     jitter = Jitter(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
-    view = View(name="crop", count=num_crops, size=CROP_SIZE, area=(0.05, 1), jitter=jitter)
-    recipe = Recipe(name="scaling", source="", views=(view,))
-    drawn = draw(recipe, 0, 0, np.arange(len(sizes)), sizes).views[view.name]
-    group = CropGroup(
-        **{name: getattr(drawn, name) for name in drawn.__slots__},
-        interpolation=view.interpolation,
-        blur_window=view.blur_window,
-        solarize_threshold=view.solarize_threshold,
-        out=torch.empty(num_crops, len(sizes), 3, CROP_SIZE, CROP_SIZE),
+    views = tuple(
+        View(name=f"crops of {side}", count=count, size=side, area=(0.05, 1), jitter=jitter) for count, side in point.views
     )
-    return group, recipe
-
-
-def decoder(image: npt.NDArray[np.uint8]) -> Pipeline:
-    """DALI's decoder for one image as a JPEG of quality 95."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=95)
-    content = np.frombuffer(file.getvalue(), dtype=np.uint8)
-    recipe = crop_group(1, np.full((1, 2), len(image), np.int32))[1]
-    pipe = Pipeline(batch_size=1, num_threads=1, device_id=None, prefetch_queue_depth=1, exec_dynamic=True)
-    with pipe:
-        pipe.set_outputs(decode(fn.external_source(source=lambda: [content], batch=True), recipe, False))
-    pipe.build()
-    return pipe
-
-
-def median_ms(work: Callable[[], Any], repeats: int) -> float:
-    """CPU time of all threads for one call, after one that is not counted; calls are repeated until they are long enough."""
-    work()
-    rounds = []
-    for _ in range(repeats):
-        start, calls = time.process_time(), 0
-        while time.process_time() - start < 0.05:
-            work()
-            calls += 1
-        rounds.append(1000 * (time.process_time() - start) / calls)
-    return statistics.median(rounds)
-
-
-def table(title: str, rows: list[dict[str, float]]) -> Table:
-    """One row per measurement."""
-    made = Table(title=title, title_justify="left")
-    for heading in ("side", "crops", "decode ms", "render ms", "scratch KiB", "decode ns/px", "render ns/px", "render ms/crop"):
-        made.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        pixels = row["size"] ** 2
-        made.add_row(
-            str(row["size"]),
-            str(row["crops"]),
-            f"{row['decode_ms']:.3f}",
-            f"{row['render_ms']:.3f}",
-            f"{row['scratch_bytes'] / 1024:.0f}",
-            f"{1e6 * row['decode_ms'] / pixels:.2f}",
-            f"{1e6 * row['render_ms'] / pixels:.2f}",
-            f"{row['render_ms'] / row['crops']:.4f}",
-        )
-    return made
-
-
-def plot(sizes: list[dict[str, float]], crops: list[dict[str, float]], path: Path) -> None:
-    """Both measurements, with a line of what would be proportional to the largest."""
-    mpl.use("Agg")
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    pixels = [row["size"] ** 2 / 1e6 for row in sizes]
-    for name, label in (("decode_ms", "decode"), ("render_ms", f"render, {USUAL_CROPS} crops")):
-        times = [row[name] for row in sizes]
-        (line,) = left.loglog(pixels, times, "o-", label=label)
-        left.loglog(pixels, [times[-1] * count / pixels[-1] for count in pixels], ":", color=line.get_color())
-    left.set(xlabel="megapixels", ylabel="CPU ms per image", title="by size (dotted: proportional to the pixels)")
-    left.legend()
-    counts, times = [row["crops"] for row in crops], [row["render_ms"] for row in crops]
-    right.plot(counts, times, "o-")
-    right.plot([0, counts[-1]], [0, times[-1]], ":", color="gray")
-    right.set(
-        xlabel="crops", ylabel="CPU ms per image", title=f"rendering, {USUAL_SIZE} px (dotted: proportional to the crops)"
+    return Loader(
+        SyntheticSource(point.images, [file]),
+        Recipe(name="scaling", source="", views=views),
+        batch_size=point.batch_size,
+        device="cpu",
+        num_workers=point.threads,
+        rank=rank,
+        world_size=point.ranks,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+
+
+def memory_mib(*names: str) -> float:
+    """The sum of what the system counts under these names for this process."""
+    lines = Path(f"/proc/{os.getpid()}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.split(":")[0] in names) / 1024
 
 
 if __name__ == "__main__":

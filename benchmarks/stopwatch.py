@@ -6,7 +6,8 @@ import statistics
 import time
 import traceback
 import warnings
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ Moments = list[tuple[int, float, float]]
 
 
 class Stopwatch:
-    """Measures one engine in a process that lives until close()."""
+    """Measures one engine in a process that lives until end()."""
 
     def __init__(self, name: str, folder: Path, recipe: Recipe, batch_size: int, device: torch.device) -> None:
         context = multiprocessing.get_context("spawn")
@@ -38,7 +39,7 @@ class Stopwatch:
         other.close()
 
     def measure(self, workers: int, seconds: float) -> dict[str, float]:
-        """Opens the engine, waits until what it had made ahead is used up, and counts batches for some seconds."""
+        """Opens the engine, lets every worker make a batch, and counts batches for some seconds."""
         return self._ask("measure", workers, seconds)
 
     def moments(self, paths: list[Path]) -> Moments:
@@ -49,9 +50,12 @@ class Stopwatch:
         """What is wrong with the pixels of one of hjepa's engines, against torchvision's of the same draws; "" for nothing."""
         return self._ask("parity", photographs)
 
-    def close(self) -> None:
-        """Ends the process."""
+    def end(self) -> None:
+        """Tells the process to end."""
         self._pipe.close()
+
+    def join(self) -> None:
+        """Waits until it has."""
         self._process.join()
 
     def _ask(self, *question: Any) -> Any:
@@ -63,6 +67,21 @@ class Stopwatch:
         if failed:
             raise RuntimeError(answer)
         return answer
+
+
+@contextmanager
+def stopwatches(names: Iterable[str], *what: Any) -> Iterator[dict[str, Stopwatch]]:
+    """One for each engine. All are told to end before any is waited for: Python needs a second to leave torch and DALI."""
+    watches: dict[str, Stopwatch] = {}
+    try:
+        for name in names:
+            watches[name] = Stopwatch(name, *what)
+        yield watches
+    finally:
+        for watch in watches.values():
+            watch.end()
+        for watch in watches.values():
+            watch.join()
 
 
 def _serve(pipe: Connection, name: str, folder: Path, recipe: Recipe, batch_size: int, device: torch.device) -> None:
@@ -90,11 +109,11 @@ def _measure(batches: Batches, batch_size: int, workers: int, seconds: float) ->
     with closing(batches(workers)) as iterator:
         next(iterator)
         first_batch = time.perf_counter() - start
-        for _ in range(2 * workers + 2):  # a DataLoader keeps two batches per worker ready
+        for _ in range(workers + 2):  # a first batch of every worker, and DALI's queue
             next(iterator)
         _synchronize()
         start, cpu_start, number = time.perf_counter(), cpu_seconds(), 0
-        while time.perf_counter() - start < seconds:
+        while time.perf_counter() - start < seconds or number % workers:  # workers that keep step deliver in bursts
             next(iterator)
             number += 1
         _synchronize()
@@ -110,6 +129,7 @@ def _measure(batches: Batches, batch_size: int, workers: int, seconds: float) ->
 
 
 def _moments(recipe: Recipe, name: str, paths: list[Path]) -> Moments:
+    torch.set_num_threads(1)  # as in a DataLoader's worker; more only wait for each other on images this small
     crops = PEERS[name][1](recipe)
     views = [torch.stack(view) for view in zip(*(crops(str(path)) for path in paths), strict=True)]
     return [(view.shape[-1], float(view.mean()), float(view.std())) for view in views]

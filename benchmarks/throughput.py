@@ -18,7 +18,6 @@ import platform
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from images import Size, resized, spread_paths
 from peers import INSTALL, PEERS
 from rich.console import Console
 from rich.progress import track
-from stopwatch import Moments, Stopwatch, compare_moments, median
+from stopwatch import Moments, Stopwatch, compare_moments, median, stopwatches
 from throughput_table import chart, table
 
 from hjepa import sample_data
@@ -42,6 +41,8 @@ WIDTH = 132
 """Characters of the table, which a narrower terminal would cut the figures out of."""
 RESULTS = Path(__file__).parent / "results"
 QUICK = ("fused", "dali-ops", "torchvision", DECODE)
+QUICK_IMAGES = 256
+"""The usual number takes 16 seconds to make on 2 cores."""
 PHOTOGRAPHS = 6
 """Images that hjepa's pixels are compared with torchvision's on."""
 CHECKED = 48
@@ -53,7 +54,8 @@ def main() -> None:
     arguments = parse()
     console = Console(width=max(Console().width, WIDTH))
     try:
-        folder = arguments.data or sample_data.make(sample_data.default_folder())
+        count = QUICK_IMAGES if arguments.quick else sample_data.COUNT
+        folder = arguments.data or sample_data.make(sample_data.default_folder(count), count)
         folders = [resized(folder, size) for size in arguments.sizes] or [folder]
         results = [run(open_folder(each), arguments, console) for each in folders]
         path = arguments.output or RESULTS / f"throughput-{platform.node() or 'machine'}-{arguments.recipe}.json"
@@ -80,7 +82,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8.0, help="length of one measurement")
-    parser.add_argument("--quick", action="store_true", help="about a minute: four engines, 2 rounds of 2 seconds, no search")
+    parser.add_argument(
+        "--quick", action="store_true", help="under a minute: four engines, fewer images, 2 rounds of 2 seconds, no search"
+    )
     parser.add_argument("--compare", type=Path, help="JSON file of an earlier run: how the ratios have changed")
     parser.add_argument("--output", type=Path, help="JSON file; benchmarks/results/ by default")
     arguments = parser.parse_args()
@@ -98,11 +102,7 @@ def run(source: FolderSource, arguments: argparse.Namespace, console: Console) -
     """Measures every engine on one folder of images, and shows the table."""
     recipe, device = preset(arguments.recipe), resolve_device(arguments.device)
     check(source, recipe, arguments, device)
-    with ExitStack() as stack:
-        watches = {}
-        for name in arguments.engines:
-            watches[name] = Stopwatch(name, source.root, recipe, arguments.batch_size, device)
-            stack.callback(watches[name].close)
+    with stopwatches(arguments.engines, source.root, recipe, arguments.batch_size, device) as watches:
         failed = check_pixels(watches, source, console)
         workers = {name: arguments.threads if name not in PEERS else best_workers(watches[name], arguments) for name in watches}
         rounds: dict[str, list[dict[str, float]]] = {name: [] for name in watches if name not in failed}

@@ -1,4 +1,4 @@
-"""What throughput.py measured, as a table for the terminal and as a picture; report.py makes them again from the JSON."""
+"""What throughput.py measured, as a table for the terminal and for Markdown, and as a picture."""
 
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,26 @@ def title(result: dict[str, Any]) -> str:
     return f"{where}; {images['count']} images of {width}x{height} px, recipe {recipe['name']} ({views}); medians"
 
 
+def markdown(result: dict[str, Any]) -> str:
+    """The command, the machine and the table of medians."""
+    versions = ", ".join(f"{name} {number}" for name, number in result["machine"]["versions"].items())
+    lines = [
+        f"`{result['command']}`, {result['date']}: {title(result)}. Python {result['machine']['python']}, {versions}.",
+        "",
+        "| engine | images/s (min - max) | x torchvision | of decoding | CPU ms per image | x in CPU time | memory, MiB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows(result):
+        low, high = row["range"]
+        lines.append(
+            f"| `{row['engine']}` | {row['rate']:.0f} ({low:.0f} - {high:.0f}) | {_number(row['ratio'], '.1f')} | "
+            f"{_number(row['share'], '.0%')} | {row['cpu']:.2f} | {_number(row['cpu_ratio'], '.1f')} | "
+            f"{row['memory_mib']:.0f} |"
+        )
+    lines += [f"| `{name}` | failed: {reason} | | | | | |" for name, reason in result["failed"].items()]
+    return "\n".join([*lines, ""])
+
+
 def chart(results: list[dict[str, Any]], path: Path) -> None:
     """A bar per engine, and a panel per result."""
     tall = 1.2 + 0.36 * max(len(result["rounds"]) for result in results)
@@ -109,4 +129,4 @@ def _ratio(rounds: dict[str, Any], reference: str, name: str, value: float) -> f
 
 
 def _number(value: float | None, spec: str) -> str:
-    return "-" if value is None else format(value, spec)
+    return "" if value is None else format(value, spec)

@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any, get_args
 
 import torch
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.progress import track
-from rich.table import Table
 from throughput import machine
 
 from hjepa.assembly import build_loader, build_masks, build_model, open_source
@@ -43,7 +44,7 @@ def main() -> None:
     """Measures, and shows and writes the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--config", type=Path, default=Path("small"), help="settings, as for hjepa-train")
-    parser.add_argument("--engines", nargs="+", default=ENGINES, choices=ENGINES)
+    parser.add_argument("--engines", nargs="+", default=ENGINES, choices=get_args(BackendName))
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path, help="JSON file for every figure")
@@ -58,10 +59,15 @@ def main() -> None:
         for name in names:
             with closing(batches(settings, source, name)) as loader:
                 rounds[name].append(measure(step, loader, arguments.steps, device))
-    Console().print(table(settings, rounds))
+    result = {
+        "command": " ".join(["python", "benchmarks/training.py", *sys.argv[1:]]),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine(device),
+        "what": describe(settings),
+        "rounds": rounds,
+    }
+    Console().print(Markdown(markdown(result)))
     if arguments.output:
-        command = " ".join(["python", "benchmarks/training.py", *sys.argv[1:]])
-        result = {"command": command, "machine": machine(device), "rounds": rounds}
         arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
@@ -114,28 +120,37 @@ def measure(step: Callable[[Batch], None], loader: Iterator[Batch], steps: int, 
     }
 
 
-def table(settings: Settings, rounds: dict[str, list[dict[str, float]]]) -> Table:
-    """Medians over the rounds."""
+def describe(settings: Settings) -> str:
+    """Model, crops and batch in a line."""
+    encoder, crops = settings.model.encoder, settings.data.multicrop
+    return (
+        f"{settings.objective}, ViT of width {encoder.width} and depth {encoder.depth}, {crops.num_global_crops} x "
+        f"{crops.global_crop_size} + {crops.num_local_crops} x {crops.local_crop_size}, batch {settings.data.batch_size}"
+    )
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The command, the machine, and the medians over the rounds."""
+    where, rounds = result["machine"], result["rounds"]
     medians = {
         name: {key: statistics.median(sample[key] for sample in samples) for key in samples[0]}
         for name, samples in rounds.items()
     }
     alone = medians[IN_MEMORY]["step_ms"]
-    encoder = settings.model.encoder
-    what = f"{settings.objective}, ViT of width {encoder.width} and depth {encoder.depth}, batch {settings.data.batch_size}"
-    shown = Table(title=f"{what}; medians", title_justify="left")
-    for heading in ("batches", "images/s", "step, ms", "slower step", "wait, ms", "waiting"):
-        shown.add_column(heading, justify="left" if heading == "batches" else "right")
+    lines = [
+        f"`{result['command']}`, {result['date']}: {where['cpu']}, {where['cores']} cores, {where['device']}; "
+        f"{result['what']}; medians.",
+        "",
+        "| batches | images/s | step, ms | slower step | wait, ms | waiting |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, row in medians.items():
-        shown.add_row(
-            name,
-            f"{row['images_per_second']:.0f}",
-            f"{row['step_ms']:.1f}",
-            "-" if name == IN_MEMORY else f"{row['step_ms'] / alone - 1:+.0%}",
-            f"{row['wait_ms']:.1f}",
-            f"{row['wait_share']:.1%}",
+        slower = "" if name == IN_MEMORY else f"{row['step_ms'] / alone - 1:+.0%}"
+        lines.append(
+            f"| {name} | {row['images_per_second']:.3g} | {row['step_ms']:.1f} | {slower} | {row['wait_ms']:.1f} | "
+            f"{row['wait_share']:.1%} |"
         )
-    return shown
+    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":

@@ -38,9 +38,9 @@ CANVAS = 320
 """Long side that is computed, in pixels; the rest is enlargement and camera noise: four times as fast as full size."""
 
 
-def default_folder() -> Path:
-    """Where the sample data set lives: in the cache folder."""
-    return cache_folder() / f"sample-{COUNT}-v{VERSION}"
+def default_folder(count: int = COUNT) -> Path:
+    """Where the sample data set of so many images lives: in the cache folder."""
+    return cache_folder() / f"sample-{count}-v{VERSION}"
 
 
 def make(folder: Path, count: int = COUNT, seed: int = 0, progress: Callable[[int], None] | None = None) -> Path:

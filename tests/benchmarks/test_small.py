@@ -1,12 +1,16 @@
 """The small benchmarks run and write what they measured; their figures are nobody's test."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import hjepa
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.dali
@@ -31,3 +35,34 @@ def test_resume_needs_no_more_state_for_more_images(tmp_path: Path) -> None:
 def test_feeding_measures_every_stage(tmp_path: Path) -> None:
     (figures,) = run(tmp_path, "feeding.py", "--images", "10000", "--rounds", "1")["rounds"]
     assert all(set(stages) == {"draws", "inputs", "feed"} for stages in figures.values())
+
+
+def test_scaling_adds_the_ranks_rates_and_takes_the_mean_of_the_rest(tmp_path: Path) -> None:
+    series = run(tmp_path, "scaling.py", "--series", "ranks", "--seconds", "0.1", "--rounds", "1")["series"]
+    found = {int(ranks): samples[0] for ranks, samples in series["ranks"].items()}
+    assert set(found) == {1, 2, 4}
+    assert all(sample["batch_mib"] == 32 * 8 * 3 * 96 * 96 * 4 / 2**20 for sample in found.values())
+    assert all(sample["needed_mib"] > sample["batch_mib"] for sample in found.values())
+
+
+def test_a_cliff_is_told_from_a_straight_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    table = importlib.import_module("scaling_table")
+    pixels = np.array([64.0, 256, 1024, 4096]) ** 2
+    assert table.deviation(pixels, 3 + 1e-6 * pixels) < 1e-6
+    assert table.deviation(pixels, 3 + 1e-6 * pixels + np.where(pixels > 5e5, 3, 0)) > 0.1
+
+
+def test_the_independent_script_asks_torchvision_for_the_loaders_crops(labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    script = importlib.import_module("independent")
+    theirs, _ = script.ImageFolder(labelled, script.dino)[0]
+    with hjepa.Loader(labelled, "dino", batch_size=2, device="cpu") as loader:
+        ours = next(iter(loader)).views()
+    assert [view.shape for view in theirs] == [view.shape[1:] for view in ours]
+
+
+def test_documents_show_the_results_as_they_are() -> None:
+    command = [sys.executable, "benchmarks/report.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
