@@ -138,6 +138,7 @@ def _objective_problems(settings: Settings) -> list[str]:
         return []
     unread = {
         f"masking.strategy={settings.masking.strategy}": (settings.masking.strategy != "global_only", "global_only"),
+        f"masking.weights={settings.masking.weights}": (settings.masking.weights != "none", "none"),
         f"model.view_weight={settings.model.view_weight}": (settings.model.view_weight > 0, "0"),
         f"model.spread_weight={settings.model.spread_weight}": (settings.model.spread_weight > 0, "0"),
     }

@@ -17,7 +17,7 @@ from hjepa.configs.schema import Settings
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.source import Source
 from hjepa.schedules import schedule
-from hjepa.step import backward, build_optimizer, update
+from hjepa.step import backward, build_optimizer, update, watch
 from hjepa.step_masks import draw_masks
 
 GIB = 1 << 30
@@ -45,9 +45,10 @@ def measure_step(settings: Settings, source: Source) -> StepCost:
     generator = build_masks(settings) if settings.objective == "hjepa" else None
     kept, times = _Kept(model.parameters()), []
     for step in range(1 + TIMED):
-        masks = None if generator is None else draw_masks(generator, batch, settings)
         values = schedule(settings, step, 1 + TIMED)
         start = time.perf_counter()
+        watched = watch(model, batch, settings)
+        masks = None if generator is None else draw_masks(generator, batch, settings, watched)
         with kept.counting() if step == 0 and device.type == "cpu" else nullcontext():
             backward(model, batch, masks, values, settings, last=True)
         update(model, optimizer, values, settings.training.clip_grad)

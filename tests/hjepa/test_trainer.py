@@ -160,6 +160,23 @@ def test_a_run_whose_masks_grow_goes_on_bitwise_with_the_masks_of_its_epoch(
     assert [line["loss"] for line in lines(parts, "train")] == [line["loss"] for line in lines(whole, "train")]
 
 
+def test_a_run_whose_masks_follow_the_teacher_goes_on_bitwise(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = ["masking.weights=attention", "evaluation.knn.enabled=false", "training.epochs=2"]
+    whole, parts = (tiny(tmp_path / name, *chosen) for name in ("whole", "parts"))
+    train(whole, labelled)
+    with Display() as display, Trainer(parts, open_folder(labelled), display) as stopped, monkeypatch.context() as patch:
+        interrupt_at(stopped, 3, patch)
+        stopped.run()
+    train(parts, labelled, checkpoint.load(parts.checkpoint_folder / checkpoint.LATEST, torch.device("cpu")))
+    for name in ("loss", "grad_norm"):
+        assert [line[name] for line in lines(parts, "train")] == [line[name] for line in lines(whole, "train")], name
+    by_chance = tiny(tmp_path / "chance", *chosen[1:])
+    train(by_chance, labelled)
+    assert [line["loss"] for line in lines(by_chance, "train")] != [line["loss"] for line in lines(whole, "train")]
+
+
 @pytest.mark.parametrize("strategy", ["global_with_local_context", "cross_crop_prediction"])
 def test_strategies_that_read_local_crops_go_on_bitwise(
     strategy: str, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
