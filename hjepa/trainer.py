@@ -123,7 +123,7 @@ class Trainer:
         accumulation = self.settings.training.accumulation_steps
         self.loader.set_epoch(epoch)
         if self.masks is not None:
-            self.masks = build_masks(self.settings, epoch)  # their scale may follow the epochs
+            self.masks = build_masks(self.settings, epoch)  # their grid and scale may follow the epochs
         self._window = Window()
         for number, batch in enumerate(self.loader, start=1):
             values = schedule(self.settings, self.step, self.steps_per_epoch)
