@@ -294,10 +294,13 @@ def test_only_the_student_learns_and_the_teacher_follows(labelled: Path, tmp_pat
     assert changed == {"encoder", "predictor", "view_projector"}  # at momentum 1 the teacher stays
 
 
-def test_loss_that_is_no_number_stops_the_run(labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("weights", ["none", "attention"])
+def test_loss_that_is_no_number_stops_the_run(
+    weights: str, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Batch, "globals", property(lambda batch: batch.crops["global"] * float("nan")))
     with pytest.raises(DivergedError, match=r"loss is nan and its gradient nan at step 1; lower training\.lr"):
-        train(tiny(tmp_path, "evaluation.knn.enabled=false"), labelled)
+        train(tiny(tmp_path, "evaluation.knn.enabled=false", f"masking.weights={weights}"), labelled)
 
 
 def test_unlabelled_images_train_without_knn(photographs: Path, tmp_path: Path) -> None:
