@@ -39,9 +39,11 @@ class Attention(nn.Module):
     def received(self, tokens: Float[Tensor, "R K D"]) -> Float[Tensor, "R K"]:
         """The attention that each token gets, as a mean over heads and over all tokens that ask; of a row it adds up to 1."""
         queries, keys, _ = self._heads(tokens)
-        scores = queries @ keys.transpose(-2, -1) * queries.shape[-1] ** -0.5
-        attention: Tensor = scores.float().softmax(-1).mean((1, 2))
-        return attention
+        keys = keys.transpose(-2, -1) * queries.shape[-1] ** -0.5
+        received = torch.zeros(tokens.shape[:2], device=tokens.device)
+        for asking, answering in zip(queries.unbind(1), keys.unbind(1), strict=True):  # all heads at once would be huge
+            received += (asking @ answering).float().softmax(-1).mean(1)
+        return received / self.num_heads
 
     def _heads(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each [R, H, K, D/H]."""

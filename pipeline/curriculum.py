@@ -145,6 +145,12 @@ class Curriculum:
         """The epoch from which on the recipe stays as it is."""
         return max((ramp.last for ramp in self.ramps.values()), default=0)
 
+    @property
+    def landmarks(self) -> list[int]:
+        """The epochs after the first in which a value jumps or a line ends."""
+        jumps = (ramp.epochs if isinstance(ramp, Steps) else (ramp.last,) for ramp in self.ramps.values())
+        return sorted({epoch for epochs in jumps for epoch in epochs} - {0})
+
     def at(self, epoch: int) -> Recipe:
         """The recipe of an epoch, counted from 0."""
         views = self.recipe.views

@@ -46,7 +46,7 @@ def test_steps_jump_in_their_epochs_and_stay() -> None:
     curriculum = moved(HJEPA, local__size=sizes, local__count=Ramp(start=2, end=4, epochs=2))
     assert [local(curriculum, epoch).size for epoch in range(6)] == [96, 96, 128, 112, 112, 112]
     assert [local(curriculum, epoch).count for epoch in range(4)] == [2, 3, 4, 4]
-    assert curriculum.last == 3
+    assert (curriculum.last, curriculum.landmarks) == (3, [2, 3])
     areas = moved(HJEPA, local__area=Steps(epochs=(0, 1), values=([0.05, 0.4], (0.1, 0.3))))
     assert [local(areas, epoch).area for epoch in range(2)] == [(0.05, 0.4), (0.1, 0.3)]
 
