@@ -100,7 +100,7 @@ def _size_problems(settings: Settings) -> list[str]:
                 f"model sees global crops, so set data.image_size={crops.global_crop_size} (or set both to the size you want)"
             )
         sizes = {"data.multicrop.global_crop_size": crops.global_crop_size}
-        if crops.num_local_crops:
+        if crops.adaptive or any(phase.num_local_crops for _, phase in crops.phases):
             sizes["data.multicrop.local_crop_size"] = crops.local_crop_size
         for number, phase in enumerate(crops.curriculum):
             own = {"global_crop_size": phase.global_crop_size, "local_crop_size": phase.local_crop_size}

@@ -228,6 +228,14 @@ def test_images_may_be_evaluated_at_the_size_of_any_phase() -> None:
             [phases("{from_epoch: 9, global_crop_size: 230}")],
             "curriculum[0].global_crop_size=230 does not divide by the patch size 16 of the encoder; use 224 or 240",
         ),
+        (
+            [
+                phases("{from_epoch: 9, num_local_crops: 2}"),
+                "data.multicrop.num_local_crops=0",
+                "data.multicrop.local_crop_size=90",
+            ],
+            "data.multicrop.local_crop_size=90 does not divide by the patch size 16",
+        ),
         ([phases("{from_epoch: 9, crop_size: 112}")], "data.multicrop.curriculum[0].crop_size: there is no such setting"),
         ([phases("{from_epoch: 9, local_crop_size: big}")], 'curriculum[0].local_crop_size="big" should be a valid integer'),
         (
