@@ -32,6 +32,7 @@ from hjepa.kernels import (
     mask_indices_triton,
     nested_blocks_triton,
     shared_blocks_triton,
+    simple_masks_triton,
     token_gather_triton,
     weighted_blocks,
     weighted_blocks_triton,
@@ -44,10 +45,10 @@ ARRANGEMENTS = {"M": weighted_blocks.ARRANGEMENTS, "MP": weighted_blocks.ARRANGE
 PATCHES = {"NP": 256, "ROWS": 1}
 INTEGERS = ["num_rows", "num_levels", "num_samples", "num_sums", "H", "W", "min_keep", "last_rows", "last_columns"]
 INTEGERS += ["N", "K", "D", "G", "F", "f", "h", "w", "T", "min_patches", "most", "rounds", "min_outside"]
-INTEGERS += ["context_height", "context_width"]
+INTEGERS += ["context_height", "context_width", "context_frames"]
 TYPES = {
     **dict.fromkeys(INTEGERS, "i32"),
-    **dict.fromkeys(("keys", "chosen", "sums", "counts", "index", "slots"), "*i64"),
+    **dict.fromkeys(("keys", "chosen", "sums", "counts", "index", "slots", "rectangles"), "*i64"),
     **dict.fromkeys(("contexts", "targets", "masks", "unions", "valid"), "*i8"),
     **dict.fromkeys(("tokens", "gathered", "parts", "combined"), "*bf16"),
     "laws": "*fp32",
@@ -73,6 +74,8 @@ KERNELS: dict[str, tuple[Any, dict[str, str], dict[str, int]]] = {
     "blockwise masks": (blockwise_masks_triton.blockwise_kernel, TYPES, PATCHES),
     "shared blocks": (shared_blocks_triton.shared_kernel, TYPES, {**PATCHES, "AXES": 2}),
     "tubes": (shared_blocks_triton.shared_kernel, TYPES, {"NP": 2048, "ROWS": 1, "AXES": 3}),
+    "random masks": (simple_masks_triton.random_kernel, TYPES, PATCHES),
+    "given rectangles": (simple_masks_triton.rectangle_kernel, TYPES, LAUNCH),
     "mask indices": (mask_indices_triton.index_kernel, TYPES, {**INDEX, "CONTEXT": 0}),
     "context indices": (mask_indices_triton.index_kernel, TYPES, {**INDEX, "CONTEXT": 1}),
     "gather tokens": (token_gather_triton.gather_kernel, {**TYPES, "slots": "i32"}, {"WIDTH": 1024}),

@@ -31,7 +31,7 @@ from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.device import resolve_device
 from hjepa.pipeline.source import Source
 from hjepa.schedules import schedule
-from hjepa.step import backward, build_optimizer, update
+from hjepa.step import backward, build_optimizer, update, watch
 from hjepa.step_masks import draw_masks
 
 ENGINES: tuple[BackendName, ...] = ("fused", "dali-ops", "torchvision")
@@ -79,7 +79,7 @@ def build_step(settings: Settings, device: torch.device) -> Callable[[Batch], No
     values = schedule(settings, 0, 1000)
 
     def step(batch: Batch) -> None:
-        drawn = None if masks is None else draw_masks(masks, batch, settings)
+        drawn = None if masks is None else draw_masks(masks, batch, settings, watch(model, batch, settings))
         backward(model, batch, drawn, values, settings, last=True)
         update(model, optimizer, values, settings.training.clip_grad)
 

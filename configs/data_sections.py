@@ -1,5 +1,6 @@
 """The settings of the data: where images come from, which crops are made of them, and how they become batches."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -41,6 +42,28 @@ class AdaptiveSettings(Section):
         return self
 
 
+class PhaseSettings(Section):
+    """Other crops from an epoch on; what is null stays as it was before."""
+
+    from_epoch: Count
+    """The first epoch with these crops, counted from 0; before the first phase crops are as the settings beside it say."""
+    num_local_crops: CountOrZero | None = None
+    """Small crops per image."""
+    global_crop_size: Count | None = None
+    """Side of a global crop, in pixels; divisible by the patch size."""
+    local_crop_size: Count | None = None
+    """Side of a local crop, in pixels; divisible by the patch size."""
+    global_crop_scale: ShareRange | None = None
+    """Area of a global crop, as a share of the image: [least, most]."""
+    local_crop_scale: ShareRange | None = None
+    """Area of a local crop, as a share of the image: [least, most]."""
+
+    @property
+    def changes(self) -> dict[str, object]:
+        """What is not null, by its name."""
+        return {name: value for name, value in self if name != "from_epoch" and value is not None}
+
+
 class MulticropSettings(Section):
     """The crops made of one image."""
 
@@ -65,7 +88,39 @@ class MulticropSettings(Section):
     adaptive: bool = False
     """Whether the number of local crops follows adaptive_config."""
     adaptive_config: AdaptiveSettings = AdaptiveSettings()
-    """The curriculum; read when adaptive is true."""
+    """Their curriculum; read when adaptive is true."""
+    curriculum: Annotated[tuple[PhaseSettings, ...], Field(strict=False)] = ()
+    """Other crops from some epochs on, as in [{from_epoch: 80, global_crop_size: 256}]; a phase keeps what it does not name."""
+
+    @property
+    def phases(self) -> Iterator[tuple[int, "MulticropSettings"]]:
+        """The crops of each phase and its first epoch, from epoch 0 on."""
+        crops = self.model_copy(update={"curriculum": ()})
+        yield 0, crops
+        for phase in self.curriculum:
+            crops = crops.model_copy(update=phase.changes)
+            yield phase.from_epoch, crops
+
+    def at(self, epoch: int) -> "MulticropSettings":
+        """The crops of an epoch."""
+        return [crops for first, crops in self.phases if first <= epoch][-1]
+
+    @model_validator(mode="after")
+    def _check(self) -> "MulticropSettings":
+        before = 0
+        for number, phase in enumerate(self.curriculum):
+            where = f"data.multicrop.curriculum[{number}]"
+            if phase.from_epoch <= before:
+                raise ValueError(f"{where}.from_epoch={phase.from_epoch} does not follow epoch {before}; phases ascend")
+            if not phase.changes:
+                raise ValueError(f"{where} changes nothing; set one of {', '.join(list(PhaseSettings.model_fields)[1:])}")
+            if self.adaptive and phase.num_local_crops is not None:
+                raise ValueError(
+                    f"{where}.num_local_crops={phase.num_local_crops} has no effect with data.multicrop.adaptive=true, which "
+                    "counts the local crops itself; leave it out, or set adaptive=false"
+                )
+            before = phase.from_epoch
+        return self
 
 
 class DataSettings(Section):
@@ -82,7 +137,7 @@ class DataSettings(Section):
     verify: bool = False
     """Whether every file of more than 100 000 is looked at again for changes, not only their folders; takes a minute."""
     image_size: Count = 224
-    """Side of the images the model is built for, in pixels; equals multicrop.global_crop_size where crops are on."""
+    """Side of the images that are evaluated and exported, in pixels; where crops are on, the global_crop_size of a phase."""
     batch_size: Count = 64
     """Images per step on each GPU."""
     num_workers: Literal["auto"] | CountOrZero = "auto"

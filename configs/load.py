@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from hjepa.configs.names import DESCRIPTIONS, LEAVES, SECTIONS, canonical
 from hjepa.configs.schema import Settings
-from hjepa.configs.section import Section, subsection
+from hjepa.configs.section import Section, item_section, subsection
 from hjepa.configs.yaml_file import Reader, SettingsError, Writer, read_mapping
 
 NO_FLAGS: Mapping[str, object] = MappingProxyType({})
@@ -137,6 +137,8 @@ def _explain(error: ValidationError) -> Iterator[str]:
         name = path.partition("[")[0]
         if detail["type"] == "missing":
             yield f"{path} is missing; set it: {DESCRIPTIONS[name]}"
+        elif detail["type"] == "extra_forbidden":  # of an item of a list: other names were looked at before
+            yield f"{path}.{detail['loc'][-1]}: there is no such setting. What {name} is: {DESCRIPTIONS[name]}"
         elif detail["type"] == "value_error":
             reason = str(detail["ctx"]["error"])
             yield f"{path}={_show(detail['input'])}: {reason}" if name in LEAVES else reason
@@ -162,7 +164,8 @@ def _setting(place: tuple[int | str, ...]) -> str:
             path += f"[{part}]"
         elif section is not None and part in section.model_fields:  # else the name of a member of a union
             path += f".{part}" if path else part
-            section = subsection(section.model_fields[part])
+            field = section.model_fields[part]
+            section = subsection(field) or item_section(field)
     return path
 
 

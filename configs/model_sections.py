@@ -170,6 +170,8 @@ class MaskingSettings(Section):
     """Growth of mask_scale at level l: geometric times 2**l, linear times 1 + l."""
     nested: bool = False
     """Whether each target block lies in the one of the same number of the next coarser level; law=exact only."""
+    weights: Literal["none", "attention"] = "none"
+    """What target blocks of global crops lean to: none, which is chance, or attention, of the teacher's last block."""
     max_attempts: Count = 10
     """Tries to place a block clear of the others before a smaller one is placed; read when law is reference."""
     min_keep: Count = 4

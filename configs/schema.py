@@ -78,7 +78,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _check(self) -> "Settings":
         problems = [*_size_problems(self), *_level_problems(self), *_mask_problems(self)]
-        problems += [*_objective_problems(self), *_strategy_problems(self), *_probe_problems(self)]
+        problems += [*_phase_problems(self), *_objective_problems(self), *_strategy_problems(self), *_probe_problems(self)]
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -94,14 +94,17 @@ def _size_problems(settings: Settings) -> list[str]:
     problems = []
     sizes = {"data.image_size": data.image_size}
     if data.use_multicrop:
-        if data.image_size != crops.global_crop_size:
+        if data.image_size not in {phase.global_crop_size for _, phase in crops.phases}:
             problems.append(
                 f"data.image_size={data.image_size} and data.multicrop.global_crop_size={crops.global_crop_size} differ; the "
                 f"model sees global crops, so set data.image_size={crops.global_crop_size} (or set both to the size you want)"
             )
         sizes = {"data.multicrop.global_crop_size": crops.global_crop_size}
-        if crops.num_local_crops:
+        if crops.adaptive or any(phase.num_local_crops for _, phase in crops.phases):
             sizes["data.multicrop.local_crop_size"] = crops.local_crop_size
+        for number, phase in enumerate(crops.curriculum):
+            own = {"global_crop_size": phase.global_crop_size, "local_crop_size": phase.local_crop_size}
+            sizes |= {f"data.multicrop.curriculum[{number}].{name}": size for name, size in own.items() if size is not None}
     for name, size in sizes.items():
         if size % patch:
             above = size - size % patch + patch
@@ -118,7 +121,8 @@ def _size_problems(settings: Settings) -> list[str]:
 def _least_locals(settings: Settings) -> int:
     """The smallest number of local crops that an image has in any epoch."""
     crops = settings.data.multicrop
-    least = crops.adaptive_config.min_local_crops if crops.adaptive else crops.num_local_crops
+    least = min(phase.num_local_crops for _, phase in crops.phases)
+    least = crops.adaptive_config.min_local_crops if crops.adaptive else least
     return least if settings.data.use_multicrop else 0
 
 
@@ -138,6 +142,7 @@ def _objective_problems(settings: Settings) -> list[str]:
         return []
     unread = {
         f"masking.strategy={settings.masking.strategy}": (settings.masking.strategy != "global_only", "global_only"),
+        f"masking.weights={settings.masking.weights}": (settings.masking.weights != "none", "none"),
         f"model.view_weight={settings.model.view_weight}": (settings.model.view_weight > 0, "0"),
         f"model.spread_weight={settings.model.spread_weight}": (settings.model.spread_weight > 0, "0"),
     }
@@ -169,14 +174,34 @@ def _level_problems(settings: Settings) -> list[str]:
     return problems
 
 
+def _phase_problems(settings: Settings) -> list[str]:
+    crops, epochs = settings.data.multicrop, settings.training.epochs
+    return [
+        f"data.multicrop.curriculum[{number}].from_epoch={phase.from_epoch} never comes: training.epochs={epochs} ends with "
+        f"epoch {epochs - 1}, counted from 0; lower it, or train longer"
+        for number, phase in enumerate(crops.curriculum if settings.data.use_multicrop else ())
+        if phase.from_epoch >= epochs
+    ]
+
+
 def _mask_problems(settings: Settings) -> list[str]:
-    masking, data = settings.masking, settings.data
-    side = data.multicrop.global_crop_size if data.use_multicrop else data.image_size
-    patches = (side // settings.model.encoder.patch_size) ** 2
+    """Of the crops of every phase; what is wrong in several is said once."""
+    data = settings.data
+    if not data.use_multicrop:
+        return _grid_problems(settings, data.image_size, data.multicrop.local_crop_size)
+    problems: dict[str, int] = {}
+    for first, crops in data.multicrop.phases:
+        for problem in _grid_problems(settings, crops.global_crop_size, crops.local_crop_size):
+            problems.setdefault(problem, first)
+    return [problem if first == 0 else f"from epoch {first} on: {problem}" for problem, first in problems.items()]
+
+
+def _grid_problems(settings: Settings, side: int, small_side: int) -> list[str]:
+    masking, patch = settings.masking, settings.model.encoder.patch_size
+    patches = (side // patch) ** 2
     problems = _block_problems(masking, "a crop", patches, settings.model.num_hierarchies - 1)
     if masking.strategy == "cross_crop_prediction":
-        small = (data.multicrop.local_crop_size // settings.model.encoder.patch_size) ** 2
-        problems += _block_problems(masking, "a local crop", small, 0)
+        problems += _block_problems(masking, "a local crop", (small_side // patch) ** 2, 0)
     context = int(masking.context_tokens * patches)
     if masking.min_keep > context:
         problems.append(

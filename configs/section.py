@@ -4,7 +4,7 @@ Strict: a text is never read as a number and true is never read as 1, so a slip 
 """
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -47,6 +47,12 @@ def subsection(field: FieldInfo) -> type[Section] | None:
     """The section that a field holds, or None where it holds a value."""
     held = field.annotation
     return held if isinstance(held, type) and issubclass(held, Section) else None
+
+
+def item_section(field: FieldInfo) -> type[Section] | None:
+    """The section that the items of a field's list are, or None where it holds something else."""
+    items = [item for item in get_args(field.annotation) if isinstance(item, type) and issubclass(item, Section)]
+    return items[0] if items else None
 
 
 def walk(section: type[Section], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:

@@ -21,7 +21,7 @@ from hjepa.multicrop_transforms import (
 )
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.cifar import open_cifar
-from hjepa.pipeline.curriculum import Curriculum, Ramp
+from hjepa.pipeline.curriculum import Curriculum, Ramp, Steps
 from hjepa.pipeline.dataset import open_dataset
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.lists import open_csv, open_list
@@ -70,6 +70,7 @@ __all__ = [
     "Recipe",
     "Samples",
     "Source",
+    "Steps",
     "TooManyBadImagesError",
     "View",
     "analyze_crop_statistics",

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import torch
 
 from hjepa import sample_data
+from hjepa.configs.data_sections import MulticropSettings
 from hjepa.configs.schema import Settings
 from hjepa.distributed import share_of_workers
 from hjepa.models.block import Block
@@ -15,7 +16,7 @@ from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings
 from hjepa.models.predictor import PredictorSettings
 from hjepa.models.vit import VisionTransformerSettings
 from hjepa.named_data import open_named
-from hjepa.pipeline.curriculum import Curriculum, Ramp
+from hjepa.pipeline.curriculum import Curriculum, Ramp, Steps
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
 from hjepa.pipeline.presets.dino import dino
@@ -27,6 +28,14 @@ Model: TypeAlias = HierarchicalJepa | Dino
 """What a run trains."""
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
+MOVED = {
+    "num_local_crops": "local.count",
+    "global_crop_size": "global.size",
+    "local_crop_size": "local.size",
+    "global_crop_scale": "global.area",
+    "local_crop_scale": "local.area",
+}
+"""What a phase of the curriculum may change, and its name in a recipe."""
 
 
 def open_source(settings: Settings, progress: Progress) -> Source:
@@ -45,12 +54,12 @@ def open_source(settings: Settings, progress: Progress) -> Source:
 
 
 def build_recipe(settings: Settings) -> Recipe | Curriculum:
-    """The crops that the settings ask for; a Curriculum where their number follows the epochs."""
+    """The crops that the settings ask for; a Curriculum where they follow the epochs."""
     data, crops = settings.data, settings.data.multicrop
     recipe = multicrop(
         num_global_crops=crops.num_global_crops if data.use_multicrop else 1,
         num_local_crops=crops.num_local_crops if data.use_multicrop else 0,
-        global_crop_size=data.image_size,
+        global_crop_size=crops.global_crop_size if data.use_multicrop else data.image_size,
         local_crop_size=crops.local_crop_size,
         global_crop_scale=crops.global_crop_scale,
         local_crop_scale=crops.local_crop_scale,
@@ -62,11 +71,21 @@ def build_recipe(settings: Settings) -> Recipe | Curriculum:
     if settings.objective == "dino":
         source = f"{dino().source}; sizes, areas and jitter are the settings'"
         recipe = replace(recipe, name="dino", source=source, views=_like_dino(recipe.views, settings.dino.blur_sigma))
-    if not (data.use_multicrop and crops.adaptive):
-        return recipe
-    ramp = crops.adaptive_config
-    line = Ramp(start=ramp.min_local_crops, end=ramp.max_local_crops, epochs=ramp.warmup_epochs)
-    return Curriculum(recipe=recipe, ramps={"local.count": line})
+    ramps = _ramps(crops) if data.use_multicrop else {}
+    return Curriculum(recipe=recipe, ramps=ramps) if ramps else recipe
+
+
+def _ramps(crops: MulticropSettings) -> dict[str, Ramp | Steps]:
+    """What of the crops follows the epochs, and how."""
+    ramps: dict[str, Ramp | Steps] = {}
+    epochs, phases = zip(*crops.phases, strict=True)
+    for name, path in MOVED.items():
+        if any(name in phase.changes for phase in crops.curriculum):
+            ramps[path] = Steps(epochs=epochs, values=tuple(getattr(phase, name) for phase in phases))
+    if crops.adaptive:
+        line = crops.adaptive_config
+        ramps["local.count"] = Ramp(start=line.min_local_crops, end=line.max_local_crops, epochs=line.warmup_epochs)
+    return ramps
 
 
 def build_loader(settings: Settings, source: Source, purpose: Literal["train", "evaluate"]) -> Loader:
@@ -94,11 +113,11 @@ def build_loader(settings: Settings, source: Source, purpose: Literal["train", "
 
 
 def build_masks(settings: Settings, epoch: int = 0) -> MultiCropMaskGenerator:
-    """An epoch's masks of the global crops, and of as many local crops as an image ever has."""
+    """An epoch's masks of the global crops, and of as many local crops as an image has in any epoch of the ramp."""
     data, masking = settings.data, settings.masking
-    crops, most = data.multicrop, data.multicrop.adaptive_config.max_local_crops
+    crops, most = data.multicrop.at(epoch), data.multicrop.adaptive_config.max_local_crops
     return MultiCropMaskGenerator(
-        global_crop_size=data.image_size,
+        global_crop_size=crops.global_crop_size if data.use_multicrop else data.image_size,
         local_crop_size=crops.local_crop_size,
         num_global_crops=crops.num_global_crops if data.use_multicrop else 1,
         num_local_crops=(most if crops.adaptive else crops.num_local_crops) if data.use_multicrop else 0,

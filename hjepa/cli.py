@@ -233,8 +233,9 @@ def _introduce(settings: Settings, source: Source, display: Display) -> None:
         display.say(f"  left out: {len(source.bad) - SHOWN_BAD_IMAGES} more unreadable files")
     plan = build_recipe(settings)
     crops = summary(recipe_at(plan, 0))
-    if isinstance(plan, Curriculum):
-        crops += f" at first, {summary(plan.at(plan.last))} from epoch {plan.last + 1} on"
+    if isinstance(plan, Curriculum) and plan.landmarks:
+        later = (f"{summary(plan.at(epoch))} from epoch {epoch + 1} on" for epoch in plan.landmarks)
+        crops += f" at first, {', '.join(later)}"
     encoder = settings.model.encoder
     display.say(f"crops: {crops}; encoder: width {encoder.width}, depth {encoder.depth}, patch {encoder.patch_size}")
     display.say(f"output of {settings.logging.experiment_name}: {settings.output_dir}")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from hjepa.models.block import Block
@@ -21,8 +21,10 @@ def shard(model: nn.Module, device: torch.device, world_size: int) -> nn.Module:
     for module in model.modules():
         if isinstance(module, Block):
             fully_shard(module, mesh=mesh)
+            register_fsdp_forward_method(module, "received")
     # What no block holds (embeddings, norms, heads) stays whole between forward and backward.
     fully_shard(model, mesh=mesh)
+    register_fsdp_forward_method(model, "watch")
     return model
 
 

@@ -1,4 +1,4 @@
-"""One step of training as named parts: loss and gradient, and the update.
+"""One step of training as named parts: what the masks follow, loss and gradient, and the update.
 
 Order of an update: schedules, clip, optimizer, teacher; so the first one already has a learning rate above 0, and the teacher
 follows the student of this step, once.
@@ -11,25 +11,34 @@ from hjepa.assembly import Model
 from hjepa.configs.schema import Settings
 from hjepa.distributed import without_joining
 from hjepa.models.dino import Dino, DinoLosses
-from hjepa.models.hjepa import JepaLosses
+from hjepa.models.hjepa import HierarchicalJepa, JepaLosses
 from hjepa.models.parameters import parameter_groups
 from hjepa.pipeline.batch import Batch
 from hjepa.schedules import Schedule
 from hjepa.sharding import whole
-from hjepa.step_masks import StepMasks
+from hjepa.step_masks import StepMasks, Watched
 
 
 def backward(
     model: nn.Module, batch: Batch, masks: StepMasks | None, values: Schedule, settings: Settings, *, last: bool
 ) -> JepaLosses | DinoLosses:
     """Adds the gradient of this batch's loss, divided by the number of batches of an update, of which it may be the last."""
-    device = batch.globals.device
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.training.use_amp and device.type == "cuda")
     with without_joining(model, unless=last):
-        with autocast:
+        with _autocast(batch, settings):
             losses = _losses(model, batch, masks, values, settings)
         (losses.total / settings.training.accumulation_steps).backward()  # type: ignore[no-untyped-call]  # torch's own
     return losses
+
+
+def watch(model: Model, batch: Batch, settings: Settings) -> Watched | None:
+    """What the teacher says of the global crops before their masks are drawn; None where these do not follow it."""
+    if settings.masking.weights == "none":
+        return None
+    assert isinstance(model, HierarchicalJepa)
+    with _autocast(batch, settings):
+        tokens, attention = model.watch(batch.globals)
+    # Of a run that has diverged all patches weigh the same: it is the loss that says so.
+    return Watched(tokens=tokens, attention=attention.nan_to_num(nan=1.0))
 
 
 def build_optimizer(model: Model, settings: Settings) -> torch.optim.Optimizer:
@@ -58,6 +67,11 @@ def update(model: Model, optimizer: torch.optim.Optimizer, values: Schedule, cli
     return norm
 
 
+def _autocast(batch: Batch, settings: Settings) -> torch.autocast:
+    device = batch.globals.device.type
+    return torch.autocast(device, torch.bfloat16, enabled=settings.training.use_amp and device == "cuda")
+
+
 def _losses(
     model: nn.Module, batch: Batch, masks: StepMasks | None, values: Schedule, settings: Settings
 ) -> JepaLosses | DinoLosses:
@@ -75,5 +89,6 @@ def _losses(
         batch.locals if reads_locals else None,
         masks.places,
         masks.local,
+        None if masks.watched is None else masks.watched.tokens,
     )
     return predicted

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hjepa.assembly import Model, build_loader, build_masks, build_model
+from hjepa.assembly import Model, build_loader, build_masks, build_model, build_recipe
 from hjepa.configs.schema import Settings
 from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.curriculum import recipe_at
 from hjepa.pipeline.source import Source
 from hjepa.schedules import schedule
-from hjepa.step import backward, build_optimizer, update
+from hjepa.step import backward, build_optimizer, update, watch
 from hjepa.step_masks import draw_masks
 
 GIB = 1 << 30
@@ -35,19 +36,26 @@ class StepCost:
 
 
 def measure_step(settings: Settings, source: Source) -> StepCost:
-    """The cost of a step of these settings with the first images of the source. Raises what a Loader and a model raise."""
+    """The cost of a step of these settings with images of the source. Raises what a Loader and a model raise.
+
+    Where crops follow the epochs it is one of the epoch with the most pixels.
+    """
+    plan, epochs = build_recipe(settings), range(settings.training.epochs)
+    epoch = max(epochs, key=lambda epoch: sum(view.count * view.size**2 for view in recipe_at(plan, epoch).views))
     with build_loader(settings, source, "train") as loader:
+        loader.set_epoch(epoch)
         batch, device = next(iter(loader)), loader.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     model = build_model(settings, device)
     optimizer = build_optimizer(model, settings)
-    generator = build_masks(settings) if settings.objective == "hjepa" else None
+    generator = build_masks(settings, epoch) if settings.objective == "hjepa" else None
     kept, times = _Kept(model.parameters()), []
     for step in range(1 + TIMED):
-        masks = None if generator is None else draw_masks(generator, batch, settings)
         values = schedule(settings, step, 1 + TIMED)
         start = time.perf_counter()
+        watched = watch(model, batch, settings)
+        masks = None if generator is None else draw_masks(generator, batch, settings, watched)
         with kept.counting() if step == 0 and device.type == "cpu" else nullcontext():
             backward(model, batch, masks, values, settings, last=True)
         update(model, optimizer, values, settings.training.clip_grad)

@@ -26,6 +26,16 @@ GLOBALS, READ, MASKED, READ_BESIDE = range(1, 5)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Watched:
+    """What the teacher says of the global crops before their masks are drawn."""
+
+    tokens: Tensor
+    """floating [G, B, N, D]"""
+    attention: Tensor
+    """float32 [G, B, N]: what each patch receives in the last block"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StepMasks:
     """What the student sees and what is asked of the predictor, as boolean masks and as index tensors of fixed length."""
 
@@ -41,12 +51,16 @@ class StepMasks:
     places: PatchPlaces | None
     """Of the V local crops in the global crops; None with global_only, as the next."""
     local: LocalMasks | None
+    watched: Watched | None
+    """What the blocks of the global crops lean to; None where they follow chance alone."""
 
 
-def draw_masks(generator: MultiCropMaskGenerator, batch: Batch, settings: Settings) -> StepMasks:
+def draw_masks(
+    generator: MultiCropMaskGenerator, batch: Batch, settings: Settings, watched: Watched | None = None
+) -> StepMasks:
     """The masks of a batch, on the device of its crops."""
     masking, keys = settings.masking, batch.mask_keys
-    blocks = generator.sample(keys)
+    blocks = generator.sample(keys, None if watched is None else watched.attention)
     order = _fold(keys, GLOBALS, blocks.context.shape[:2])
     context_index, context_valid = _context(blocks.context, blocks.targets, order, masking)
     target_index, target_valid = _targets(blocks.targets, order, masking)
@@ -62,6 +76,7 @@ def draw_masks(generator: MultiCropMaskGenerator, batch: Batch, settings: Settin
         target_valid=target_valid,
         places=places,
         local=local,
+        watched=watched,
     )
 
 

@@ -18,7 +18,7 @@ from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.source import Source
 from hjepa.schedules import Schedule, schedule
 from hjepa.sharding import is_sharded, load_model, load_optimizer, whole
-from hjepa.step import backward, build_optimizer, update
+from hjepa.step import backward, build_optimizer, update, watch
 from hjepa.step_masks import StepMasks, draw_masks
 from hjepa.stop import StopRequest
 from hjepa.view import save_picture
@@ -123,11 +123,12 @@ class Trainer:
         accumulation = self.settings.training.accumulation_steps
         self.loader.set_epoch(epoch)
         if self.masks is not None:
-            self.masks = build_masks(self.settings, epoch)  # their scale may follow the epochs
+            self.masks = build_masks(self.settings, epoch)  # their grid and scale may follow the epochs
         self._window = Window()
         for number, batch in enumerate(self.loader, start=1):
             values = schedule(self.settings, self.step, self.steps_per_epoch)
-            masks = None if self.masks is None else draw_masks(self.masks, batch, self.settings)
+            watched = watch(self.model, batch, self.settings)
+            masks = None if self.masks is None else draw_masks(self.masks, batch, self.settings, watched)
             last = number % accumulation == 0
             losses = backward(self.joined_model, batch, masks, values, self.settings, last=last)
             self._window.add(batch, losses, self.loader.wait_seconds)

@@ -100,10 +100,12 @@ def last_that_fits(values: list[int], fits: Callable[[int], bool]) -> int | None
 def _numbers_of_crops(settings: Settings) -> list[int]:
     """What the settings allow, from the least on. Raises ValueError where local crops are not read."""
     strategy = settings.masking.strategy
-    if settings.data.multicrop.adaptive or not settings.data.use_multicrop:
+    crops = settings.data.multicrop
+    moves = crops.adaptive or any(phase.num_local_crops is not None for phase in crops.curriculum)
+    if moves or not settings.data.use_multicrop:
         raise ValueError(
-            "the number of local crops is not one number with data.multicrop.adaptive=true, and none with "
-            "data.use_multicrop=false; change that, or use --vary batch"
+            "the number of local crops is not one number with data.multicrop.adaptive=true or where a phase of "
+            "data.multicrop.curriculum changes it, and none with data.use_multicrop=false; change that, or use --vary batch"
         )
     if settings.objective == "hjepa" and strategy == "global_only" and not settings.model.view_weight:
         raise ValueError(

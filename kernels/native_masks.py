@@ -103,12 +103,16 @@ def shared_blocks(
     return contexts, targets
 
 
-def tube_masks(keys: Tensor, block: tuple[int, int, int], grid: tuple[int, int, int], num_blocks: int) -> tuple[Tensor, Tensor]:
+def tube_masks(
+    keys: Tensor, block: tuple[int, int, int], grid: tuple[int, int, int], num_blocks: int, context_frames: int
+) -> tuple[Tensor, Tensor]:
     """Contexts and targets bool [R, N] for keys int64 [R] (`kernels.shared_blocks.tube_masks`)."""
     keys = keys.contiguous()
     contexts = torch.empty(len(keys), math.prod(grid), dtype=torch.bool)
     targets = torch.empty_like(contexts)
-    module().tubes(keys.data_ptr(), len(keys), *block, *grid, num_blocks, contexts.data_ptr(), targets.data_ptr())
+    module().tubes(
+        keys.data_ptr(), len(keys), *block, *grid, num_blocks, context_frames, contexts.data_ptr(), targets.data_ptr()
+    )
     return contexts, targets
 
 

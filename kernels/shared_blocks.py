@@ -105,40 +105,55 @@ def most_frames(scale: Range, num_frames: int) -> int:
     return max(1, int(num_frames * scale[1] + 1e-9))
 
 
-def tube_masks(keys: Tensor, block: tuple[int, int, int], grid: tuple[int, int, int], num_blocks: int) -> tuple[Tensor, Tensor]:
+def context_length(ratio: float, num_frames: int) -> int:
+    """Frames, from the first on, that the context may lie in: a share of all, rounded down, 1 at least."""
+    return max(1, int(num_frames * ratio))
+
+
+def tube_masks(
+    keys: Tensor, block: tuple[int, int, int], grid: tuple[int, int, int], num_blocks: int, context_frames: int | None = None
+) -> tuple[Tensor, Tensor]:
     """V-JEPA 2's masks for keys int64 [B]: context bool [B, N], and its complement, the targets, patches frame by frame.
 
-    block and grid: frames, height and width. The targets are the union of the blocks, each anywhere in time and space. There
-    always is a context, for any block smaller than the grid.
+    block and grid: frames, height and width. The targets are the union of the blocks, each anywhere in time and space, and
+    all that follows the first context_frames frames (None: nothing does). There always is a context, for any block smaller
+    than the first context_frames frames of the grid.
     """
+    frames = grid[0] if context_frames is None else context_frames
+    assert 1 <= frames <= grid[0], context_frames
     if has_patch_kernel(keys, math.prod(grid)):
         from hjepa.kernels import shared_blocks_triton
 
-        return shared_blocks_triton.tube_masks(keys, block, grid, num_blocks)
+        return shared_blocks_triton.tube_masks(keys, block, grid, num_blocks, frames)
     if native_masks.has_native(keys):
-        return native_masks.tube_masks(keys, block, grid, num_blocks)
-    return tube_reference(keys, block, grid, num_blocks)
+        return native_masks.tube_masks(keys, block, grid, num_blocks, frames)
+    return tube_reference(keys, block, grid, num_blocks, frames)
 
 
 def tube_reference(
-    keys: Tensor, block: tuple[int, int, int], grid: tuple[int, int, int], num_blocks: int
+    keys: Tensor, block: tuple[int, int, int], grid: tuple[int, int, int], num_blocks: int, context_frames: int
 ) -> tuple[Tensor, Tensor]:
     """The definition of `tube_masks`."""
-    _, targets = _places(keys, block, grid, num_blocks, 1)
+    seen = context_frames * grid[1] * grid[2]
+    _, targets = _places(keys, block, grid, num_blocks, 1, seen)
+    targets[:, seen:] = True
     return ~targets, targets
 
 
-def _places(keys: Tensor, block: Sides, grid: Sides, count: int, min_outside: int) -> tuple[Tensor, Tensor]:
+def _places(
+    keys: Tensor, block: Sides, grid: Sides, count: int, min_outside: int, seen: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Patches int64 [B, T, P] of T blocks, and their union bool [B, N].
 
-    They are the first of A sets of places that leaves min_outside patches free, and in default of one, T times one place.
+    They are the first of A sets of places that leaves min_outside of the first `seen` patches (None: of all) free, and in
+    default of one, T times one place.
     """
     axes = len(grid)
     numbers = uniforms(keys, ATTEMPTS * count * axes).view(ATTEMPTS, count, axes, -1).movedim(-1, 0)
     sets = _patches(numbers, block, grid)  # [B, A, T, P]
     sets = torch.cat([sets, sets[:, :1, :1].expand_as(sets[:, :1])], dim=1)
     unions = _scatter(sets.flatten(2), grid)  # [B, A + 1, N]
-    enough = (~unions).sum(-1) >= min_outside
+    enough = (~unions[..., :seen]).sum(-1) >= min_outside
     enough[:, -1] = True
     first = enough.to(torch.int8).argmax(-1)  # argmax of equals is the first
     rows = torch.arange(len(keys), device=keys.device)

@@ -41,7 +41,7 @@ def shared_kernel(
     contexts,  # int8 [R, N]
     targets,  # int8 [R, T, N], of tubes [R, N]
     num_rows, f, h, w, F, H, W,
-    context_height, context_width, min_outside, T,
+    context_height, context_width, context_frames, min_outside, T,
     AXES: tl.constexpr,  # 3: tubes; 2: I-JEPA's blocks
     NP: tl.constexpr,
     ROWS: tl.constexpr,
@@ -54,12 +54,13 @@ def shared_kernel(
     patches = tl.arange(0, NP)[None, :]
     N = F * H * W
     inside = within[:, None] & (patches < N)
+    seen = patches < context_frames * H * W
     taken = zeros + ATTEMPTS
     for attempt in range(ATTEMPTS):
         union = (patches + zeros[:, None]) < 0
         for target in range(T):
             union = union | block_at(key, zeros + (attempt * T + target) * AXES, patches, f, h, w, F, H, W, AXES)
-        outside = tl.sum(((patches < N) & ~union).to(tl.int32), axis=1)
+        outside = tl.sum((seen & ~union).to(tl.int32), axis=1)
         taken = tl.where((taken == ATTEMPTS) & (outside >= min_outside), attempt, taken)
     union = (patches + zeros[:, None]) < 0
     for target in range(T):
@@ -68,12 +69,12 @@ def shared_kernel(
         union = union | hit
         if AXES == 2:
             tl.store(targets + (rows[:, None] * T + target) * N + patches, hit.to(tl.int8), mask=inside)
-    free = ~union
+    free = seen & ~union
     if AXES == 2:
         corner = bits(key, zeros + CONTEXT)
         free = free & block_at(corner, zeros, patches, f, context_height, context_width, F, H, W, AXES)
     else:
-        tl.store(targets + rows[:, None] * N + patches, union.to(tl.int8), mask=inside)
+        tl.store(targets + rows[:, None] * N + patches, (~free).to(tl.int8), mask=inside)
     tl.store(contexts + rows[:, None] * N + patches, free.to(tl.int8), mask=inside)
 
 
@@ -89,15 +90,17 @@ def block_masks(
     """`shared_blocks.block_masks` on a GPU, or anywhere under TRITON_INTERPRET=1."""
     contexts = torch.empty(len(keys), grid[0] * grid[1], dtype=torch.bool, device=keys.device)
     targets = torch.empty(len(keys), num_targets, grid[0] * grid[1], dtype=torch.bool, device=keys.device)
-    _launch(keys, contexts, targets, (1, *target), (1, *grid), context, min_outside, num_targets, axes=2)
+    _launch(keys, contexts, targets, (1, *target), (1, *grid), (*context, 1), min_outside, num_targets, axes=2)
     return contexts, targets
 
 
-def tube_masks(keys: Tensor, block: tuple[int, int, int], grid: tuple[int, int, int], num_blocks: int) -> tuple[Tensor, Tensor]:
+def tube_masks(
+    keys: Tensor, block: tuple[int, int, int], grid: tuple[int, int, int], num_blocks: int, context_frames: int
+) -> tuple[Tensor, Tensor]:
     """`shared_blocks.tube_masks` on a GPU, or anywhere under TRITON_INTERPRET=1."""
     contexts = torch.empty(len(keys), grid[0] * grid[1] * grid[2], dtype=torch.bool, device=keys.device)
     targets = torch.empty_like(contexts)
-    _launch(keys, contexts, targets, block, grid, (1, 1), 1, num_blocks, axes=3)
+    _launch(keys, contexts, targets, block, grid, (1, 1, context_frames), 1, num_blocks, axes=3)
     return contexts, targets
 
 
@@ -107,7 +110,7 @@ def _launch(
     targets: Tensor,
     block: tuple[int, ...],
     grid: tuple[int, ...],
-    context: tuple[int, int],
+    context: tuple[int, int, int],
     min_outside: int,
     count: int,
     *,

@@ -31,13 +31,27 @@ class Attention(nn.Module):
         self, tokens: Float[Tensor, "R K D"], mask: Bool[Tensor, "R 1 1 K"] | None, first: int
     ) -> Float[Tensor, "R Q D"]:
         """What the tokens from number `first` on gather from all tokens that the mask does not hide."""
-        num_rows, num_tokens, width = tokens.shape
-        heads = self.qkv(tokens).view(num_rows, num_tokens, 3, self.num_heads, width // self.num_heads)
-        # Split before it is transposed: the gradients are then stacked as the projection stores them, without another copy.
-        queries, keys, values = (part.transpose(1, 2) for part in heads.unbind(2))  # each [R, H, K, D/H]
+        queries, keys, values = self._heads(tokens)
         mixed = F.scaled_dot_product_attention(queries[:, :, first:], keys, values, attn_mask=mask)
         projected: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
         return projected
+
+    def received(self, tokens: Float[Tensor, "R K D"]) -> Float[Tensor, "R K"]:
+        """The attention that each token gets, as a mean over heads and over all tokens that ask; of a row it adds up to 1."""
+        queries, keys, _ = self._heads(tokens)
+        keys = keys.transpose(-2, -1) * queries.shape[-1] ** -0.5
+        received = torch.zeros(tokens.shape[:2], device=tokens.device)
+        for asking, answering in zip(queries.unbind(1), keys.unbind(1), strict=True):  # all heads at once would be huge
+            received += (asking @ answering).float().softmax(-1).mean(1)
+        return received / self.num_heads
+
+    def _heads(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each [R, H, K, D/H]."""
+        num_rows, num_tokens, width = tokens.shape
+        heads = self.qkv(tokens).view(num_rows, num_tokens, 3, self.num_heads, width // self.num_heads)
+        # Split before it is transposed: the gradients are then stacked as the projection stores them, without another copy.
+        queries, keys, values = (part.transpose(1, 2) for part in heads.unbind(2))
+        return queries, keys, values
 
 
 class Block(nn.Module):
@@ -61,6 +75,10 @@ class Block(nn.Module):
             again: Tensor = checkpoint(self._update, tokens, mask, first, use_reentrant=False)
             return again
         return self._update(tokens, mask, first)
+
+    def received(self, tokens: Float[Tensor, "R K D"]) -> Float[Tensor, "R K"]:
+        """`Attention.received` of what this block attends to."""
+        return self.attn.received(self.norm1(tokens))
 
     def _update(self, tokens: Tensor, mask: Tensor | None, first: int) -> Tensor:
         tokens = tokens[:, first:] + self.attn(self.norm1(tokens), mask, first)

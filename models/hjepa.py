@@ -123,14 +123,17 @@ class HierarchicalJepa(nn.Module):
         local_crops: Float[Tensor, "V B 3 s s"] | None = None,
         places: PatchPlaces | None = None,
         local_masks: LocalMasks | None = None,
+        known: Float[Tensor, "G B N D"] | None = None,
     ) -> JepaLosses:
         """The training loss. Indices are int64 patches in raster order; valid is False at padding.
 
-        Local crops are context for the levels where local_masks come, with the places of their patches. On several ranks the
-        losses are this rank's shares of the mean over all (`models.ranks`).
+        Local crops are context for the levels where local_masks come, with the places of their patches. known: the teacher's
+        tokens, where `watch` has given them. On several ranks losses are this rank's shares of the mean over all
+        (`models.ranks`).
         """
-        known = self.teacher_tokens(global_crops.flatten(0, 1))
-        known = known.view(*global_crops.shape[:2], *known.shape[1:])
+        if known is None:
+            known = self.teacher_tokens(global_crops.flatten(0, 1))
+            known = known.view(*global_crops.shape[:2], *known.shape[1:])
         local = self._read_locals(local_crops, places, local_masks)
         predicted = self.predict(global_crops, context_index, context_valid, target_index, target_valid, local)
         grid = self.encoder.grid(global_crops)
@@ -157,6 +160,16 @@ class HierarchicalJepa(nn.Module):
         """The teacher's tokens of whole images, without gradient."""
         tokens: Tensor = self.teacher(images)
         return tokens
+
+    @torch.no_grad()
+    def watch(self, global_crops: Float[Tensor, "G B 3 S S"]) -> tuple[Float[Tensor, "G B N D"], Float[Tensor, "G B N"]]:
+        """The teacher's tokens of the global crops, and the attention that each patch receives in its last block.
+
+        AttMask (arXiv 2203.12719) takes what the class token asks for there, meant over heads; without one, all tokens ask.
+        """
+        tokens, received = self.teacher.encode_watched(self.teacher.embed(global_crops.flatten(0, 1)))
+        crops = global_crops.shape[:2]
+        return tokens.view(*crops, *tokens.shape[1:]), received.view(*crops, -1)
 
     def features(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """One feature per image for probes: the mean of the teacher's tokens, without gradient."""

@@ -93,6 +93,16 @@ class VisionTransformer(nn.Module):
         normed: Tensor = self.norm(tokens)
         return normed
 
+    def encode_watched(self, tokens: Float[Tensor, "R K D"]) -> tuple[Float[Tensor, "R K D"], Float[Tensor, "R K"]]:
+        """`encode` of whole rows, and the attention that each token receives in the last block (`block.Attention.received`)."""
+        last = self.blocks[-1]
+        assert isinstance(last, Block)
+        for block in self.blocks[:-1]:
+            tokens = block(tokens)
+        received = last.received(tokens)
+        normed: Tensor = self.norm(last(tokens))
+        return normed, received
+
     def forward(
         self,
         images: Float[Tensor, "B 3 H W"],

@@ -1,9 +1,10 @@
-"""A recipe that changes with the epochs: more crops, larger ones, or any other number, each along a straight line.
+"""A recipe that changes with the epochs: more crops, larger ones, or any other number, along a straight line or in steps.
 
 Curriculum(recipe=preset("hjepa"), ramps={"local.count": Ramp(start=2, end=10, epochs=30)}).at(epoch)
 """
 
 import dataclasses
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
@@ -53,6 +54,11 @@ class Ramp:
         """The first epoch of the last value."""
         return self.delay + self.epochs
 
+    @property
+    def named(self) -> dict[str, Value]:
+        """What was given, by its name."""
+        return {"start": self.start, "end": self.end}
+
     def at(self, epoch: int) -> Value:
         """The value in an epoch, counted from 0."""
         if epoch >= self.last:
@@ -76,11 +82,53 @@ class Ramp:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Steps:
+    """A value that jumps: another one from each of some epochs on."""
+
+    epochs: tuple[int, ...]
+    """The first epoch of each value, ascending from 0."""
+    values: tuple[Value, ...]
+
+    def __post_init__(self) -> None:
+        values = tuple(tuple(value) if isinstance(value, list) else value for value in self.values)  # as a Ramp's
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "epochs", tuple(self.epochs))
+        require(len(self.epochs) == len(self.values), f"Steps: epochs={self.epochs} and values={self.values} are not in pairs")
+        ascending = self.epochs[:1] == (0,) and sorted(set(self.epochs)) == list(self.epochs)
+        require(ascending, f"Steps: epochs={self.epochs} do not ascend from 0; give the first epoch of each value")
+
+    @property
+    def last(self) -> int:
+        """The first epoch of the last value."""
+        return self.epochs[-1]
+
+    @property
+    def named(self) -> dict[str, Value]:
+        """What was given, by its name."""
+        return {f"values[{number}]": value for number, value in enumerate(self.values)}
+
+    @property
+    def step(self) -> int:
+        """Values are taken as they are."""
+        return 1
+
+    def at(self, epoch: int) -> Value:
+        """The value in an epoch, counted from 0."""
+        return self.values[bisect_right(self.epochs, epoch) - 1]
+
+    def whole_at(self, epoch: int) -> int:
+        """The whole number in an epoch."""
+        value = self.at(epoch)
+        assert isinstance(value, int)
+        return value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Curriculum:
     """A recipe and what of it moves. Every epoch's recipe is made, and thereby checked, when the curriculum is."""
 
     recipe: Recipe
-    ramps: Mapping[str, Ramp]
+    ramps: Mapping[str, Ramp | Steps]
     """Name of the view and of its field -> how it moves: "local.count", "global.area", "global.jitter.hue"."""
 
     def __post_init__(self) -> None:
@@ -96,6 +144,12 @@ class Curriculum:
     def last(self) -> int:
         """The epoch from which on the recipe stays as it is."""
         return max((ramp.last for ramp in self.ramps.values()), default=0)
+
+    @property
+    def landmarks(self) -> list[int]:
+        """The epochs after the first in which a value jumps or a line ends."""
+        jumps = (ramp.epochs if isinstance(ramp, Steps) else (ramp.last,) for ramp in self.ramps.values())
+        return sorted({epoch for epochs in jumps for epoch in epochs} - {0})
 
     def at(self, epoch: int) -> Recipe:
         """The recipe of an epoch, counted from 0."""
@@ -134,7 +188,7 @@ def _set(view: View, place: str, value: Value) -> View:
     return replace(view, jitter=replace(view.jitter, **change))
 
 
-def _check(recipe: Recipe, path: str, ramp: Ramp) -> None:
+def _check(recipe: Recipe, path: str, ramp: Ramp | Steps) -> None:
     """Raises ValueError for a path that names no number of the recipe, or for a ramp that cannot be the number's."""
     name, _, place = path.partition(".")
     views = [view for view in recipe.views if view.name == name]
@@ -149,16 +203,22 @@ def _check(recipe: Recipe, path: str, ramp: Ramp) -> None:
         place not in JITTER or all(view.jitter is not None for view in views),
         f"ramp {path!r}: a view {name!r} has no jitter; give it one, of strengths 0 where it starts without",
     )
-    if place in RANGES:
-        require(isinstance(ramp.start, tuple), f"ramp {path!r}: start={ramp.start} is no range; use start=(low, high)")
-    else:
-        require(not isinstance(ramp.start, tuple), f"ramp {path!r}: start={ramp.start} is a range; use one number")
+    for given, value in ramp.named.items():
+        if place in RANGES:
+            require(isinstance(value, tuple), f"ramp {path!r}: {given}={value} is no range; use {given}=(low, high)")
+        else:
+            require(not isinstance(value, tuple), f"ramp {path!r}: {given}={value} is a range; use one number")
     if place in WHOLE:
-        whole = isinstance(ramp.start, int) and isinstance(ramp.end, int)
-        require(whole, f"ramp {path!r}: start={ramp.start} and end={ramp.end} must be whole numbers")
-        assert isinstance(ramp.start, int)
-        assert isinstance(ramp.end, int)
-        fits = (ramp.end - ramp.start) % ramp.step == 0
-        require(fits, f"ramp {path!r}: from {ramp.start} to {ramp.end} is no multiple of step={ramp.step}; change one of them")
+        given = " and ".join(f"{name}={value}" for name, value in ramp.named.items())
+        require(all(isinstance(value, int) for value in ramp.named.values()), f"ramp {path!r}: {given} must be whole numbers")
+        if isinstance(ramp, Ramp):
+            _check_steps(path, ramp)
     else:
         require(ramp.step == 1, f"ramp {path!r}: step={ramp.step} is for whole numbers; leave it out")
+
+
+def _check_steps(path: str, ramp: Ramp) -> None:
+    assert isinstance(ramp.start, int)
+    assert isinstance(ramp.end, int)
+    fits = (ramp.end - ramp.start) % ramp.step == 0
+    require(fits, f"ramp {path!r}: from {ramp.start} to {ramp.end} is no multiple of step={ramp.step}; change one of them")

@@ -14,7 +14,16 @@ from torch import Tensor
 
 from hjepa.kernels import chance
 from hjepa.kernels.mask_indices import context_indices, mask_indices
-from hjepa.kernels.shared_blocks import batch_key, block_areas, block_masks, block_size, most_frames, tube_length, tube_masks
+from hjepa.kernels.shared_blocks import (
+    batch_key,
+    block_areas,
+    block_masks,
+    block_size,
+    context_length,
+    most_frames,
+    tube_length,
+    tube_masks,
+)
 from hjepa.pipeline.adapters.contract import host_mask_keys, require_patches, require_views
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.mask_sampler import check_range
@@ -113,6 +122,8 @@ class TubeMasks:
     """Least and greatest height / width of a block."""
     temporal_scale: Range = (1.0, 1.0)
     """Least and greatest length of a block, as a share of the tubelets; a still image has equal frames, so hide all of them."""
+    max_context_frames_ratio: float = 1.0
+    """The context lies in the first tubelets, this share of all (max_temporal_keep in its files); what follows is predicted."""
 
     def __post_init__(self) -> None:
         check_range("spatial_scale", self.spatial_scale, 1)
@@ -120,6 +131,10 @@ class TubeMasks:
         check_range("aspect_ratio", self.aspect_ratio)
         if self.num_blocks < 1:
             raise ValueError(f"num_blocks={self.num_blocks} leaves nothing to predict; use 1 or more")
+        if not 0 < self.max_context_frames_ratio <= 1:
+            raise ValueError(
+                f"max_context_frames_ratio={self.max_context_frames_ratio} is no share of the frames; use more than 0, up to 1"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,10 +167,12 @@ class VJepa2:
         tubelets = self.num_frames // self.tubelet_size
         for law in self.masks:
             whole = block_areas(law.spatial_scale, law.aspect_ratio, (side, side))[1] == side**2
-            if whole and most_frames(law.temporal_scale, tubelets) == tubelets:
+            seen = context_length(law.max_context_frames_ratio, tubelets)
+            if whole and most_frames(law.temporal_scale, tubelets) >= seen:
                 raise ValueError(
-                    f"a block of spatial_scale={law.spatial_scale} may cover all {side}x{side} patches and leave no context; "
-                    "use a smaller spatial_scale, temporal_scale or patch_size"
+                    f"a block of spatial_scale={law.spatial_scale} may cover all {side}x{side} patches of the {seen} "
+                    "tubelets that the context lies in, and leave no context; use a smaller spatial_scale, temporal_scale or "
+                    "patch_size, or a greater max_context_frames_ratio"
                 )
 
     def __call__(self, batch: Batch) -> VJepa2Batch:
@@ -171,16 +188,18 @@ class VJepa2:
         return [([[clips], batch.labels, [frames]], masks_enc, masks_pred)]
 
     def _indices(self, batch: Batch, number: int, law: TubeMasks) -> tuple[Tensor, Tensor]:
-        """Context and target int64 [B, K], ascending, on the CPU; of tubes through all tubelets, whole tubes are kept."""
+        """Context and target int64 [B, K], ascending, on the CPU; where all tubelets are alike, whole tubes are kept."""
         side = batch.globals.shape[-1] // self.patch_size
         host_keys, tubelets = host_mask_keys(batch, number), self.num_frames // self.tubelet_size
         of_batch = batch_key(host_keys)
         length = tube_length(of_batch, law.temporal_scale, tubelets)
         block = block_size(of_batch, law.spatial_scale, law.aspect_ratio, (side, side))
         keys = chance.key_tensor(host_keys)
+        seen = context_length(law.max_context_frames_ratio, tubelets)
         # What spans all tubelets is the same in all of them: drawn once, cut once, repeated.
-        repeats, frames = (tubelets, 1) if length == tubelets else (1, tubelets)
-        context, targets = tube_masks(keys, (min(length, frames), *block), (frames, side, side), law.num_blocks)
+        repeats, frames = (tubelets, 1) if length == seen == tubelets else (1, tubelets)
+        tube, grid = (min(length, frames), *block), (frames, side, side)
+        context, targets = tube_masks(keys, tube, grid, law.num_blocks, min(seen, frames))
         kept = []
         for mask, part in ((context, CONTEXT_TRIM), (targets, TARGET_TRIM)):
             index, _ = mask_indices(mask, int(mask.sum(-1).amin()), chance.fold_tensor(keys, part))

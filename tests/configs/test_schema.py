@@ -188,3 +188,88 @@ def test_zero_workers_are_torchvisions_own_process() -> None:
 
 def test_defaults_need_no_files() -> None:
     assert (Settings().data.dataset, Settings().data.data_path, Settings().device) == ("sample", "", "auto")
+
+
+def phases(*texts: str) -> str:
+    return f"data.multicrop.curriculum=[{', '.join(texts)}]"
+
+
+def test_a_phase_keeps_what_it_does_not_name() -> None:
+    given = phases(
+        "{from_epoch: 30, global_crop_size: 256, num_local_crops: 4}", "{from_epoch: 60, local_crop_scale: [0.1, 0.3]}"
+    )
+    crops = load_settings(None, [given]).data.multicrop
+    assert [(epoch, phase.global_crop_size, phase.num_local_crops) for epoch, phase in crops.phases] == [
+        (0, 224, 6),
+        (30, 256, 4),
+        (60, 256, 4),
+    ]
+    assert [crops.at(epoch).local_crop_scale for epoch in (0, 59, 60, 99)] == [(0.05, 0.4), (0.05, 0.4), (0.1, 0.3), (0.1, 0.3)]
+    assert [crops.at(epoch).global_crop_size for epoch in (29, 30)] == [224, 256]
+
+
+def test_images_may_be_evaluated_at_the_size_of_any_phase() -> None:
+    given = phases("{from_epoch: 30, global_crop_size: 256}")
+    assert load_settings(None, [given, "data.image_size=256"]).data.image_size == 256
+    assert "set data.image_size=224" in refusal(given, "data.image_size=240")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([phases("{from_epoch: 3}")], "curriculum[0] changes nothing; set one of num_local_crops, global_crop_size"),
+        ([phases("{from_epoch: 0, local_crop_size: 112}")], "curriculum[0].from_epoch=0 should be greater than or equal to 1"),
+        ([phases("{local_crop_size: 112}")], "data.multicrop.curriculum[0].from_epoch is missing"),
+        (
+            [phases("{from_epoch: 9, local_crop_size: 112}", "{from_epoch: 9, local_crop_size: 96}")],
+            "curriculum[1].from_epoch=9 does not follow epoch 9; phases ascend",
+        ),
+        (
+            [phases("{from_epoch: 9, global_crop_size: 230}")],
+            "curriculum[0].global_crop_size=230 does not divide by the patch size 16 of the encoder; use 224 or 240",
+        ),
+        (
+            [
+                phases("{from_epoch: 9, num_local_crops: 2}"),
+                "data.multicrop.num_local_crops=0",
+                "data.multicrop.local_crop_size=90",
+            ],
+            "data.multicrop.local_crop_size=90 does not divide by the patch size 16",
+        ),
+        ([phases("{from_epoch: 9, crop_size: 112}")], "data.multicrop.curriculum[0].crop_size: there is no such setting"),
+        ([phases("{from_epoch: 9, local_crop_size: big}")], 'curriculum[0].local_crop_size="big" should be a valid integer'),
+        (
+            [phases("{from_epoch: 20, local_crop_size: 112}"), "training.epochs=20"],
+            "curriculum[0].from_epoch=20 never comes: training.epochs=20 ends with epoch 19",
+        ),
+        (
+            [phases("{from_epoch: 9, num_local_crops: 2}"), "data.multicrop.adaptive=true"],
+            "curriculum[0].num_local_crops=2 has no effect with data.multicrop.adaptive=true",
+        ),
+        (
+            [phases("{from_epoch: 9, num_local_crops: 1}"), "masking.strategy=cross_crop_prediction"],
+            "needs 2 local crops or more in every epoch, and there may be 1",
+        ),
+        ([phases("{from_epoch: 9, global_crop_size: 16}")], "from epoch 9 on: masking.mask_scale=[0.05, 0.15]"),
+        (
+            [phases("{from_epoch: 9, global_crop_size: 16}")],
+            "from epoch 9 on: masking.min_keep=4 exceeds the 0 context patches",
+        ),
+    ],
+)
+def test_phases_that_cannot_be_are_refused(overrides: list[str], message: str) -> None:
+    assert message in refusal(*overrides)
+
+
+def test_attention_is_refused_where_nothing_is_masked() -> None:
+    assert "masking.weights=attention has no effect with objective=dino" in refusal(
+        "objective=dino", "masking.weights=attention"
+    )
+
+
+def test_the_curriculum_in_the_documentation_loads(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```yaml\n(data:.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / "example.yaml").write_text(example, encoding="utf-8")
+    crops = load_settings(tmp_path / "example.yaml").data.multicrop
+    assert [crops.at(epoch).global_crop_size for epoch in (0, 60, 90)] == [128, 192, 224]

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hjepa.assembly import build_masks
+from hjepa.assembly import build_masks, build_recipe
 from hjepa.configs.load import load_settings
 from hjepa.kernels import chance
+from hjepa.pipeline.curriculum import Curriculum, recipe_at
 
 RAMP = [
     "masking.mask_scale=[0.02, 0.1]",
@@ -54,3 +55,37 @@ def test_nested_levels_reach_the_generator() -> None:
         settings: Any = load_settings(None, [f"masking.nested={str(nested).lower()}"])
         targets = build_masks(settings).sample(keys).targets
         assert bool((targets[:, :-1] & ~targets[:, 1:]).any()) != nested
+
+
+PHASES = (
+    "data.multicrop.curriculum=[{from_epoch: 2, global_crop_size: 160, local_crop_scale: [0.1, 0.3]}, "
+    "{from_epoch: 5, local_crop_size: 64, global_crop_size: 192, num_local_crops: 2}]"
+)
+
+
+@pytest.mark.parametrize("objective", ["hjepa", "dino"])
+def test_every_phase_has_its_crops_and_masks_of_their_grid(objective: str) -> None:
+    settings = load_settings(None, [PHASES, f"objective={objective}"])
+    plan = build_recipe(settings)
+    for epoch, side, small, count, area in (
+        (0, 224, 96, 6, 0.05),
+        (1, 224, 96, 6, 0.05),
+        (2, 160, 96, 6, 0.1),
+        (9, 192, 64, 2, 0.1),
+    ):
+        views = recipe_at(plan, epoch).views
+        assert {view.size for view in views if view.name == "global"} == {side}
+        assert (views[-1].size, views[-1].count, views[-1].area[0]) == (small, count, area)
+        masks = build_masks(settings, epoch)
+        assert masks.global_sampler.grid == (side // 16, side // 16)
+        assert masks.local_grid == (small // 16, small // 16)
+        assert masks.num_local_crops == count
+    assert plan.last == 5
+
+
+def test_sizes_may_jump_while_the_number_of_crops_follows_a_line() -> None:
+    adaptive = ["data.multicrop.adaptive=true", "data.multicrop.adaptive_config.warmup_epochs=4"]
+    plan = build_recipe(load_settings(None, [PHASES.replace(", num_local_crops: 2", ""), *adaptive]))
+    assert isinstance(plan, Curriculum)
+    assert [plan.at(epoch).views[-1].count for epoch in (0, 2, 4)] == [2, 6, 10]
+    assert [plan.at(epoch).views[-1].size for epoch in (0, 4, 5)] == [96, 96, 64]

@@ -115,6 +115,21 @@ def test_two_ranks_train_as_one_with_the_same_global_batch(variant: list[str], s
         _agree(tmp_path / "one", tmp_path / name)
 
 
+def test_masks_that_follow_the_teacher_are_the_same_on_one_rank_on_two_and_with_fsdp(start: Start, tmp_path: Path) -> None:
+    options = ["--epochs", 2, "masking.weights=attention", *LEVELS_ALONE]
+    kinds = {"one": (1, "false"), "two": (2, "false"), "sharded": (2, "true")}
+    runs = {
+        name: start(ranks, name, "--batch-size", 8 // ranks, f"distributed.fsdp={fsdp}", *options)
+        for name, (ranks, fsdp) in kinds.items()
+    }
+    for run in runs.values():
+        output, _ = run.communicate(timeout=120)
+        assert run.returncode == 0, output
+    one, *others = ([line["loss"] for line in lines(tmp_path / name)] for name in kinds)
+    assert len(one) == 10
+    assert others == [pytest.approx(one, rel=1e-4)] * 2
+
+
 def _agree(first: Path, second: Path) -> None:
     one, two = lines(first), lines(second)
     assert len(one) == len(two) >= 20

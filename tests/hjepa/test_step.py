@@ -14,7 +14,7 @@ from hjepa.models.dino import Dino
 from hjepa.models.hjepa import HierarchicalJepa
 from hjepa.pipeline.folder import open_folder
 from hjepa.schedules import Schedule
-from hjepa.step import backward, build_optimizer, update
+from hjepa.step import backward, build_optimizer, update, watch
 from hjepa.step_masks import draw_masks
 
 VALUES = Schedule(learning_rate=1e-2, weight_decay=0.0, momentum=0.0, teacher_temperature=0.04, prototypes_held=False)
@@ -134,3 +134,31 @@ def test_nothing_that_learns_stands_between_the_teacher_and_its_targets(labelled
     after = backward(model, batch, masks, VALUES, settings, last=True)
     assert torch.equal(after.baselines, before.baselines)  # how far targets are from their mean
     assert not torch.equal(after.levels, before.levels)
+
+
+def test_masks_by_attention_lie_where_the_teacher_looks_and_the_loss_is_that_of_the_same_masks(labelled: Path) -> None:
+    settings = settings_of("masking.weights=attention")
+    model, generator = build_model(settings, torch.device("cpu")), build_masks(settings)
+    with torch.no_grad():
+        model.teacher.blocks[-1].attn.qkv.weight.mul_(10)  # a teacher without training looks everywhere alike
+    with build_loader(settings, open_folder(labelled), "train") as loader:
+        batch = next(iter(loader))
+    watched = watch(model, batch, settings)
+    assert watched is not None
+    torch.testing.assert_close(watched.attention.sum(-1), torch.ones(2, 8))
+    assert watched.attention.amax() > 3 * watched.attention.mean()
+    leaning, by_chance = (draw_masks(generator, batch, settings, seen) for seen in (watched, None))
+    received = [(masks.blocks.targets * watched.attention[:, None, :, None]).sum(-1) for masks in (leaning, by_chance)]
+    sizes = [masks.blocks.targets.sum(-1) for masks in (leaning, by_chance)]
+    means = [under.sum() / size.sum() for under, size in zip(received, sizes, strict=True)]
+    assert means[0] > 1.1 * means[1]
+    with_tokens = backward(model, batch, leaning, VALUES, settings, last=True).total
+    assert torch.equal(with_tokens, backward(model, batch, replace(leaning, watched=None), VALUES, settings, last=True).total)
+
+
+def test_masks_by_chance_ask_the_teacher_nothing_before_the_loss(labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of()
+    model = build_model(settings, torch.device("cpu"))
+    monkeypatch.setattr(HierarchicalJepa, "watch", None)
+    with build_loader(settings, open_folder(labelled), "train") as loader:
+        assert watch(model, next(iter(loader)), settings) is None

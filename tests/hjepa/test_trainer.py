@@ -160,6 +160,75 @@ def test_a_run_whose_masks_grow_goes_on_bitwise_with_the_masks_of_its_epoch(
     assert [line["loss"] for line in lines(parts, "train")] == [line["loss"] for line in lines(whole, "train")]
 
 
+def test_a_run_whose_masks_follow_the_teacher_goes_on_bitwise(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = ["masking.weights=attention", "evaluation.knn.enabled=false", "training.epochs=2"]
+    whole, parts = (tiny(tmp_path / name, *chosen) for name in ("whole", "parts"))
+    train(whole, labelled)
+    with Display() as display, Trainer(parts, open_folder(labelled), display) as stopped, monkeypatch.context() as patch:
+        interrupt_at(stopped, 3, patch)
+        stopped.run()
+    train(parts, labelled, checkpoint.load(parts.checkpoint_folder / checkpoint.LATEST, torch.device("cpu")))
+    for name in ("loss", "grad_norm"):
+        assert [line[name] for line in lines(parts, "train")] == [line[name] for line in lines(whole, "train")], name
+    by_chance = tiny(tmp_path / "chance", *chosen[1:])
+    train(by_chance, labelled)
+    assert [line["loss"] for line in lines(by_chance, "train")] != [line["loss"] for line in lines(whole, "train")]
+
+
+PHASES = (
+    "data.multicrop.curriculum=[{from_epoch: 1, global_crop_size: 48, num_local_crops: 3}, "
+    "{from_epoch: 2, local_crop_size: 24, global_crop_size: 40, global_crop_scale: [0.5, 1.0]}]"
+)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "stop_at"),
+    [
+        pytest.param("torchvision", 3, id="in the first phase"),
+        pytest.param("torchvision", 5, id="at its end"),
+        pytest.param("dali-ops", 7, id="in the second, dali", marks=pytest.mark.dali),
+        pytest.param("fused", 7, id="in the second, fused", marks=pytest.mark.fused),
+        pytest.param("torchvision", 12, id="in the third"),
+    ],
+)
+def test_a_run_whose_crops_change_size_goes_on_bitwise_in_any_phase(
+    pipeline: str, stop_at: int, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = [PHASES, "data.image_size=40", "evaluation.eval_frequency=1", "masking.weights=attention"]
+    whole, parts = (tiny(tmp_path / name, *chosen, pipeline=pipeline) for name in ("whole", "parts"))
+    expected = train(whole, labelled)
+    assert expected.masks is not None
+    assert expected.masks.global_sampler.grid == (5, 5)
+    with Display() as display, Trainer(parts, open_folder(labelled), display) as stopped, monkeypatch.context() as patch:
+        interrupt_at(stopped, stop_at, patch)
+        stopped.run()
+    actual = train(parts, labelled, checkpoint.load(parts.checkpoint_folder / checkpoint.LATEST, torch.device("cpu")))
+    assert len(lines(whole, "train")) == 15
+    for name in ("loss", "grad_norm"):
+        assert [line[name] for line in lines(parts, "train")] == [line[name] for line in lines(whole, "train")], name
+    for name, tensor in expected.model.state_dict().items():
+        assert torch.equal(tensor, actual.model.state_dict()[name]), name
+    assert actual.result.accuracies == expected.result.accuracies
+
+
+def test_a_run_sees_the_crops_of_each_phase(labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, real = [], Loader.__iter__
+
+    def iterate(loader: Loader) -> Iterator[Batch]:
+        for batch in real(loader):
+            if batch.locals is not None:
+                seen.append((loader.epoch, len(batch.locals), batch.globals.shape[-1], batch.locals.shape[-1]))
+            yield batch
+
+    monkeypatch.setattr(Loader, "__iter__", iterate)
+    head = ["dino.num_prototypes=16", "dino.hidden=16", "dino.bottleneck=8", "model.view_weight=0", "model.spread_weight=0"]
+    chosen = [PHASES, "data.image_size=48", "evaluation.knn.enabled=false", "objective=dino", *head]
+    assert train(tiny(tmp_path, *chosen), labelled).result.finished
+    assert seen == [(0, 2, 32, 16)] * 5 + [(1, 3, 48, 16)] * 5 + [(2, 3, 40, 24)] * 5
+
+
 @pytest.mark.parametrize("strategy", ["global_with_local_context", "cross_crop_prediction"])
 def test_strategies_that_read_local_crops_go_on_bitwise(
     strategy: str, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -225,10 +294,13 @@ def test_only_the_student_learns_and_the_teacher_follows(labelled: Path, tmp_pat
     assert changed == {"encoder", "predictor", "view_projector"}  # at momentum 1 the teacher stays
 
 
-def test_loss_that_is_no_number_stops_the_run(labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("weights", ["none", "attention"])
+def test_loss_that_is_no_number_stops_the_run(
+    weights: str, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Batch, "globals", property(lambda batch: batch.crops["global"] * float("nan")))
     with pytest.raises(DivergedError, match=r"loss is nan and its gradient nan at step 1; lower training\.lr"):
-        train(tiny(tmp_path, "evaluation.knn.enabled=false"), labelled)
+        train(tiny(tmp_path, "evaluation.knn.enabled=false", f"masking.weights={weights}"), labelled)
 
 
 def test_unlabelled_images_train_without_knn(photographs: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from hjepa.short_run import Rate
 from hjepa.step_cost import StepCost, measure_step
 from hjepa.tune import Budget, last_that_fits, smallest_near_best, tune_loader, tune_step
 
+PHASE = "data.multicrop.curriculum=[{{from_epoch: {}, global_crop_size: {}, num_local_crops: 2}}]"
 TINY = (
     "data.batch_size=4",
     "data.pipeline=torchvision",
@@ -57,14 +58,15 @@ def test_budget_limits_what_it_names() -> None:
 
 
 @pytest.mark.parametrize(
-    "overrides", [(), ("seed=3", "loss.type=mse", "data.multicrop.num_local_crops=2"), ("objective=dino",)]
+    "overrides",
+    [(), ("seed=3", "loss.type=mse", "data.multicrop.num_local_crops=2"), ("objective=dino",), (PHASE.format(2, 128),)],
 )
 def test_what_is_written_are_the_same_settings(overrides: tuple[str, ...], tmp_path: Path) -> None:
     settings = load_settings(None, overrides)
     file = tmp_path / "changes.yaml"
     file.write_text(changes_to_yaml(settings))
     assert load_settings(file) == settings
-    assert len(file.read_text().splitlines()) < 8
+    assert len(file.read_text().splitlines()) < 12
 
 
 def test_changes_are_checked(tiny: Settings) -> None:
@@ -86,6 +88,22 @@ def test_step_costs_more_memory_with_more_crops_and_images(tiny: Settings) -> No
     assert memory({"model.encoder.depth": 3}) > base
 
 
+def test_step_is_one_of_the_epoch_with_the_most_pixels(tiny: Settings) -> None:
+    source = open_source(tiny.data.data_path)
+
+    def memory(*overrides: str) -> float:
+        place = {"data.data_path": tiny.data.data_path, "data.dataset": "imagefolder"}
+        return measure_step(load_settings(Path("small"), [*TINY, *overrides], place), source).memory_gib
+
+    plain, larger = (
+        memory(),
+        memory("data.multicrop.global_crop_size=80", "data.image_size=80", "data.multicrop.num_local_crops=2"),
+    )
+    assert plain < larger
+    assert memory(PHASE.format(3, 80)) == pytest.approx(larger, rel=0.01)
+    assert memory(PHASE.format(3, 40)) == pytest.approx(plain, rel=0.01)
+
+
 def test_most_crops_within_the_budget_are_chosen(tiny: Settings) -> None:
     source, said = open_source(tiny.data.data_path), list[str]()
     six = measure_step(with_changes(tiny, {"data.multicrop.num_local_crops": 6}), source)
@@ -105,6 +123,7 @@ def test_crops_that_nothing_reads_are_not_tuned(tiny: Settings) -> None:
         tune_step(unread, source, Budget(step_ms=1), "crops", print)
     for changes in (
         {"data.multicrop.adaptive": True},
+        {"data.multicrop.curriculum": [{"from_epoch": 2, "num_local_crops": 2}]},
         {"data.use_multicrop": False, "model.view_weight": 0, "model.spread_weight": 0},
     ):
         with pytest.raises(ValueError, match="--vary batch"):

@@ -12,7 +12,7 @@ from hjepa.kernels.blockwise_masks import blockwise_masks
 from hjepa.kernels.mask_indices import context_indices, mask_indices
 from hjepa.kernels.shared_blocks import block_masks as shared_masks
 from hjepa.kernels.shared_blocks import tube_masks
-from hjepa.pipeline.simple_masks import random_masks, rectangle_masks
+from hjepa.kernels.simple_masks import random_masks, rectangle_masks
 
 ROWS = 6
 sides = st.integers(1, 64)
@@ -77,6 +77,11 @@ def test_tubes(frames: int, height: int, width: int, seed: int, long: float, tal
     block = (side_of(long, frames), side_of(tall, height), side_of(wide, width))
     context, targets = tube_masks(keys_of(seed), block, (frames, height, width), count)
     assert torch.equal(context, ~targets)
+    seen = side_of(tall, frames)
+    limited, rest = tube_masks(keys_of(seed), block, (frames, height, width), count, seen)
+    assert torch.equal(limited, ~rest)
+    assert not limited.view(ROWS, frames, -1)[:, seen:].any()
+    assert limited.any(-1).all() or (block[0] >= seen and block[1:] == (height, width))
     size = block[0] * block[1] * block[2]
     assert (targets.sum(-1) >= size).all()
     assert (targets.sum(-1) <= count * size).all()

@@ -111,8 +111,9 @@ def test_shared_blocks_and_tubes_are_those_of_the_torch_texts(grid: tuple[int, i
         assert all(map(torch.equal, wanted, found))
         frames = int(numbers.integers(1, 7))
         tube = (1 + int(numbers.random() * frames), tall, wide)
-        wanted = shared_blocks.tube_reference(keys, tube, (frames, *grid), 3)
-        assert all(map(torch.equal, wanted, shared_blocks.tube_masks(keys, tube, (frames, *grid), 3)))
+        for seen in range(1, frames + 1):
+            wanted = shared_blocks.tube_reference(keys, tube, (frames, *grid), 3, seen)
+            assert all(map(torch.equal, wanted, shared_blocks.tube_masks(keys, tube, (frames, *grid), 3, seen)))
 
 
 @pytest.mark.parametrize("patches", [1, 7, 196, 4096])

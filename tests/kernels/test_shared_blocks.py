@@ -111,7 +111,18 @@ def test_a_context_remains_however_large_the_blocks_are() -> None:
     assert not context.any(0).view(16, 16)[:, 1:15].any()
 
 
+def test_a_limit_of_frames_moves_nothing_and_leaves_a_context_before_it() -> None:
+    keys, block, grid = keys_of(6, 400), (3, 6, 5), (6, 8, 8)
+    whole, _ = tube_masks(keys, block, grid, 2)
+    limited, targets = tube_masks(keys, block, grid, 2, 2)
+    assert torch.equal(limited, ~targets)
+    assert torch.equal(limited[:, :128], whole[:, :128])  # here every first set of places leaves something
+    assert targets[:, 128:].all()
+    tall = (2, 8, 8)  # all of two frames: of the first three, one is left at least
+    assert tube_masks(keys, tall, grid, 2, 3)[0].view(400, 6, 64).any(-1).any(-1).all()
+
+
 def test_no_step_looks_at_a_value() -> None:
     keys = torch.empty(8, dtype=torch.int64, device="meta")
     assert block_masks(keys, (5, 5), (2, 2), (6, 6), num_targets=4, min_outside=1)[1].shape == (8, 4, 36)
-    assert tube_masks(keys, (1, 3, 3), (1, 6, 6), 4)[0].shape == (8, 36)
+    assert tube_masks(keys, (1, 3, 3), (2, 6, 6), 4, 1)[0].shape == (8, 72)

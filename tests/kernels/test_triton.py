@@ -13,12 +13,22 @@ from hjepa.kernels import chance
 from hjepa.kernels.blockwise_masks import blockwise_masks
 from hjepa.kernels.mask_indices import context_indices, mask_indices
 from hjepa.kernels.shared_blocks import block_masks, tube_masks
+from hjepa.kernels.simple_masks import paint_rectangles, random_masks
 from hjepa.pipeline.masks import HierarchicalMaskGenerator
 
 pytest.importorskip("triton", reason="needs Triton, which comes with torch for Linux")
 ROOT = Path(__file__).parents[2]
 KERNELS = ["reference masks", "exact masks", "nested masks", "weighted reference", "weighted exact", "blockwise masks"]
-KERNELS += ["shared blocks", "tubes", "mask indices", "context indices", "gather tokens", "combine tokens"]
+KERNELS += [
+    "shared blocks",
+    "tubes",
+    "random masks",
+    "given rectangles",
+    "mask indices",
+    "context indices",
+    "gather tokens",
+    "combine tokens",
+]
 KERNELS += ["crop weights", "crop resize", "crop contrast", "crop blur"]
 SETTINGS = os.environ.get("HJEPA_MASK_SETTINGS", "768")
 """Random settings that are compared; 10240 take a minute."""
@@ -73,25 +83,45 @@ def test_masks_on_a_gpu_are_those_of_the_cpu_and_nothing_waits(kind: str, weight
     assert torch.equal(found.targets.cpu(), wanted.targets)
 
 
+def families(keys: torch.Tensor, counts: torch.Tensor, rectangles: torch.Tensor) -> list[torch.Tensor]:
+    """What every family but the levels' makes of keys int64 [64], counts int64 [64] and rectangles int64 [8, 4]."""
+    hidden = blockwise_masks(keys, counts, (14, 14))
+    context, targets = block_masks(keys, (12, 12), (5, 6), (14, 14), num_targets=4, min_outside=10)
+    indices = context_indices(context, targets.any(1), 60, 10, keys), mask_indices(hidden, 40, keys)
+    simple = [random_masks(keys, 196, 147), paint_rectangles(rectangles, (14, 14))]
+    return [hidden, context, targets, *indices[0], *indices[1], *tube_masks(keys, (2, 5, 5), (4, 14, 14), 3, 2), *simple]
+
+
+def families_given(seed: int, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    keys = chance.key_tensor(chance.key(seed, np.arange(64)))
+    return keys.to(device), torch.arange(64).to(device), (keys.view(-1, 4)[:8] % 10).to(device)
+
+
 @pytest.mark.gpu
 def test_the_other_families_on_a_gpu_are_those_of_the_cpu_and_nothing_waits() -> None:
-    keys, counts = chance.key_tensor(chance.key(1, np.arange(64))), torch.arange(64)
-
-    def families(keys: torch.Tensor, counts: torch.Tensor) -> list[torch.Tensor]:
-        hidden = blockwise_masks(keys, counts, (14, 14))
-        context, targets = block_masks(keys, (12, 12), (5, 6), (14, 14), num_targets=4, min_outside=10)
-        indices = context_indices(context, targets.any(1), 60, 10, keys), mask_indices(hidden, 40, keys)
-        return [hidden, context, targets, *indices[0], *indices[1], *tube_masks(keys, (2, 5, 5), (4, 14, 14), 3)]
-
-    on_gpu = keys.cuda(), counts.cuda()
-    families(*on_gpu)
+    given = families_given(1, "cuda")
+    families(*given)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        found = families(*on_gpu)
+        found = families(*given)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    for one, other in zip(found, families(keys, counts), strict=True):
+    for one, other in zip(found, families(*families_given(1, "cpu")), strict=True):
         assert torch.equal(one.cpu(), other)
+
+
+@pytest.mark.gpu
+def test_the_other_families_replay_in_a_cuda_graph() -> None:
+    given = families_given(1, "cuda")
+    families(*given)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = families(*given)
+    for static, other in zip(given, families_given(2, "cuda"), strict=True):
+        static.copy_(other)
+    graph.replay()
+    for one, other in zip(found, families(*given), strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.gpu

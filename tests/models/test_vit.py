@@ -39,6 +39,18 @@ def test_keeping_every_patch_is_dropping_none(encoder: VisionTransformer) -> Non
     torch.testing.assert_close(encoder(images, order, torch.ones(2, 16, dtype=torch.bool)), encoder(images)[:, order[0]])
 
 
+def test_watched_tokens_are_the_encoded_ones_and_attention_is_what_mixes_them(encoder: VisionTransformer) -> None:
+    tokens = encoder.embed(torch.randn(3, 3, 32, 32))
+    watched, received = encoder.encode_watched(tokens)
+    assert torch.equal(watched, encoder.encode(tokens))
+    attention = encoder.blocks[-1].attn
+    with torch.no_grad():
+        queries, keys, _ = attention._heads(encoder.blocks[-1].norm1(encoder.blocks[0](tokens)))
+        numbers = torch.eye(16).expand(3, 2, -1, -1)  # values that say whose they are
+        shares = torch.nn.functional.scaled_dot_product_attention(queries, keys, numbers)
+    torch.testing.assert_close(received, shares.mean((1, 2)))
+
+
 def test_dropped_patches_leave_no_trace(encoder: VisionTransformer) -> None:
     images = torch.randn(2, 3, 32, 32, requires_grad=True)
     index = torch.tensor([[0, 3, 9], [1, 2, 15]])

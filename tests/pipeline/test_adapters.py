@@ -346,6 +346,17 @@ def test_tubes_may_span_some_of_the_frames(single: Batch) -> None:
     assert (visible | hidden).float().mean() > 0.6
 
 
+@pytest.mark.parametrize(("ratio", "seen"), [(0.05, 1), (0.5, 4), (0.7, 5), (1.0, 8)])
+def test_the_context_lies_in_the_first_frames_and_all_others_are_predicted(single: Batch, ratio: float, seen: int) -> None:
+    law = TubeMasks(num_blocks=2, spatial_scale=(0.3, 0.3), max_context_frames_ratio=ratio)
+    ((_, masks_enc, masks_pred),) = VJepa2(patch_size=4, masks=(law,))(single)
+    visible, hidden = (mask_of(mask[0], 8 * 196).view(B, 8, 196) for mask in (masks_enc, masks_pred))
+    assert visible[:, :seen].any(-1).all()
+    assert not visible[:, seen:].any()
+    assert not (visible & hidden).any()
+    assert hidden[:, seen:].float().mean() > 0.6 or seen == 8
+
+
 def test_hjepa_gets_the_masks_of_its_samples(plain: Path) -> None:
     generator = MultiCropMaskGenerator(56, 28, 2, 3, patch_size=4, masking_strategy="cross_crop_prediction")
     adapter: Any = open_adapter(HJepa(generator=generator), MULTICROP)
@@ -503,6 +514,22 @@ def test_every_name_takes_its_trainers_preset(name: str, recipe_name: str) -> No
             SINGLE,
             "no context",
         ),
+        (
+            VJepa2(
+                patch_size=4,
+                masks=(
+                    TubeMasks(
+                        num_blocks=1,
+                        spatial_scale=(1.0, 1.0),
+                        aspect_ratio=(1, 1),
+                        temporal_scale=(0.5, 0.5),
+                        max_context_frames_ratio=0.5,
+                    ),
+                ),
+            ),
+            SINGLE,
+            "all 14x14 patches of the 4 tubelets that the context lies in",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(adapter: Any, crops: Recipe, message: str) -> None:
@@ -524,6 +551,11 @@ def test_what_does_not_fit_is_refused(adapter: Any, crops: Recipe, message: str)
         (VJepa2, {"masks": ()}, "needs masks"),
         (TubeMasks, {"num_blocks": 0, "spatial_scale": (0.1, 0.1)}, "num_blocks=0"),
         (TubeMasks, {"num_blocks": 1, "spatial_scale": (0.1, 1.1)}, "spatial_scale"),
+        (
+            TubeMasks,
+            {"num_blocks": 1, "spatial_scale": (0.1, 0.1), "max_context_frames_ratio": 0.0},
+            "max_context_frames_ratio=0.0 is no share",
+        ),
         (StablePretraining, {"layout": "rows"}, "layout='rows'"),
     ],
 )

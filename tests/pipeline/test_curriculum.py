@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from hjepa.pipeline.curriculum import Curriculum, Ramp
+from hjepa.pipeline.curriculum import Curriculum, Ramp, Steps
 from hjepa.pipeline.presets import preset
 from hjepa.pipeline.recipe import Recipe, View
 
 HJEPA = preset("hjepa")
 
 
-def moved(recipe: Recipe, **ramps: Ramp) -> Curriculum:
+def moved(recipe: Recipe, **ramps: Ramp | Steps) -> Curriculum:
     return Curriculum(recipe=recipe, ramps={path.replace("__", "."): ramp for path, ramp in ramps.items()})
 
 
@@ -39,6 +39,33 @@ def test_delay_keeps_the_start_and_no_epochs_jump_to_the_end() -> None:
     jump = moved(HJEPA, local__count=Ramp(start=2, end=4, epochs=0, delay=2))
     assert [local(jump, epoch).count for epoch in range(4)] == [2, 2, 4, 4]
     assert local(moved(HJEPA, local__count=Ramp(start=2, end=4, epochs=0)), 0).count == 4
+
+
+def test_steps_jump_in_their_epochs_and_stay() -> None:
+    sizes = Steps(epochs=(0, 2, 3), values=(96, 128, 112))
+    curriculum = moved(HJEPA, local__size=sizes, local__count=Ramp(start=2, end=4, epochs=2))
+    assert [local(curriculum, epoch).size for epoch in range(6)] == [96, 96, 128, 112, 112, 112]
+    assert [local(curriculum, epoch).count for epoch in range(4)] == [2, 3, 4, 4]
+    assert (curriculum.last, curriculum.landmarks) == (3, [2, 3])
+    areas = moved(HJEPA, local__area=Steps(epochs=(0, 1), values=([0.05, 0.4], (0.1, 0.3))))
+    assert [local(areas, epoch).area for epoch in range(2)] == [(0.05, 0.4), (0.1, 0.3)]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "values", "message"),
+    [
+        ((1, 2), (96, 112), "do not ascend from 0"),
+        ((0, 2, 2), (96, 112, 128), "do not ascend from 0"),
+        ((), (), "do not ascend from 0"),
+        ((0, 2), (96,), "are not in pairs"),
+        ((0, 2), (96, 112.5), r"values\[0\]=96 and values\[1\]=112.5 must be whole numbers"),
+        ((0, 2), (96, (96, 112)), r"values\[1\]=\(96, 112\) is a range"),
+        ((0, 2), (96, -5), "epoch 2 of the curriculum"),
+    ],
+)
+def test_steps_that_mean_nothing_are_refused(epochs: tuple[int, ...], values: tuple[float, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        moved(HJEPA, local__size=Steps(epochs=epochs, values=values))
 
 
 def test_size_moves_in_steps_of_the_patch() -> None:

@@ -126,7 +126,7 @@ void shared(int64_t keys, int64_t num_rows, const hjepa::Shared& law, const hjep
     }
 }
 
-// Their union bool [R, N], and its complement.
+// Their union and all that is not seen bool [R, N], and its complement.
 void tubes(int64_t keys, int64_t num_rows, const hjepa::Shared& law, int64_t contexts, int64_t targets) {
     const py::gil_scoped_release others_may_run;
     const int64_t patches = law.grid.volume();
@@ -135,6 +135,7 @@ void tubes(int64_t keys, int64_t num_rows, const hjepa::Shared& law, int64_t con
         uint8_t* free = reinterpret_cast<uint8_t*>(contexts) + row * patches;
         uint8_t* hidden = reinterpret_cast<uint8_t*>(targets) + row * patches;
         hjepa::draw_places(reinterpret_cast<const uint64_t*>(keys)[row], law, hidden, places.data());
+        std::memset(hidden + law.seen, 1, patches - law.seen);
         for (int64_t patch = 0; patch < patches; ++patch) free[patch] = !hidden[patch];
     }
 }
@@ -178,12 +179,13 @@ PYBIND11_MODULE(_masks, module) {
     });
     module.def("shared", [](int64_t keys, int64_t num_rows, int block_height, int block_width, int height, int width, int count,
                             int min_outside, int context_height, int context_width, int64_t contexts, int64_t targets) {
-        const hjepa::Shared law = {{{1, block_height, block_width}}, {{1, height, width}}, count, min_outside, 2};
+        const hjepa::Shared law = {{{1, block_height, block_width}}, {{1, height, width}}, count, min_outside, height * width, 2};
         shared(keys, num_rows, law, {{1, context_height, context_width}}, contexts, targets);
     });
     module.def("tubes", [](int64_t keys, int64_t num_rows, int length, int block_height, int block_width, int frames, int height,
-                           int width, int count, int64_t contexts, int64_t targets) {
-        tubes(keys, num_rows, {{{length, block_height, block_width}}, {{frames, height, width}}, count, 1, 3}, contexts, targets);
+                           int width, int count, int context_frames, int64_t contexts, int64_t targets) {
+        const hjepa::Box block = {{length, block_height, block_width}}, grid = {{frames, height, width}};
+        tubes(keys, num_rows, {block, grid, count, 1, context_frames * height * width, 3}, contexts, targets);
     });
     module.def("indices", indices);
 }

@@ -41,8 +41,8 @@ void draw_places(uint64_t key, const Shared& law, uint8_t* covered, int* places)
             places[block] = place_block(numbers, law.block, law.grid, law.axes);
             paint_block(law.block, law.grid, places[block], 1, covered);
         }
-        int outside = patches;
-        for (int patch = 0; patch < patches; ++patch) outside -= covered[patch];
+        int outside = law.seen;
+        for (int patch = 0; patch < law.seen; ++patch) outside -= covered[patch];
         if (outside >= law.min_outside) return;
     }
 }

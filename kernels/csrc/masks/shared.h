@@ -16,6 +16,7 @@ struct Shared {
     Box block, grid;
     int count;        // blocks
     int min_outside;  // patches that a set of places leaves free
+    int seen;         // of the first so many
     int axes;         // 3: tubes; 2: blocks of one frame
 };
 

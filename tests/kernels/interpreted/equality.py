@@ -28,6 +28,8 @@ from hjepa.kernels import (
     nested_blocks_triton,
     shared_blocks,
     shared_blocks_triton,
+    simple_masks,
+    simple_masks_triton,
     token_gather,
     token_gather_triton,
     weighted_blocks,
@@ -134,9 +136,11 @@ def compare_families(numbers: np.random.Generator, keys: Tensor, grid: tuple[int
     found += [native_masks.shared_blocks(keys, context, block, grid, **blocks)] if native else []
     same(f"shared, {grid}", wanted, *found)
     tube, cube = (2, max(1, block[0] // 2), max(1, block[1] // 2)), (3, max(1, grid[0] // 2), max(1, grid[1] // 2))
-    found = [shared_blocks_triton.tube_masks(keys, tube, cube, 2)]
-    found += [native_masks.tube_masks(keys, tube, cube, 2)] if native else []
-    same(f"tubes, {grid}", shared_blocks.tube_reference(keys, tube, cube, 2), *found)
+    for frames in (1, 2, 3):
+        found = [shared_blocks_triton.tube_masks(keys, tube, cube, 2, frames)]
+        found += [native_masks.tube_masks(keys, tube, cube, 2, frames)] if native else []
+        same(f"tubes, {grid}, {frames} frames", shared_blocks.tube_reference(keys, tube, cube, 2, frames), *found)
+    compare_simple(numbers, keys, grid)
     length, order = int(numbers.integers(1, patches + 5)), chance.fold_tensor(keys, 9)
     union, least = wanted[1].any(1), int(numbers.integers(0, min(length, patches) + 1))
     for mask, beside, keep in ((hidden, None, 0), (wanted[0], union, least)):
@@ -146,6 +150,19 @@ def compare_families(numbers: np.random.Generator, keys: Tensor, grid: tuple[int
         if beside is not None:
             definition = mask_indices.context_reference(mask, beside, length, keep, order)
         same(f"indices, {grid}", definition, *found)
+
+
+def compare_simple(numbers: np.random.Generator, keys: Tensor, grid: tuple[int, int]) -> None:
+    """Random masks of the ends and of two sizes between, and a rectangle of each row that may reach out of the grid."""
+    patches = grid[0] * grid[1]
+    for count in (0, *numbers.integers(0, patches + 1, 2).tolist(), patches):
+        found = simple_masks_triton.random_masks(keys, patches, count)
+        same(f"random, {count} of {grid}", (simple_masks.random_reference(keys, patches, count),), (found,))
+    high, wide = ([-side, side + 1] for side in grid)
+    drawn = [numbers.integers(*ends, len(keys)) for ends in (high, wide, high, wide)]
+    rectangles = torch.from_numpy(np.stack(drawn, axis=-1))
+    found = simple_masks_triton.paint_rectangles(rectangles, grid)
+    same(f"rectangles, {grid}", (simple_masks.paint_reference(rectangles, grid),), (found,))
 
 
 def main() -> None:
@@ -159,7 +176,8 @@ def main() -> None:
         module.ROWS = settings
     numbers, last = np.random.default_rng(0), 0
     for launch, (grid, targets, min_keep) in enumerate(sizes):
-        for module in (blockwise_masks_triton, shared_blocks_triton, mask_indices_triton):
+        simple_masks_triton.PAINTED = settings
+        for module in (blockwise_masks_triton, shared_blocks_triton, mask_indices_triton, simple_masks_triton):
             module.ROWS = min(settings, (1 << 20) // (1 << (grid[0] * grid[1]).bit_length()))
         laws = [legal_law(numbers, grid, targets, min_keep) for _ in range(settings)]
         keys = chance.key_tensor(chance.key(launch, np.arange(settings)))
