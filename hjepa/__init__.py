@@ -4,7 +4,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hjepa.configs.recipe_file import load_recipe
-from hjepa.crop_statistics import CropStatistics, analyze_crop_statistics
+from hjepa.crop_statistics import CropStatistics, analyze_crop_statistics, check_crop_sizes
+from hjepa.dino_augmentations import (
+    MultiCropAugmentation,
+    MultiCropAugmentationCIFAR,
+    SimpleMultiCrop,
+    create_asymmetric_transforms,
+    get_multicrop_augmentation,
+)
+from hjepa.dino_dataloader import (
+    MultiCropCollator,
+    MultiCropDataLoader,
+    create_dino_dataloader,
+    create_multicrop_dataloader,
+)
+from hjepa.image_operators import GaussianBlur, Solarization
 from hjepa.loader_speed import LoaderSpeed, benchmark_augmentation_speed, benchmark_multicrop_dataloader
 from hjepa.multicrop_dataset import (
     MultiCropDataset,
@@ -37,6 +51,7 @@ from hjepa.pipeline.recipe import Jitter, Recipe, View
 from hjepa.pipeline.source import BadImage, Samples, Source
 from hjepa.pipeline.stl10 import open_stl10
 from hjepa.pipeline.webdataset import open_webdataset
+from hjepa.recipe_transform import RecipeTransform
 
 if TYPE_CHECKING:
     from hjepa.visualizer import (
@@ -54,12 +69,17 @@ __all__ = [
     "CropStatistics",
     "Curriculum",
     "DataError",
+    "GaussianBlur",
     "HierarchicalMaskGenerator",
     "Jitter",
     "Loader",
     "LoaderSpeed",
     "Mixture",
     "MultiBlockMaskGenerator",
+    "MultiCropAugmentation",
+    "MultiCropAugmentationCIFAR",
+    "MultiCropCollator",
+    "MultiCropDataLoader",
     "MultiCropDataset",
     "MultiCropDatasetRaw",
     "MultiCropEvalTransform",
@@ -68,7 +88,10 @@ __all__ = [
     "MultiCropVisualizer",
     "Ramp",
     "Recipe",
+    "RecipeTransform",
     "Samples",
+    "SimpleMultiCrop",
+    "Solarization",
     "Source",
     "TooManyBadImagesError",
     "View",
@@ -78,7 +101,12 @@ __all__ = [
     "build_multicrop_dataloader",
     "build_multicrop_dataset",
     "build_multicrop_transform",
+    "check_crop_sizes",
+    "create_asymmetric_transforms",
+    "create_dino_dataloader",
+    "create_multicrop_dataloader",
     "denormalize_tensor",
+    "get_multicrop_augmentation",
     "load_recipe",
     "multicrop_collate_fn",
     "open_cifar",
