@@ -59,6 +59,7 @@ def build_recipe(settings: Settings) -> Recipe | Curriculum:
         horizontal_flip_prob=crops.horizontal_flip_prob,
         orientation=data.orientation,
     )
+    recipe = replace(recipe, mean=data.mean, std=data.std)
     if settings.objective == "dino":
         source = f"{dino().source}; sizes, areas and jitter are the settings'"
         recipe = replace(recipe, name="dino", source=source, views=_like_dino(recipe.views, settings.dino.blur_sigma))
@@ -74,7 +75,7 @@ def build_loader(settings: Settings, source: Source, purpose: Literal["train", "
     data, training = settings.data, purpose == "train"
     return Loader(
         source,
-        build_recipe(settings) if training else evaluation(data.image_size, data.orientation),
+        build_recipe(settings) if training else _central_crop(settings),
         batch_size=data.batch_size,
         backend=data.pipeline,
         device=settings.device,
@@ -91,6 +92,11 @@ def build_loader(settings: Settings, source: Source, purpose: Literal["train", "
         rank="auto" if training else 0,  # whoever evaluates reads every image
         world_size="auto" if training else 1,
     )
+
+
+def _central_crop(settings: Settings) -> Recipe:
+    data = settings.data
+    return replace(evaluation(data.image_size, data.orientation), mean=data.mean, std=data.std)
 
 
 def build_masks(settings: Settings, epoch: int = 0) -> MultiCropMaskGenerator:

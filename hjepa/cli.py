@@ -17,11 +17,12 @@ from hjepa.assembly import build_recipe, open_source
 from hjepa.configs.load import load_settings, to_yaml
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
-from hjepa.distributed import Ranks
+from hjepa.distributed import Ranks, check_local_rank
 from hjepa.exits import INTERRUPTED, Version, run_command
 from hjepa.pipeline.backend import Engine, engine_of
 from hjepa.pipeline.curriculum import Curriculum, recipe_at
 from hjepa.pipeline.device import resolve_device
+from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, area_gap
 from hjepa.pipeline.source import Source
 from hjepa.recipe_table import summary
 from hjepa.run_folder import SETTINGS, Resume, find_resume, fresh_folder
@@ -65,6 +66,12 @@ def train(
     resume: Annotated[str | None, typer.Option(help="auto, or a checkpoint: go on from there.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     seed: Annotated[int | None, typer.Option(help="Number that every random choice follows from.")] = None,
+    distributed: Annotated[bool, typer.Option("--distributed", help="Refuse to run unless torchrun started this.")] = False,
+    world_size: Annotated[
+        int | None, typer.Option(help="How many ranks there must be; torchrun says how many there are.")
+    ] = None,
+    local_rank: Annotated[int | None, typer.Option(help="As torch.distributed.launch gives it; must be torchrun's.")] = None,
+    no_wandb: Annotated[bool, typer.Option("--no-wandb", help="Do not report to Weights & Biases.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
     version: Version = False,
 ) -> None:
@@ -101,9 +108,13 @@ def train(
         "checkpoint.resume": resume,
         "device": device,
         "seed": seed,
+        "distributed.enabled": True if distributed else None,
+        "distributed.world_size": world_size,
+        "logging.wandb.enabled": False if no_wandb else None,
     }
     with Display() as display:
         try:
+            check_local_rank(local_rank)
             run(config, overrides or [], flags, display)
         except Exception:
             if debug:
@@ -232,9 +243,14 @@ def _introduce(settings: Settings, source: Source, display: Display) -> None:
     if len(source.bad) > SHOWN_BAD_IMAGES:
         display.say(f"  left out: {len(source.bad) - SHOWN_BAD_IMAGES} more unreadable files")
     plan = build_recipe(settings)
-    crops = summary(recipe_at(plan, 0))
+    recipe = recipe_at(plan, 0)
+    crops = summary(recipe)
     if isinstance(plan, Curriculum):
         crops += f" at first, {summary(plan.at(plan.last))} from epoch {plan.last + 1} on"
+    if gap := area_gap(recipe):
+        display.say(f"note: {gap}")
+    if (recipe.mean, recipe.std) != (IMAGENET_MEAN, IMAGENET_STD):
+        display.say(f"pixels are normalised by mean {recipe.mean}, deviation {recipe.std}")
     encoder = settings.model.encoder
     display.say(f"crops: {crops}; encoder: width {encoder.width}, depth {encoder.depth}, patch {encoder.patch_size}")
     display.say(f"output of {settings.logging.experiment_name}: {settings.output_dir}")

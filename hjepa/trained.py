@@ -22,6 +22,7 @@ from hjepa.models.block import Block
 from hjepa.models.positions import grid_positions
 from hjepa.models.vit import VisionTransformer
 from hjepa.pipeline.device import resolve_device
+from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD
 
 
 def load_model(path: Path, changes: Mapping[str, object]) -> tuple[Model, Settings]:
@@ -29,6 +30,8 @@ def load_model(path: Path, changes: Mapping[str, object]) -> tuple[Model, Settin
     state = checkpoint.load(path, torch.device("cpu"))
     plain = state["settings"]
     plain["evaluation"]["linear_probe"]["dataset"] = None  # whatever it was: the probe reads the images that are named
+    # The numbers of the run, also for other images; where it is too old to say, they were ImageNet's.
+    plain["data"] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, **plain["data"]}
     settings = settings_from_plain(plain, changes)
     model = build_model(settings, resolve_device(settings.device))
     model.load_state_dict(state["model"])
