@@ -44,6 +44,18 @@ def open_source(settings: Settings, progress: Progress) -> Source:
     return open_named(name, place, max_pixels=data.max_pixels, verify=data.verify, progress=show)
 
 
+def open_probe_source(settings: Settings, progress: Progress) -> Source | None:
+    """The labelled images that the linear probe reads in place of the run's own; None where it reads those, or is off."""
+    data, probe = settings.data, settings.evaluation.linear_probe
+    if not (probe.enabled and probe.data_path):
+        return None
+
+    def show(done: int, total: int) -> None:
+        progress(f"reading the headers of {probe.data_path}", done, total)
+
+    return open_named(probe.dataset or "imagefolder", probe.data_path, max_pixels=data.max_pixels, progress=show)
+
+
 def build_recipe(settings: Settings) -> Recipe | Curriculum:
     """The crops that the settings ask for; a Curriculum where their number follows the epochs."""
     data, crops = settings.data, settings.data.multicrop

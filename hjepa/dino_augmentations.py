@@ -23,9 +23,9 @@ Value = TypeVar("Value")
 
 
 class CropList(list[Tensor]):
-    """The crops of an image, globals first, as document D has them; by document C's two names also stacked.
+    """The crops of an image, globals first, as document D has them; document C's two keys give them stacked.
 
-    crops[0] is [3, S, S], crops["global_crops"] [G, 3, S, S] and crops["local_crops"] [V, 3, s, s].
+    By number a crop is [3, S, S], the key "global_crops" gives [G, 3, S, S], and "local_crops" gives [V, 3, s, s].
     """
 
     def __init__(self, crops: Iterable[Tensor], num_globals: int) -> None:

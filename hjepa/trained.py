@@ -29,7 +29,7 @@ def load_model(path: Path, changes: Mapping[str, object]) -> tuple[Model, Settin
     """The model of a checkpoint and the settings of its run, with changes by dotted path (None: no change)."""
     state = checkpoint.load(path, torch.device("cpu"))
     plain = state["settings"]
-    plain["evaluation"]["linear_probe"]["dataset"] = None  # whatever it was: the probe reads the images that are named
+    plain["evaluation"]["linear_probe"] |= {"dataset": None, "data_path": ""}  # the probe reads the images that are named
     # The numbers of the run, also for other images; where it is too old to say, they were ImageNet's.
     plain["data"] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, **plain["data"]}
     settings = settings_from_plain(plain, changes)
