@@ -46,7 +46,8 @@ def train(
         list[str] | None, typer.Argument(help="Any setting by its path, such as masking.num_masks=6.", show_default=False)
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="YAML file, or the name of a shipped one: small, small_dino, multicrop_training.")
+        Path | None,
+        typer.Option(help="YAML file, or the name of a shipped one: small, small_dino, cifar10_config, multicrop_training."),
     ] = None,
     objective: Annotated[str | None, typer.Option(help="What is learned: hjepa, or dino.")] = None,
     pipeline: Annotated[
