@@ -54,6 +54,7 @@ from hjepa.pipeline.webdataset import open_webdataset
 from hjepa.recipe_transform import RecipeTransform
 
 if TYPE_CHECKING:
+    from hjepa.multicrop_trainer import MultiCropTrainer
     from hjepa.visualizer import (
         MultiCropVisualizer,
         denormalize_tensor,
@@ -84,6 +85,7 @@ __all__ = [
     "MultiCropDatasetRaw",
     "MultiCropEvalTransform",
     "MultiCropMaskGenerator",
+    "MultiCropTrainer",
     "MultiCropTransform",
     "MultiCropVisualizer",
     "Ramp",
@@ -123,16 +125,17 @@ __all__ = [
     "visualize_multicrop_batch",
 ]
 
-_PICTURES = (
-    "MultiCropVisualizer",
-    "denormalize_tensor",
-    "visualize_augmentation_effects",
-    "visualize_multicrop_batch",
-)
+_LATER = {
+    "MultiCropTrainer": "hjepa.multicrop_trainer",
+    "MultiCropVisualizer": "hjepa.visualizer",
+    "denormalize_tensor": "hjepa.visualizer",
+    "visualize_augmentation_effects": "hjepa.visualizer",
+    "visualize_multicrop_batch": "hjepa.visualizer",
+}
+"""Loaded when they are first named, because timm and matplotlib take seconds."""
 
 
 def __getattr__(name: str) -> Any:
-    """What draws pictures is loaded when it is first named, because matplotlib is."""
-    if name not in _PICTURES:
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return vars(import_module("hjepa.visualizer"))[name]
+    return vars(import_module(_LATER[name]))[name]
