@@ -121,9 +121,8 @@ def trainer_of_document_c(images: Path) -> None:
     ) as loader:
         for step, batch in enumerate(loader):
             if step == 0:
-                print(
-                    f"document C: {tuple(batch['global_crops'].shape)}, {tuple(batch['local_crops'].shape)}; the loss grows with the centre at first"
-                )
+                print(f"document C: {tuple(batch['global_crops'].shape)}, {tuple(batch['local_crops'].shape)}")
+                print("  at first the loss grows with the centre")
             figures = trainer.training_step(batch, optimizer, epoch=0)
             print(f"  step {step}: loss {figures['loss']:.3f}")
 
