@@ -153,7 +153,7 @@ class LinearProbeSettings(Section):
     enabled: bool = False
     """Whether one is trained at every evaluation; the images need labels."""
     dataset: str | None = None
-    """Labelled data set it is trained on, by name; null: the run's own, or imagefolder where data_path is set."""
+    """Labelled data set it is trained on, by name; null: the run's own, or what lies at data_path."""
     data_path: str = ""
     """Where that data set lies; empty: it is the run's own images that are read."""
     batch_size: Count = 256

@@ -14,7 +14,7 @@ from hjepa.models.dino import Dino, DinoSettings
 from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings
 from hjepa.models.predictor import PredictorSettings
 from hjepa.models.vit import VisionTransformerSettings
-from hjepa.named_data import open_named
+from hjepa.named_data import name_of, open_named
 from hjepa.pipeline.curriculum import Curriculum, Ramp
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
@@ -53,7 +53,7 @@ def open_probe_source(settings: Settings, progress: Progress) -> Source | None:
     def show(done: int, total: int) -> None:
         progress(f"reading the headers of {probe.data_path}", done, total)
 
-    return open_named(probe.dataset or "imagefolder", probe.data_path, max_pixels=data.max_pixels, progress=show)
+    return open_named(probe.dataset or name_of(probe.data_path), probe.data_path, max_pixels=data.max_pixels, progress=show)
 
 
 def build_recipe(settings: Settings) -> Recipe | Curriculum:

@@ -19,6 +19,7 @@ from hjepa.configs.schema import Settings
 from hjepa.display import Display
 from hjepa.distributed import Ranks, check_local_rank
 from hjepa.exits import INTERRUPTED, Version, run_command
+from hjepa.named_data import name_of
 from hjepa.pipeline.backend import Engine, engine_of
 from hjepa.pipeline.curriculum import Curriculum, recipe_at
 from hjepa.pipeline.device import resolve_device
@@ -54,7 +55,9 @@ def train(
         str | None, typer.Option(help="Who decodes and crops: dali, fused, dali-ops, or torchvision (the reference).")
     ] = None,
     data_path: Annotated[str | None, typer.Option(help="Folder of images, or what --dataset lies in.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="sample (made by hjepa), imagefolder, cifar10, ...")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="What lies there: imagefolder, cifar10, ...; found out by itself without.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per step on each GPU.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the images.")] = None,
     warmup_epochs: Annotated[int | None, typer.Option(help="Epochs in which the learning rate rises.")] = None,
@@ -98,7 +101,7 @@ def train(
         "objective": objective,
         "data.pipeline": pipeline,
         "data.data_path": data_path,
-        "data.dataset": "imagefolder" if data_path is not None and dataset is None and config is None else dataset,
+        "data.dataset": dataset,
         "data.batch_size": batch_size,
         "training.epochs": epochs,
         "training.warmup_epochs": warmup_epochs,
@@ -218,10 +221,13 @@ def choose_settings(config: Path | None, overrides: list[str], flags: dict[str, 
         raise ValueError("--data-path is empty; give the place of the data, . for the current folder, or leave it out")
     if config is not None:
         return load_settings(config, overrides, flags), f"{config}"
+    place = _asked("data.data_path", overrides, flags)
+    if place and not _asked("data.dataset", overrides, flags):
+        flags = flags | {"data.dataset": name_of(str(place))}
     reasons = []
     if resolve_device(str(_asked("device", overrides, flags) or "auto")).type == "cpu":
         reasons.append("the device is the CPU" if torch.cuda.is_available() else "there is no GPU")
-    if not _asked("data.data_path", overrides, flags):
+    if not place:
         reasons.append("no data was given")
     if not reasons:
         return load_settings(None, overrides, flags), "the defaults"

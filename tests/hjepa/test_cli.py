@@ -130,7 +130,7 @@ def test_dino_is_trained_by_its_flag(call: Call, labelled: Path) -> None:
 def test_numbers_of_a_named_data_set_and_areas_that_do_not_meet_are_said(call: Call, tmp_path: Path) -> None:
     write_cifar10(tmp_path)
     gap = "data.multicrop.global_crop_scale=[0.5, 1]"
-    command = ["--dataset", "cifar10", "--data_path", ".", "--output_dir", "out", *REFERENCE, *TINY]
+    command = ["--data_path", ".", "--output_dir", "out", *REFERENCE, *TINY]  # that it is CIFAR-10 shows
     code, output, _ = call(*command, gap)
     assert code == 0
     assert "pixels are normalised by mean (0.4914, 0.4822, 0.4465)" in output
@@ -221,6 +221,7 @@ def test_number_of_local_crops_follows_the_epochs(call: Call, labelled: Path) ->
         (["--lr", "-1"], "training.lr=-1.0"),
         (["--pipeline", "ffcv"], "data.pipeline"),
         (["--dataset", "cifar10", "--data_path", "empty"], "no CIFAR-10 in"),
+        (["data.dataset=cifar10", "--data_path", "empty"], "no CIFAR-10 in"),
         (["--resume", "missing.pt"], "there is no checkpoint missing.pt"),
         (["--batch_size", "1000000", "--data_path", "images"], "more than the 40 images"),
         (["--device", "gpu"], "device"),
