@@ -1,6 +1,6 @@
 """Document D's configuration object, whatever it is: a Hydra one, a namespace, a mapping, or hjepa's own settings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -17,6 +17,7 @@ def data_section(config: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path, value in _flat(_entries(sections["data"], "config.data")):
         name = ALIASES.get(path, path).rpartition(".")[2]
+        value = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value  # Hydra's lists, too
         if name in found and found[name] != value:
             raise ValueError(f"config.{path}={value!r} is given a second time as {found[name]!r}; keep one of the two")
         found[name] = value

@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+from collections import UserList
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +14,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, default_collate
 
 import hjepa
+from hjepa.configs.load import load_settings
 from hjepa.pipeline.recipe import Jitter
 
 IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 80, 3), dtype=np.uint8))
@@ -127,6 +130,13 @@ def test_configuration_chooses_the_class_and_its_numbers(form: Any) -> None:
             (4, 16, (0.1, 0.5)),
         ]
     assert hjepa.get_multicrop_augmentation(form({"dataset": "cifar10"})).recipe == hjepa.preset("cifar10")
+
+
+def test_configuration_may_be_hydras_or_hjepas_own() -> None:
+    own_lists = {"global_crops_scale": UserList([0.7, 1.0]), "local_crops_scale": UserList([0.3, 0.7])}  # as Hydra's are
+    expected = hjepa.preset("cifar10")
+    assert hjepa.get_multicrop_augmentation({"data": {"dataset": "cifar10", **own_lists}}).recipe == expected
+    assert hjepa.get_multicrop_augmentation(load_settings(Path("cifar10_config"))).recipe == expected
 
 
 def test_cifar100_is_normalised_by_its_own_numbers() -> None:
