@@ -97,5 +97,7 @@ def _apart(dataset: Any) -> tuple[Any, RecipeTransform | None]:
     if not isinstance(transform, RecipeTransform):
         return dataset, None
     images = copy.copy(dataset)
-    images.transform = images.transforms = None
+    images.transform = None
+    if vars(images).get("target_transform") is None:
+        images.transforms = None  # torchvision's pair of both
     return images, transform

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from PIL import Image
 
+from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.recipe import Recipe, View
 from hjepa.recipe_transform import KeyedCalls
 
@@ -24,11 +25,12 @@ class _Operator(KeyedCalls):
         self._recipe = Recipe(name=view.name, source="documents C and D", views=(view,))
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """The image, or with the operator's probability the image changed."""
+        """The image in RGB, with the operator's probability changed."""
         from hjepa.pipeline.backends.torchvision import recolour  # here, as in recipe_transform.py: it takes its time
 
-        draws = self.next_draws(self._recipe, image)
-        return recolour(image, self.view, draws.views[self.view.name], (0, 0))
+        picture = to_rgb(image)
+        draws = self.next_draws(self._recipe, picture)
+        return recolour(picture, self.view, draws.views[self.view.name], (0, 0))
 
 
 class GaussianBlur(_Operator):

@@ -200,6 +200,14 @@ def test_operators_of_one_seed_are_alike_call_by_call(make: Any) -> None:
     assert len(set(images(4))) > 1
 
 
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK"])
+def test_operators_take_images_of_any_mode(mode: str) -> None:
+    image = IMAGE.convert(mode)
+    expected = np.asarray(image.convert("RGB"))
+    solarized = np.asarray(hjepa.Solarization(p=1.0, threshold=128)(image))
+    assert np.array_equal(solarized, np.where(expected >= 128, 255 - expected, expected))
+
+
 def test_operators_work_in_workers() -> None:
     dataset = [IMAGE] * 4
     loader = DataLoader(dataset, batch_size=None, num_workers=2, collate_fn=hjepa.GaussianBlur(p=1.0, radius_min=1.0))

@@ -72,6 +72,13 @@ def test_an_augmentation_that_is_the_data_sets_transform_makes_the_batches(part:
     assert label == labels[0]
 
 
+def test_a_transform_of_labels_is_kept(labelled: Path) -> None:
+    folder = ImageFolder(labelled, transform=hjepa.MultiCropAugmentation(**SMALL), target_transform=lambda label: 7 + label)
+    with hjepa.MultiCropDataLoader(folder, CONFIG, **REFERENCE) as loader:
+        assert set(next(iter(loader))[1].tolist()) == {7, 8}
+    assert len(folder[0][0]) == 5  # the user's data set keeps its own
+
+
 def test_shuffling_is_asked_for(labelled: Path) -> None:
     def labels(shuffle: bool) -> list[int]:
         with hjepa.MultiCropDataLoader(ImageFolder(labelled), CONFIG, shuffle, **REFERENCE) as loader:
