@@ -1,11 +1,13 @@
 """The settings of the data: where images come from, which crops are made of them, and how they become batches."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from hjepa.configs.section import Count, CountOrZero, Section, ShareOrZero, ShareRange
+from hjepa.configs.section import Count, CountOrZero, Positive, Section, ShareOrZero, ShareRange
+from hjepa.pipeline.normalisation import statistics_of
+from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD
 
 Dataset = Literal[
     "sample",
@@ -19,6 +21,8 @@ Dataset = Literal[
     "parquet",
     "csv",
 ]
+Levels = Annotated[tuple[float, float, float], Field(strict=False)]
+Deviations = Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
 Jitter = Annotated[float, Field(ge=0, le=5)]  # at 5 the hue turns by half a circle either way, which is every hue
 
 
@@ -152,10 +156,23 @@ class DataSettings(Section):
     """Share of the images that may be replaced before the run ends after all; one always may, unless this is 0."""
     orientation: Literal["ignore", "exif"] = "ignore"
     """ignore the camera's EXIF rotation, as PIL and torchvision do, or turn images upright: exif."""
+    mean: Levels = IMAGENET_MEAN
+    """Mean of red, green and blue that is subtracted, in [0, 1]; without it the data set's own, or ImageNet's."""
+    std: Deviations = IMAGENET_STD
+    """Deviation of red, green and blue that is divided by; without it the data set's own, or ImageNet's."""
     use_multicrop: bool = True
     """true: the crops of data.multicrop; false: one crop of image_size, and data.multicrop is not read."""
     multicrop: MulticropSettings = MulticropSettings()
     """The crops."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normalise_as_the_data_set(cls, values: Any) -> Any:
+        """Writes the data set's statistics down where none are given: whoever has the settings has the numbers of the run."""
+        if not isinstance(values, dict):
+            return values
+        mean, std = statistics_of(str(values.get("dataset")))
+        return {"mean": mean, "std": std, **values}
 
     @model_validator(mode="after")
     def _check(self) -> "DataSettings":

@@ -153,7 +153,9 @@ class LinearProbeSettings(Section):
     enabled: bool = False
     """Whether one is trained at every evaluation; the images need labels."""
     dataset: str | None = None
-    """Labelled data set it is trained on: null or the name of the run's own, whose images it takes; another is refused."""
+    """Labelled data set it is trained on, by name; null: the run's own, or what lies at data_path."""
+    data_path: str = ""
+    """Where that data set lies; empty: it is the run's own images that are read."""
     batch_size: Count = 256
     """Features per step."""
     epochs: Count = 90

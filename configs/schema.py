@@ -229,9 +229,9 @@ def _block_problems(masking: MaskingSettings, crop: str, patches: int, level: in
 
 def _probe_problems(settings: Settings) -> list[str]:
     probe, own = settings.evaluation.linear_probe, settings.data.dataset
-    if not probe.enabled or probe.dataset in (None, own):
+    if not probe.enabled or probe.data_path or probe.dataset in (None, own):
         return []
     return [
-        f"evaluation.linear_probe.dataset={probe.dataset} is not read: the probe is trained on the run's own images "
-        f"(data.dataset={own}); set evaluation.linear_probe.dataset=null, or {own}"
+        f"evaluation.linear_probe.dataset={probe.dataset} is not the run's own (data.dataset={own}), and has no place; "
+        "set evaluation.linear_probe.data_path, or evaluation.linear_probe.dataset=null for the run's own images"
     ]

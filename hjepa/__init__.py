@@ -4,7 +4,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hjepa.configs.recipe_file import load_recipe
-from hjepa.crop_statistics import CropStatistics, analyze_crop_statistics
+from hjepa.crop_statistics import CropStatistics, analyze_crop_statistics, check_crop_sizes
+from hjepa.dino_augmentations import (
+    MultiCropAugmentation,
+    MultiCropAugmentationCIFAR,
+    SimpleMultiCrop,
+    create_asymmetric_transforms,
+    get_multicrop_augmentation,
+)
+from hjepa.dino_dataloader import (
+    MultiCropCollator,
+    MultiCropDataLoader,
+    create_dino_dataloader,
+    create_multicrop_dataloader,
+)
+from hjepa.image_operators import GaussianBlur, Solarization
 from hjepa.loader_speed import LoaderSpeed, benchmark_augmentation_speed, benchmark_multicrop_dataloader
 from hjepa.multicrop_dataset import (
     MultiCropDataset,
@@ -37,8 +51,10 @@ from hjepa.pipeline.recipe import Jitter, Recipe, View
 from hjepa.pipeline.source import BadImage, Samples, Source
 from hjepa.pipeline.stl10 import open_stl10
 from hjepa.pipeline.webdataset import open_webdataset
+from hjepa.recipe_transform import RecipeTransform
 
 if TYPE_CHECKING:
+    from hjepa.multicrop_trainer import MultiCropTrainer
     from hjepa.visualizer import (
         MultiCropVisualizer,
         denormalize_tensor,
@@ -54,21 +70,30 @@ __all__ = [
     "CropStatistics",
     "Curriculum",
     "DataError",
+    "GaussianBlur",
     "HierarchicalMaskGenerator",
     "Jitter",
     "Loader",
     "LoaderSpeed",
     "Mixture",
     "MultiBlockMaskGenerator",
+    "MultiCropAugmentation",
+    "MultiCropAugmentationCIFAR",
+    "MultiCropCollator",
+    "MultiCropDataLoader",
     "MultiCropDataset",
     "MultiCropDatasetRaw",
     "MultiCropEvalTransform",
     "MultiCropMaskGenerator",
+    "MultiCropTrainer",
     "MultiCropTransform",
     "MultiCropVisualizer",
     "Ramp",
     "Recipe",
+    "RecipeTransform",
     "Samples",
+    "SimpleMultiCrop",
+    "Solarization",
     "Source",
     "Steps",
     "TooManyBadImagesError",
@@ -79,7 +104,12 @@ __all__ = [
     "build_multicrop_dataloader",
     "build_multicrop_dataset",
     "build_multicrop_transform",
+    "check_crop_sizes",
+    "create_asymmetric_transforms",
+    "create_dino_dataloader",
+    "create_multicrop_dataloader",
     "denormalize_tensor",
+    "get_multicrop_augmentation",
     "load_recipe",
     "multicrop_collate_fn",
     "open_cifar",
@@ -96,16 +126,17 @@ __all__ = [
     "visualize_multicrop_batch",
 ]
 
-_PICTURES = (
-    "MultiCropVisualizer",
-    "denormalize_tensor",
-    "visualize_augmentation_effects",
-    "visualize_multicrop_batch",
-)
+_LATER = {
+    "MultiCropTrainer": "hjepa.multicrop_trainer",
+    "MultiCropVisualizer": "hjepa.visualizer",
+    "denormalize_tensor": "hjepa.visualizer",
+    "visualize_augmentation_effects": "hjepa.visualizer",
+    "visualize_multicrop_batch": "hjepa.visualizer",
+}
+"""Loaded when they are first named, because timm and matplotlib take seconds."""
 
 
 def __getattr__(name: str) -> Any:
-    """What draws pictures is loaded when it is first named, because matplotlib is."""
-    if name not in _PICTURES:
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return vars(import_module("hjepa.visualizer"))[name]
+    return vars(import_module(_LATER[name]))[name]

@@ -15,7 +15,7 @@ from hjepa.models.dino import Dino, DinoSettings
 from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings
 from hjepa.models.predictor import PredictorSettings
 from hjepa.models.vit import VisionTransformerSettings
-from hjepa.named_data import open_named
+from hjepa.named_data import name_of, open_named
 from hjepa.pipeline.curriculum import Curriculum, Ramp, Steps
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
@@ -53,6 +53,18 @@ def open_source(settings: Settings, progress: Progress) -> Source:
     return open_named(name, place, max_pixels=data.max_pixels, verify=data.verify, progress=show)
 
 
+def open_probe_source(settings: Settings, progress: Progress) -> Source | None:
+    """The labelled images that the linear probe reads in place of the run's own; None where it reads those, or is off."""
+    data, probe = settings.data, settings.evaluation.linear_probe
+    if not (probe.enabled and probe.data_path):
+        return None
+
+    def show(done: int, total: int) -> None:
+        progress(f"reading the headers of {probe.data_path}", done, total)
+
+    return open_named(probe.dataset or name_of(probe.data_path), probe.data_path, max_pixels=data.max_pixels, progress=show)
+
+
 def build_recipe(settings: Settings) -> Recipe | Curriculum:
     """The crops that the settings ask for; a Curriculum where they follow the epochs."""
     data, crops = settings.data, settings.data.multicrop
@@ -68,6 +80,7 @@ def build_recipe(settings: Settings) -> Recipe | Curriculum:
         horizontal_flip_prob=crops.horizontal_flip_prob,
         orientation=data.orientation,
     )
+    recipe = replace(recipe, mean=data.mean, std=data.std)
     if settings.objective == "dino":
         source = f"{dino().source}; sizes, areas and jitter are the settings'"
         recipe = replace(recipe, name="dino", source=source, views=_like_dino(recipe.views, settings.dino.blur_sigma))
@@ -93,7 +106,7 @@ def build_loader(settings: Settings, source: Source, purpose: Literal["train", "
     data, training = settings.data, purpose == "train"
     return Loader(
         source,
-        build_recipe(settings) if training else evaluation(data.image_size, data.orientation),
+        build_recipe(settings) if training else _central_crop(settings),
         batch_size=data.batch_size,
         backend=data.pipeline,
         device=settings.device,
@@ -110,6 +123,11 @@ def build_loader(settings: Settings, source: Source, purpose: Literal["train", "
         rank="auto" if training else 0,  # whoever evaluates reads every image
         world_size="auto" if training else 1,
     )
+
+
+def _central_crop(settings: Settings) -> Recipe:
+    data = settings.data
+    return replace(evaluation(data.image_size, data.orientation), mean=data.mean, std=data.std)
 
 
 def build_masks(settings: Settings, epoch: int = 0) -> MultiCropMaskGenerator:

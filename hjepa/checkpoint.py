@@ -68,7 +68,8 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
         state = torch.load(path, map_location=device, weights_only=True)
         version = state["format"]
     except Exception as error:  # whatever a damaged or foreign file makes the unpickler raise
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = first.partition(". ")[0]  # torch goes on with the advice to run whatever code the file holds
         raise CheckpointError(
             f"{path} is not a checkpoint of hjepa, or it is damaged ({reason}); resume from another"
         ) from error

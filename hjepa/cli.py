@@ -17,11 +17,13 @@ from hjepa.assembly import build_recipe, open_source
 from hjepa.configs.load import load_settings, to_yaml
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
-from hjepa.distributed import Ranks
+from hjepa.distributed import Ranks, check_local_rank
 from hjepa.exits import INTERRUPTED, Version, run_command
+from hjepa.named_data import name_of
 from hjepa.pipeline.backend import Engine, engine_of
 from hjepa.pipeline.curriculum import Curriculum, recipe_at
 from hjepa.pipeline.device import resolve_device
+from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, area_gap
 from hjepa.pipeline.source import Source
 from hjepa.recipe_table import summary
 from hjepa.run_folder import SETTINGS, Resume, find_resume, fresh_folder
@@ -45,14 +47,17 @@ def train(
         list[str] | None, typer.Argument(help="Any setting by its path, such as masking.num_masks=6.", show_default=False)
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="YAML file, or the name of a shipped one: small, small_dino, multicrop_training.")
+        Path | None,
+        typer.Option(help="YAML file, or the name of a shipped one: small, small_dino, cifar10_config, multicrop_training."),
     ] = None,
     objective: Annotated[str | None, typer.Option(help="What is learned: hjepa, or dino.")] = None,
     pipeline: Annotated[
         str | None, typer.Option(help="Who decodes and crops: dali, fused, dali-ops, or torchvision (the reference).")
     ] = None,
     data_path: Annotated[str | None, typer.Option(help="Folder of images, or what --dataset lies in.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="sample (made by hjepa), imagefolder, cifar10, ...")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="What lies there: imagefolder, cifar10, ...; found out by itself without.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per step on each GPU.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the images.")] = None,
     warmup_epochs: Annotated[int | None, typer.Option(help="Epochs in which the learning rate rises.")] = None,
@@ -65,6 +70,12 @@ def train(
     resume: Annotated[str | None, typer.Option(help="auto, or a checkpoint: go on from there.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     seed: Annotated[int | None, typer.Option(help="Number that every random choice follows from.")] = None,
+    distributed: Annotated[bool, typer.Option("--distributed", help="Refuse to run unless torchrun started this.")] = False,
+    world_size: Annotated[
+        int | None, typer.Option(help="How many ranks there must be; torchrun says how many there are.")
+    ] = None,
+    local_rank: Annotated[int | None, typer.Option(help="As torch.distributed.launch gives it; must be torchrun's.")] = None,
+    no_wandb: Annotated[bool, typer.Option("--no-wandb", help="Do not report to Weights & Biases.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
     version: Version = False,
 ) -> None:
@@ -90,7 +101,7 @@ def train(
         "objective": objective,
         "data.pipeline": pipeline,
         "data.data_path": data_path,
-        "data.dataset": "imagefolder" if data_path is not None and dataset is None and config is None else dataset,
+        "data.dataset": dataset,
         "data.batch_size": batch_size,
         "training.epochs": epochs,
         "training.warmup_epochs": warmup_epochs,
@@ -101,9 +112,13 @@ def train(
         "checkpoint.resume": resume,
         "device": device,
         "seed": seed,
+        "distributed.enabled": True if distributed else None,
+        "distributed.world_size": world_size,
+        "logging.wandb.enabled": False if no_wandb else None,
     }
     with Display() as display:
         try:
+            check_local_rank(local_rank)
             run(config, overrides or [], flags, display)
         except Exception:
             if debug:
@@ -206,10 +221,13 @@ def choose_settings(config: Path | None, overrides: list[str], flags: dict[str, 
         raise ValueError("--data-path is empty; give the place of the data, . for the current folder, or leave it out")
     if config is not None:
         return load_settings(config, overrides, flags), f"{config}"
+    place = _asked("data.data_path", overrides, flags)
+    if place and not _asked("data.dataset", overrides, flags):
+        flags = flags | {"data.dataset": name_of(str(place))}
     reasons = []
     if resolve_device(str(_asked("device", overrides, flags) or "auto")).type == "cpu":
         reasons.append("the device is the CPU" if torch.cuda.is_available() else "there is no GPU")
-    if not _asked("data.data_path", overrides, flags):
+    if not place:
         reasons.append("no data was given")
     if not reasons:
         return load_settings(None, overrides, flags), "the defaults"
@@ -232,10 +250,15 @@ def _introduce(settings: Settings, source: Source, display: Display) -> None:
     if len(source.bad) > SHOWN_BAD_IMAGES:
         display.say(f"  left out: {len(source.bad) - SHOWN_BAD_IMAGES} more unreadable files")
     plan = build_recipe(settings)
-    crops = summary(recipe_at(plan, 0))
+    recipe = recipe_at(plan, 0)
+    crops = summary(recipe)
     if isinstance(plan, Curriculum) and plan.landmarks:
         later = (f"{summary(plan.at(epoch))} from epoch {epoch + 1} on" for epoch in plan.landmarks)
         crops += f" at first, {', '.join(later)}"
+    if gap := area_gap(recipe):
+        display.say(f"note: {gap}")
+    if (recipe.mean, recipe.std) != (IMAGENET_MEAN, IMAGENET_STD):
+        display.say(f"pixels are normalised by mean {recipe.mean}, deviation {recipe.std}")
     encoder = settings.model.encoder
     display.say(f"crops: {crops}; encoder: width {encoder.width}, depth {encoder.depth}, patch {encoder.patch_size}")
     display.say(f"output of {settings.logging.experiment_name}: {settings.output_dir}")

@@ -14,6 +14,7 @@ from hjepa.configs.recipe_file import find_recipe, recipe_to_yaml
 from hjepa.display import Display
 from hjepa.doctor_command import doctor
 from hjepa.exits import Version, run_command
+from hjepa.named_data import name_of
 from hjepa.pipeline.presets import PRESETS, preset
 from hjepa.pipeline.recipe import Recipe
 from hjepa.recipe_table import markdown, recipe_table, summary
@@ -127,7 +128,7 @@ def evaluate(
 
     changes = {
         "data.data_path": None if data_path is None else str(data_path),
-        "data.dataset": "imagefolder" if data_path is not None and dataset is None else dataset,
+        "data.dataset": name_of(data_path) if data_path is not None and dataset is None else dataset,
         "data.pipeline": pipeline,
         "data.num_workers": "auto" if num_workers is None else num_workers,
         "device": device,

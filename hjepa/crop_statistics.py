@@ -3,15 +3,16 @@
 The size of a crop's tensor says nothing of its scale: all crops of a view have one size. The boxes do.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
-from hjepa.multicrop_dataset import MultiCropDataLoader
+from hjepa.multicrop_dataset import CropBatches
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.device import whole
 from hjepa.pipeline.loader import Loader
@@ -60,7 +61,7 @@ class CropStatistics:
         return counts[0] / counts[1] if counts[1] else 0.0
 
 
-def analyze_crop_statistics(dataloader: Loader | MultiCropDataLoader, n_batches: int = 10) -> CropStatistics:
+def analyze_crop_statistics(dataloader: Loader | CropBatches, n_batches: int = 10) -> CropStatistics:
     """Counts and measures the crops of the next `n_batches` batches, or as many as an epoch has. Document D's function.
 
     Raises ValueError for a loader whose batches do not carry their boxes.
@@ -79,9 +80,28 @@ def analyze_crop_statistics(dataloader: Loader | MultiCropDataLoader, n_batches:
     )
 
 
+def check_crop_sizes(crops: Sequence[Tensor], recipe: Recipe) -> None:
+    """Raises ValueError, which names each, for crops [..., 3, S, S] that are not the recipe's in number and size.
+
+    The crops are in the recipe's order, globals first, of one image or of a batch. Document D's check.
+    """
+    wanted = [(view.name, view.size) for group in recipe.groups() for view in group for _ in range(view.count)]
+    if len(crops) != len(wanted):
+        raise ValueError(
+            f"there are {len(crops)} crops, and recipe {recipe.name!r} makes {len(wanted)}; use crops of that recipe"
+        )
+    wrong = [
+        f"crop {number} is {list(crop.shape)}, and {name!r} crops are [..., 3, {size}, {size}]"
+        for number, (crop, (name, size)) in enumerate(zip(crops, wanted, strict=True))
+        if tuple(crop.shape[-3:]) != (3, size, size)
+    ]
+    if wrong:
+        raise ValueError(f"{'; '.join(wrong)}; use crops of recipe {recipe.name!r}")
+
+
 def loader_of(dataloader: Any) -> Loader:
     """The Loader that knows its boxes. Raises ValueError where there is none."""
-    loader = dataloader.loader if isinstance(dataloader, MultiCropDataLoader) else dataloader
+    loader = dataloader.loader if isinstance(dataloader, CropBatches) else dataloader
     if not isinstance(loader, Loader):
         raise ValueError(
             f"a {type(dataloader).__name__} does not say which boxes it cut; give a hjepa.Loader over the same images"

@@ -24,6 +24,7 @@ from hjepa.sharding import shard
 
 PATIENCE = timedelta(hours=2)
 """How long ranks wait for the first one while it makes an index or evaluates. A rank that fails is noticed at once."""
+START = "torchrun --nproc-per-node N $(which hjepa-train) ..."
 Shared = TypeVar("Shared")
 
 
@@ -97,6 +98,16 @@ def without_joining(model: nn.Module, unless: bool) -> AbstractContextManager[No
     return nullcontext() if unless or not isinstance(model, DistributedDataParallel) else model.no_sync()
 
 
+def check_local_rank(local_rank: int | None) -> None:
+    """Raises ValueError where a launcher's --local-rank is not what torchrun's environment says; None was not given."""
+    launched = dist.is_torchelastic_launched()
+    own = int(os.environ["LOCAL_RANK"]) if launched else 0
+    if local_rank is None or local_rank == own or (not launched and local_rank == -1):  # -1: not distributed, in older code
+        return
+    started = f"torchrun started this process with local rank {own}" if launched else "this process was not started by torchrun"
+    raise ValueError(f"--local-rank {local_rank}, and {started}; leave it out, and start ranks as {START}")
+
+
 def share_of_workers(num_workers: int | Literal["auto"], pipeline: str) -> int:
     """Threads or processes for data: what was asked for, or this rank's part of the machine's cores."""
     if num_workers != "auto":
@@ -106,11 +117,10 @@ def share_of_workers(num_workers: int | Literal["auto"], pipeline: str) -> int:
 
 def _check(settings: Settings, launched: bool, world_size: int) -> None:
     asked = settings.distributed
-    start = "torchrun --nproc-per-node N $(which hjepa-train) ..."
     if asked.enabled is True and not launched:
-        raise ValueError(f"distributed.enabled=true, and this process was not started by torchrun; start it as {start}")
+        raise ValueError(f"distributed.enabled=true, and this process was not started by torchrun; start it as {START}")
     if asked.fsdp and not launched:
-        raise ValueError(f"distributed.fsdp=true divides a model among ranks, and there is one process; start it as {start}")
+        raise ValueError(f"distributed.fsdp=true divides a model among ranks, and there is one process; start it as {START}")
     if asked.enabled is False and world_size > 1:
         raise ValueError(
             f"distributed.enabled=false, and torchrun started {world_size} ranks; set distributed.enabled=auto, or start "
@@ -119,7 +129,7 @@ def _check(settings: Settings, launched: bool, world_size: int) -> None:
     if asked.world_size not in ("auto", world_size) and (launched or asked.world_size != 1):
         raise ValueError(
             f"distributed.world_size={asked.world_size}, and there are {world_size} ranks; set distributed.world_size=auto, "
-            f"or start {asked.world_size} ranks: {start}"
+            f"or start {asked.world_size} ranks: {START}"
         )
 
 

@@ -52,44 +52,66 @@ class Evaluation:
         return None
 
 
-def check_labels(settings: Settings, source: Source) -> None:
-    """Raises ValueError where the linear probe is asked for and there is nothing to tell apart."""
-    if settings.evaluation.linear_probe.enabled and len(source.classes) < 2:
+def check_labels(settings: Settings, source: Source, probe_source: Source | None = None) -> None:
+    """Raises ValueError where the linear probe is asked for and there is nothing to tell apart in the images that it reads."""
+    classes = (source if probe_source is None else probe_source).classes
+    if settings.evaluation.linear_probe.enabled and len(classes) < 2:
         raise ValueError(
-            f"evaluation.linear_probe.enabled=true needs images of two classes or more, and these have {len(source.classes)}; "
-            "sort them into one folder per class, or set evaluation.linear_probe.enabled=false"
+            f"evaluation.linear_probe.enabled=true needs images of two classes or more, and these have {len(classes)}; sort "
+            "them into one folder per class, set evaluation.linear_probe.data_path to others, or "
+            "evaluation.linear_probe.enabled=false"
         )
 
 
 def evaluate_features(
-    model: Model, source: Source, settings: Settings, progress: Callable[[int, int], None]
+    model: Model,
+    source: Source,
+    settings: Settings,
+    progress: Callable[[int, int], None],
+    probe_source: Source | None = None,
 ) -> Evaluation | None:
     """Measures what the settings ask for on at most EVALUATED images; None where that is nothing, or without two classes.
 
-    `progress` is told (images read, images to read).
+    `progress` is told (images read, images to read). probe_source: what the linear probe reads in place of the source.
     """
-    asked = settings.evaluation.knn.enabled or settings.evaluation.linear_probe.enabled
-    return measure(model, source, settings, progress) if asked and len(source.classes) > 1 else None
+    probe = settings.evaluation.linear_probe.enabled
+    with_labels = len(source.classes) > 1
+    asked = (settings.evaluation.knn.enabled and with_labels) or (probe and (with_labels or probe_source is not None))
+    return measure(model, source, settings, progress, probe_source) if asked else None
 
 
-def measure(model: Model, source: Source, settings: Settings, progress: Callable[[int, int], None]) -> Evaluation:
+def measure(
+    model: Model,
+    source: Source,
+    settings: Settings,
+    progress: Callable[[int, int], None],
+    probe_source: Source | None = None,
+) -> Evaluation:
     """What evaluate_features measures, also on images without labels, whose accuracies are None."""
     knn, probe = settings.evaluation.knn, settings.evaluation.linear_probe
-    images = spread(source, EVALUATED)
-    with build_loader(settings, images, "evaluate") as loader:
-        features, labels = extract(model, loader, lambda done: progress(done, len(images)))
-    labelled, classes = features[labels >= 0], labels[labels >= 0]
-    told_apart = len(source.classes) > 1
+    features, labels = _read(model, source, settings, progress)
+    own = _labelled(features, labels) if len(source.classes) > 1 else None
+    probed = own if probe_source is None or not probe.enabled else _labelled(*_read(model, probe_source, settings, progress))
     return Evaluation(
-        knn_accuracy=knn_accuracy(labelled, classes, knn.k, knn.temperature) if knn.enabled and told_apart else None,
-        linear_probe_accuracy=linear_probe_accuracy(labelled, classes, probe, settings.seed)
-        if probe.enabled and told_apart
-        else None,
+        knn_accuracy=knn_accuracy(*own, knn.k, knn.temperature) if knn.enabled and own else None,
+        linear_probe_accuracy=linear_probe_accuracy(*probed, probe, settings.seed) if probe.enabled and probed else None,
         feature_std=float(feature_std(features)),
         rankme=float(rankme(features)),
         dead_channels=float(dead_channels(features)),
         num_dimensions=min(len(features) - 1, features.shape[1]),
     )
+
+
+def _read(model: Model, source: Source, settings: Settings, progress: Callable[[int, int], None]) -> tuple[Tensor, Tensor]:
+    """Features and labels of at most EVALUATED images."""
+    images = spread(source, EVALUATED)
+    with build_loader(settings, images, "evaluate") as loader:
+        return extract(model, loader, lambda done: progress(done, len(images)))
+
+
+def _labelled(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Those of the images that have a label."""
+    return features[labels >= 0], labels[labels >= 0]
 
 
 @torch.no_grad()

@@ -10,19 +10,15 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from hjepa.multicrop_transforms import (
-    AdaptiveMultiCropTransform,
-    Crops,
-    MultiCropEvalTransform,
-    MultiCropTransform,
-    build_multicrop_transform,
-)
+from hjepa.multicrop_transforms import AdaptiveMultiCropTransform, MultiCropEvalTransform, build_multicrop_transform
 from hjepa.named_data import Split, open_named
 from hjepa.pipeline.loader import Loader
+from hjepa.pipeline.normalisation import statistics_of
 from hjepa.pipeline.open_source import open_source
 from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.recipe import Range
 from hjepa.pipeline.source import Source, open_image
+from hjepa.recipe_transform import Crops, RecipeTransform
 
 # B images, S pixels
 
@@ -31,7 +27,7 @@ class MultiCropDataset(Dataset[Any]):
     """Wraps a map-style data set of PIL images, with or without labels: item -> (crops, label), or crops."""
 
     def __init__(
-        self, base_dataset: Any, multicrop_transform: MultiCropTransform | MultiCropEvalTransform, return_labels: bool = True
+        self, base_dataset: Any, multicrop_transform: RecipeTransform | MultiCropEvalTransform, return_labels: bool = True
     ) -> None:
         self.base_dataset = base_dataset
         self.multicrop_transform = multicrop_transform
@@ -71,7 +67,7 @@ class MultiCropDataset(Dataset[Any]):
 
     def set_epoch(self, epoch: int) -> None:
         """Passes the epoch on to the transform."""
-        if isinstance(self.multicrop_transform, MultiCropTransform):
+        if isinstance(self.multicrop_transform, RecipeTransform):
             self.multicrop_transform.set_epoch(epoch)
 
 
@@ -110,14 +106,15 @@ class MultiCropDatasetRaw(MultiCropDataset):
         multicrop_config: Mapping[str, Any] | None = None,
     ) -> None:
         source = open_named(dataset_name.lower(), data_path, split)
-        training = build_multicrop_transform(**(multicrop_config or {}))
-        size = training.recipe.views[0].size
-        super().__init__(SourceImages(source), training if split == "train" else MultiCropEvalTransform(size))
+        mean, std = statistics_of(dataset_name.lower())
+        training = build_multicrop_transform(**{"mean": mean, "std": std, **(multicrop_config or {})})
+        central = MultiCropEvalTransform(training.recipe.views[0].size, training.recipe.mean, training.recipe.std)
+        super().__init__(SourceImages(source), training if split == "train" else central)
         self.dataset_name = dataset_name
         self.split = split
 
 
-class MultiCropDataLoader:
+class CropBatches:
     """Batches (list of [B, 3, S, S], labels int64 [B]; empty without labels) from a Loader, which is in `loader`."""
 
     def __init__(self, loader: Loader, return_labels: bool = True) -> None:
@@ -147,7 +144,7 @@ class MultiCropDataLoader:
         """See Loader.close."""
         self.loader.close()
 
-    def __enter__(self) -> "MultiCropDataLoader":
+    def __enter__(self) -> "CropBatches":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -197,7 +194,7 @@ def build_multicrop_dataloader(
     shuffle: bool = True,
     drop_last: bool = True,
     **options: Any,
-) -> MultiCropDataLoader:
+) -> CropBatches:
     """Batches of a MultiCropDataset, rendered by a Loader, which takes the other options.
 
     What the data set wraps is read as open_source says, and no item of it is asked for its crops. The transform's seed (unless
@@ -208,7 +205,7 @@ def build_multicrop_dataloader(
     source = images.source if isinstance(images, SourceImages) else open_source(images)
     recipe = transform.curriculum if isinstance(transform, AdaptiveMultiCropTransform) else transform.recipe
     tail: Literal["drop", "keep"] = "drop" if drop_last else "keep"
-    if isinstance(transform, MultiCropTransform):
+    if isinstance(transform, RecipeTransform):
         options.setdefault("seed", transform.seed)
     loader = Loader(
         source,
@@ -220,9 +217,9 @@ def build_multicrop_dataloader(
         tail=tail,
         **options,
     )
-    if isinstance(transform, MultiCropTransform):
+    if isinstance(transform, RecipeTransform):
         loader.set_epoch(transform.epoch)
-    return MultiCropDataLoader(loader, dataset.return_labels)
+    return CropBatches(loader, dataset.return_labels)
 
 
 def multicrop_collate_fn(batch: Sequence[Any]) -> tuple[Crops, Tensor]:

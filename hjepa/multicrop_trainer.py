@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hjepa.models.dino import dino_loss, moved_center
+from hjepa.pipeline.adapters.lists import CropDict
 from hjepa.pipeline.batch import Batch
 
 # G global crops, V local crops, B images, S and s pixels, P outputs
@@ -92,12 +93,14 @@ class MultiCropTrainer:
         """Goes on from what state_dict gave."""
         self.center = state.get("center")
 
-    def training_step(self, batch: Batch, optimizer: torch.optim.Optimizer, epoch: int) -> dict[str, float]:
-        """One step on a batch of a Loader: loss, student_norm, teacher_norm and center_norm, which waits for the device."""
-        num_images = len(batch.labels)
-        locals_ = None if batch.locals is None else batch.locals.flatten(0, 1)
-        student, teacher = self.forward_multicrop(batch.globals.flatten(0, 1), locals_, num_images)
-        loss = self.compute_dino_loss(student, teacher, num_images, 0 if batch.locals is None else len(batch.locals))
+    def training_step(self, batch: Batch | CropDict, optimizer: torch.optim.Optimizer, epoch: int) -> dict[str, float]:
+        """One step on a batch of a Loader, or on document C's dict; waits for the device.
+
+        Gives loss, student_norm, teacher_norm and center_norm.
+        """
+        globals_, locals_, num_images = _parts(batch)
+        student, teacher = self.forward_multicrop(globals_, locals_, num_images)
+        loss = self.compute_dino_loss(student, teacher, num_images, 0 if locals_ is None else len(locals_) // num_images)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own
         nn.utils.clip_grad_norm_(self.model.get_student_parameters(), 3.0)
@@ -110,3 +113,10 @@ class MultiCropTrainer:
             "loss": loss.item(),
             **{name: norm.item() for name, norm in zip(("student_norm", "teacher_norm", "center_norm"), norms, strict=True)},
         }
+
+
+def _parts(batch: Batch | CropDict) -> tuple[Tensor, Tensor | None, int]:
+    """Global crops [G B, 3, S, S] and local ones [V B, 3, s, s], crop-major (None without any), and the number of images."""
+    if isinstance(batch, Batch):
+        return batch.globals.flatten(0, 1), None if batch.locals is None else batch.locals.flatten(0, 1), len(batch.labels)
+    return batch["global_crops"], batch["local_crops"] if len(batch["local_crops"]) else None, batch["batch_size"]

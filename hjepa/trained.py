@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from hjepa import checkpoint
@@ -22,13 +23,16 @@ from hjepa.models.block import Block
 from hjepa.models.positions import grid_positions
 from hjepa.models.vit import VisionTransformer
 from hjepa.pipeline.device import resolve_device
+from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Channels
 
 
 def load_model(path: Path, changes: Mapping[str, object]) -> tuple[Model, Settings]:
     """The model of a checkpoint and the settings of its run, with changes by dotted path (None: no change)."""
     state = checkpoint.load(path, torch.device("cpu"))
     plain = state["settings"]
-    plain["evaluation"]["linear_probe"]["dataset"] = None  # whatever it was: the probe reads the images that are named
+    plain["evaluation"]["linear_probe"] |= {"dataset": None, "data_path": ""}  # the probe reads the images that are named
+    # The numbers of the run, also for other images; where it is too old to say, they were ImageNet's.
+    plain["data"] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, **plain["data"]}
     settings = settings_from_plain(plain, changes)
     model = build_model(settings, resolve_device(settings.device))
     model.load_state_dict(state["model"])
@@ -45,13 +49,20 @@ def evaluate(path: Path, changes: Mapping[str, object], progress: Callable[[str,
 def export(path: Path, output: Path) -> dict[str, Any]:
     """Writes the teacher's encoder of a checkpoint: export_encoder."""
     model, settings = load_model(path, {"device": "cpu"})
-    return export_encoder(model.teacher, settings.data.image_size, output)
+    return export_encoder(model.teacher, settings.data.image_size, output, settings.data.mean, settings.data.std)
 
 
-def export_encoder(encoder: VisionTransformer, image_size: int, output: Path) -> dict[str, Any]:
+def export_encoder(
+    encoder: VisionTransformer,
+    image_size: int,
+    output: Path,
+    mean: Channels = IMAGENET_MEAN,
+    std: Channels = IMAGENET_STD,
+) -> dict[str, Any]:
     """Writes an encoder, also one that was trained otherwise (multicrop_trainer.py), for images of that many pixels a side.
 
-    Returns the arguments of timm's VisionTransformer that the file fits strictly.
+    Returns the arguments of timm's VisionTransformer that the file fits strictly. mean, std: those of the recipe it was trained
+    with, which the file's metadata keep.
     """
     if output.suffix != ".safetensors":
         raise ValueError(f"{output} does not end with .safetensors, which is what is written; rename it")
@@ -72,16 +83,21 @@ def export_encoder(encoder: VisionTransformer, image_size: int, output: Path) ->
     grid = encoder.grid(torch.empty(3, image_size, image_size, device="meta"))
     positions = grid_positions(grid, encoder.width, torch.device("cpu"))
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
-    save_file({"pos_embed": positions.unsqueeze(0), **weights}, output, metadata={"timm": json.dumps(arguments)})
+    metadata = {"timm": json.dumps(arguments), "mean": json.dumps(mean), "std": json.dumps(std)}
+    save_file({"pos_embed": positions.unsqueeze(0), **weights}, output, metadata=metadata)
     return arguments
 
 
 def loading(arguments: Mapping[str, Any], file: Path) -> str:
-    """The Python that loads an exported encoder."""
+    """The Python that loads an exported encoder, and what it reads."""
+    with safe_open(file, "pt") as opened:
+        mean, std = (json.loads(opened.metadata()[name]) for name in ("mean", "std"))
+    size = arguments["img_size"]
     written = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
     return (
         "from safetensors.torch import load_file\n"
         "from timm.models.vision_transformer import VisionTransformer\n"
         f"model = VisionTransformer({written})\n"
         f"model.load_state_dict(load_file({str(file)!r}))\n"
+        f"# It reads images [B, 3, {size}, {size}]: levels in [0, 1], less {mean}, divided by {std}\n"
     )

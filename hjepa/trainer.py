@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from hjepa import checkpoint
-from hjepa.assembly import Model, build_loader, build_masks, build_model
+from hjepa.assembly import Model, build_loader, build_masks, build_model, open_probe_source
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
 from hjepa.distributed import Ranks
@@ -67,12 +67,14 @@ class Trainer:
         resume: dict[str, Any] | None = None,
         ranks: Ranks | None = None,
     ) -> None:
-        check_labels(settings, source)
         check_wandb(settings)
         self.settings = settings
         self.source = source
         self.display = display
         self.ranks = Ranks(settings) if ranks is None else ranks
+        self.probe_source = open_probe_source(settings, display.show) if self.ranks.is_first else None
+        if self.ranks.is_first:
+            check_labels(settings, source, self.probe_source)
         self.result = Result()
         self.picture = settings.log_folder / "crops.png"
         self.loader = build_loader(settings, source, "train")
@@ -212,7 +214,11 @@ class Trainer:
 
     def _evaluate(self, epochs_done: int, model: Model, metrics: Metrics) -> None:
         task = f"evaluation after {epochs_done} epochs"
-        found = evaluate_features(model, self.source, self.settings, lambda done, total: self.display.show(task, done, total))
+
+        def show(done: int, total: int) -> None:
+            self.display.show(task, done, total)
+
+        found = evaluate_features(model, self.source, self.settings, show, self.probe_source)
         if found is None:
             return
         spoken = []

@@ -51,7 +51,7 @@ def tune(
         raise ValueError(f"--memory-gib {memory_gib:g} and --step-ms {step_ms:g} are no budget; use 0 for no limit, or more")
     flags: dict[str, object] = {
         "data.data_path": data,
-        "data.dataset": "imagefolder" if data is not None and dataset is None and config is None else dataset,
+        "data.dataset": dataset,
         "device": device,
     }
     said: list[str] = []

@@ -99,7 +99,7 @@ def _lighter_crops(run: ShortRun, machine: Machine) -> Iterator[str]:
         yield "Let hjepa's own kernel make the crops instead of DALI's operators: " + (
             "backend='fused'." if machine.kernel else how_to_build(machine)
         )
-    yield f"Take fewer or smaller crops: most of the time goes into pixels; as it is, {run.recipe} is made by {run.engine}."
+    yield f"Take fewer or smaller crops: most of the time goes into their pixels (recipe {run.recipe}, engine {run.engine})."
 
 
 def _help(bound: Bound, run: ShortRun, data: DataSet) -> str:

@@ -20,8 +20,8 @@ from torch import Tensor
 from hjepa.configs.recipe_file import find_recipe
 from hjepa.contact_picture import colour
 from hjepa.crop_statistics import CropStatistics, analyze_crop_statistics, loader_of
-from hjepa.multicrop_dataset import MultiCropDataLoader
-from hjepa.multicrop_transforms import MultiCropEvalTransform, MultiCropTransform, Picture
+from hjepa.multicrop_dataset import CropBatches
+from hjepa.multicrop_transforms import MultiCropEvalTransform
 from hjepa.pipeline.backends.torchvision import render_image
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.device import whole
@@ -32,10 +32,11 @@ from hjepa.pipeline.open_source import open_source
 from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Recipe
 from hjepa.pipeline.source import open_image, spread
+from hjepa.recipe_transform import Picture, RecipeTransform, sizes_of, to_picture
 
 # B images, S pixels
 Statistics: TypeAlias = tuple[float, float, float]
-Transform: TypeAlias = MultiCropTransform | MultiCropEvalTransform | Recipe | str
+Transform: TypeAlias = RecipeTransform | MultiCropEvalTransform | Recipe | str
 """A transform, or the recipe of one: a Recipe, a name of `preset`, or the path of a YAML file."""
 FINE_DPI, DPI = 300, 150
 CELL = 1.9
@@ -49,7 +50,7 @@ class MultiCropVisualizer:
     @staticmethod
     def visualize_multicrop_sample(image: Picture, transform: Transform, save_path: str | Path | None = None) -> Figure:
         """The image with its boxes, then a row for each name of view: what the transform's next call makes of the image."""
-        picture = to_rgb(image if isinstance(image, Image.Image) else Image.fromarray(image))
+        picture = to_picture(image)
         recipe, draws = _next_draws(transform, picture)
         crops = render_image(picture, recipe, draws, 0)
         columns = max(len(stacked) for stacked in crops.values())
@@ -64,9 +65,7 @@ class MultiCropVisualizer:
         return _save(figure, save_path, DPI)
 
     @staticmethod
-    def visualize_batch(
-        dataloader: Loader | MultiCropDataLoader, num_samples: int = 4, save_path: str | Path | None = None
-    ) -> Figure:
+    def visualize_batch(dataloader: Loader | CropBatches, num_samples: int = 4, save_path: str | Path | None = None) -> Figure:
         """The first two global and two local crops of the next batch's first images, a row for each; fewer where there are."""
         loader = loader_of(dataloader)
         batch = next(iter(loader), None)
@@ -83,7 +82,7 @@ class MultiCropVisualizer:
 
     @staticmethod
     def plot_crop_statistics(
-        dataloader: Loader | MultiCropDataLoader, num_batches: int = 10, save_path: str | Path | None = None
+        dataloader: Loader | CropBatches, num_batches: int = 10, save_path: str | Path | None = None
     ) -> Figure:
         """Histograms of the share of the image that crops cover, by the boxes, against the range that the recipe asks for."""
         return plot_scales(analyze_crop_statistics(dataloader, num_batches), save_path)
@@ -142,14 +141,14 @@ def visualize_augmentation_effects(
     source = open_source(dataset)
     chosen = spread(source, whole("n_samples", n_samples, 1))
     samples = chosen.fetch(np.arange(len(chosen)))
-    recipe = config.recipe if isinstance(config, MultiCropTransform | MultiCropEvalTransform) else _recipe(config)
+    recipe = config.recipe if isinstance(config, RecipeTransform | MultiCropEvalTransform) else _recipe(config)
     limits = {name: 2 if name == "global" else 4 for name in recipe.names}
     counts = {group[0].name: sum(view.count for view in group) for group in recipe.groups()}
     figure, axes = _grid(len(chosen), 1 + sum(min(counts[name], limits[name]) for name in recipe.names))
     for row in range(len(chosen)):
         with open_image(samples.encoded, row) as stored:
             picture = to_rgb(ImageOps.exif_transpose(stored) if recipe.orientation == "exif" else stored)
-        draws = draw(recipe, 0, 0, np.array([row]), _size(picture))
+        draws = draw(recipe, 0, 0, np.array([row]), sizes_of(picture))
         _show_boxes(axes[row, 0], picture, draws)
         crops = render_image(picture, recipe, draws, 0)
         shown = [(name, place) for name in crops for place in range(min(counts[name], limits[name]))]
@@ -177,19 +176,15 @@ def plot_scales(statistics: CropStatistics, save_path: str | Path | None = None)
 
 def _next_draws(transform: Transform, picture: Image.Image) -> tuple[Recipe, Draws]:
     """The recipe and the draws of the next call; the transform itself does not move on."""
-    if isinstance(transform, MultiCropTransform):
+    if isinstance(transform, RecipeTransform):
         place = (transform.seed, transform.epoch, np.array([transform.calls]))
-        return transform.recipe, draw(transform.recipe, *place, _size(picture))
+        return transform.recipe, draw(transform.recipe, *place, sizes_of(picture))
     recipe = transform.recipe if isinstance(transform, MultiCropEvalTransform) else _recipe(transform)
-    return recipe, draw(recipe, 0, 0, np.array([0]), _size(picture))
+    return recipe, draw(recipe, 0, 0, np.array([0]), sizes_of(picture))
 
 
 def _recipe(config: Recipe | str) -> Recipe:
     return find_recipe(config) if isinstance(config, str) else config
-
-
-def _size(picture: Image.Image) -> npt.NDArray[np.int32]:
-    return np.array([[picture.height, picture.width]], dtype=np.int32)
 
 
 def _grid(rows: int, columns: int) -> tuple[Figure, npt.NDArray[np.object_]]:

@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeAlias
 from hjepa.pipeline.spelling import suggest
 
 Range: TypeAlias = tuple[float, float]
+Channels: TypeAlias = tuple[float, float, float]
+"""A number for red, green and blue each."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -93,8 +95,8 @@ class Recipe:
     source: str
     """Where the numbers come from."""
     views: tuple[View, ...]
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: Channels = IMAGENET_MEAN
+    std: Channels = IMAGENET_STD
     orientation: Literal["ignore", "exif"] = "ignore"
     """Leave images as they are stored (as torchvision does), or turn them upright by their EXIF tag first."""
 
@@ -149,6 +151,23 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and strings, for JSON and YAML."""
         return dataclasses.asdict(self)
+
+
+def area_gap(recipe: Recipe) -> str | None:
+    """A warning where the areas of "global" crops do not begin where those of "local" ones end; None where they do.
+
+    They meet in DINO, DINOv2 and SwAV: a local crop is never larger than a global one, and no scale is left out.
+    """
+    areas = {name: [view.area for view in recipe.views if view.name == name and view.count] for name in ("global", "local")}
+    if not all(areas.values()):
+        return None
+    least, most = min(low for low, _ in areas["global"]), max(high for _, high in areas["local"])
+    if least == most:
+        return None
+    return (
+        f"global crops cover {least:g} of the image or more, local ones {most:g} or less; DINO and DINOv2 let the two ranges "
+        f"meet: use {least:g} or {most:g} for both, unless the {'overlap' if least < most else 'gap'} is meant"
+    )
 
 
 def as_numbers(name: str, values: Any, count: int) -> tuple[float, ...]:

@@ -122,13 +122,17 @@ def _decode(request: Request, number: int, recipe: Recipe) -> Image.Image | str:
 
 
 def _render_view(image: Image.Image, view: View, recipe: Recipe, draws: ViewDraws, at: tuple[int, int]) -> Tensor:
-    crop = _crop(image, view, draws, at)
+    crop = recolour(_crop(image, view, draws, at), view, draws, at)
+    normalized: Tensor = F.normalize(F.to_tensor(crop), list(recipe.mean), list(recipe.std))
+    return normalized
+
+
+def recolour(crop: Image.Image, view: View, draws: ViewDraws, at: tuple[int, int]) -> Image.Image:
+    """A crop, or a whole image of any size, with all that was drawn but the box and the flip."""
     crop = _jitter(crop, draws, at)
     crop = _grayscale(crop, draws, at)
     crop = _blur(crop, view, draws, at)
-    crop = _solarize(crop, view, draws, at)
-    normalized: Tensor = F.normalize(F.to_tensor(crop), list(recipe.mean), list(recipe.std))
-    return normalized
+    return _solarize(crop, view, draws, at)
 
 
 def _crop(image: Image.Image, view: View, draws: ViewDraws, at: tuple[int, int]) -> Image.Image:

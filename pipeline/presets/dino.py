@@ -2,12 +2,20 @@
 
 from dataclasses import replace
 
+from hjepa.pipeline.normalisation import STATISTICS
 from hjepa.pipeline.recipe import Jitter, Range, Recipe, View
 
 JITTER = Jitter(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
 """DINO's colours, which everybody here keeps."""
 HIGH_RESOLUTIONS = ((512, 112, 768), (768, 112, 1152), (768, 168, 1152), (768, 224, 1152), (768, 336, 1152))
 """Sizes of DINOv3's global, local and gram crops when it is adapted to high resolution."""
+
+
+def jitter_of_strength(strength: float) -> Jitter | None:
+    """DINO's colours, each times a strength; None at 0. Rounded, so that 0.4 x 0.4 is 0.16 where it is read."""
+    parts = (JITTER.brightness, JITTER.contrast, JITTER.saturation, JITTER.hue)
+    brightness, contrast, saturation, hue = (round(part * strength, 9) for part in parts)
+    return Jitter(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue) if strength else None
 
 
 def dino(num_local_crops: int = 8) -> Recipe:
@@ -119,8 +127,8 @@ def cifar10() -> Recipe:
             replace(large, blur=0.1, solarize=0.2),
             replace(large, name="local", count=6, size=16, area=(0.3, 0.7), jitter=weak, blur_window=5),
         ),
-        mean=(0.4914, 0.4822, 0.4465),
-        std=(0.2023, 0.1994, 0.2010),
+        mean=STATISTICS["cifar10"][0],
+        std=STATISTICS["cifar10"][1],
     )
 
 

@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from hjepa.pipeline.recipe import Jitter, Range, Recipe, View
+from hjepa.pipeline.presets.dino import jitter_of_strength
+from hjepa.pipeline.recipe import Range, Recipe, View
 
 
 def multicrop(
@@ -24,10 +25,7 @@ def multicrop(
     """
 
     def view(name: str, count: int, size: int, area: Range, strength: float) -> View:
-        # rounded, so that 0.4 x 0.4 is 0.16 where it is read
-        level, saturation, hue = (round(share * strength, 9) for share in (0.4, 0.2, 0.1))
-        parts = Jitter(brightness=level, contrast=level, saturation=saturation, hue=hue)
-        jitter = parts if strength > 0 else None
+        jitter = jitter_of_strength(strength)
         return View(name=name, count=count, size=size, area=area, flip=horizontal_flip_prob, jitter=jitter, gray=0.0, blur=0.0)
 
     return Recipe(

@@ -162,13 +162,16 @@ def test_contradictions_are_refused(overrides: list[str], message: str) -> None:
     assert message in refusal(*overrides)
 
 
-def test_the_linear_probe_reads_the_runs_own_images_and_refuses_another_data_set() -> None:
+def test_the_linear_probe_of_another_data_set_needs_its_place() -> None:
     probe, folder = "evaluation.linear_probe", ["data.dataset=imagefolder", "data.data_path=photos"]
     text = refusal(*folder, f"{probe}.enabled=true", f"{probe}.dataset=cifar10")
-    assert f"{probe}.dataset=cifar10 is not read" in text
-    advice = text.partition("; set ")[2].partition(",")[0]
-    for accepted in (advice, f"{probe}.dataset=imagefolder"):
-        assert load_settings(None, [*folder, f"{probe}.enabled=true", accepted]).evaluation.linear_probe.enabled
+    assert f"{probe}.dataset=cifar10 is not the run's own" in text
+    for accepted in (
+        [f"{probe}.dataset=null"],
+        [f"{probe}.dataset=imagefolder"],
+        [f"{probe}.data_path=cifar", f"{probe}.dataset=cifar10"],
+    ):
+        assert load_settings(None, [*folder, f"{probe}.enabled=true", *accepted]).evaluation.linear_probe.enabled
     assert load_settings(None, [f"{probe}.dataset=cifar10"]).evaluation.linear_probe.dataset == "cifar10"  # not read
 
 

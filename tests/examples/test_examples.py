@@ -15,6 +15,12 @@ SAYS = {
         "2 global and 3 local crops are masked",
         "step 2: loss",
     ],
+    "dino_course": [
+        "augmentation: 10 crops, (2, 3, 224, 224) and (8, 3, 96, 96)",
+        "document D: 2 x (16, 3, 32, 32), 6 x (16, 3, 16, 16), 16 labels",
+        "document C: (32, 3, 96, 96), (64, 3, 48, 48)",
+        "step 3: loss",
+    ],
     "custom_recipe": ["is the same recipe: True", "fine: (2, 16, 3, 128, 128)", "crops agree: True"],
     "custom_source": ["64 images of 10 classes in images.zip", "globals (2, 16, 3, 224, 224)"],
     "plain_pytorch": ["stopped at epoch 0, image 48", "64 images of the epoch were seen, 64 of them different"],

@@ -12,6 +12,7 @@ import torch
 
 from hjepa import checkpoint, cli
 from hjepa.kernels.fused_crops import MissingKernelError
+from tests.pipeline.test_arrays import write_cifar10
 
 WITHOUT_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 TINY = [
@@ -59,6 +60,7 @@ def test_help_names_every_documented_flag(call: Call) -> None:
     code, output, _ = call("--help")
     assert code == 0
     flags = "config objective pipeline batch-size epochs data-path dataset lr num-workers output-dir resume device seed"
+    flags += " warmup-epochs weight-decay distributed local-rank world-size no-wandb debug"
     assert [flag for flag in flags.split() if f"--{flag}" not in output] == []
     assert "hjepa-train --pipeline dali" in output
 
@@ -123,6 +125,23 @@ def test_dino_is_trained_by_its_flag(call: Call, labelled: Path) -> None:
     assert "configs/small_dino.yaml" in output
     assert "Finished" in output
     assert call("--objective", "byol", "--data_path", labelled)[0] == 2
+
+
+def test_numbers_of_a_named_data_set_and_areas_that_do_not_meet_are_said(call: Call, tmp_path: Path) -> None:
+    write_cifar10(tmp_path)
+    gap = "data.multicrop.global_crop_scale=[0.5, 1]"
+    command = ["--data_path", ".", "--output_dir", "out", *REFERENCE, *TINY]  # that it is CIFAR-10 shows
+    code, output, _ = call(*command, gap)
+    assert code == 0
+    assert "pixels are normalised by mean (0.4914, 0.4822, 0.4465)" in output
+    assert "note: global crops cover 0.5 of the image or more, local ones 0.4 or less" in output
+    assert "mean:\n  - 0.4914" in (tmp_path / "out" / "settings.yaml").read_text()
+
+
+def test_flags_of_the_documents_agree_with_one_process(call: Call, labelled: Path) -> None:
+    command = ["--data_path", labelled, "--output_dir", "out", *REFERENCE, *TINY]
+    code, _, errors = call(*command, "--world_size", "1", "--local_rank=0", "--no_wandb", "logging.wandb.enabled=true")
+    assert (code, errors) == (0, "")
 
 
 def test_resume_auto_without_a_run_starts_one(call: Call, labelled: Path) -> None:
@@ -202,9 +221,13 @@ def test_number_of_local_crops_follows_the_epochs(call: Call, labelled: Path) ->
         (["--lr", "-1"], "training.lr=-1.0"),
         (["--pipeline", "ffcv"], "data.pipeline"),
         (["--dataset", "cifar10", "--data_path", "empty"], "no CIFAR-10 in"),
+        (["data.dataset=cifar10", "--data_path", "empty"], "no CIFAR-10 in"),
         (["--resume", "missing.pt"], "there is no checkpoint missing.pt"),
         (["--batch_size", "1000000", "--data_path", "images"], "more than the 40 images"),
         (["--device", "gpu"], "device"),
+        (["--distributed"], "distributed.enabled=true, and this process was not started by torchrun"),
+        (["--world_size", "2"], "distributed.world_size=2, and there are 1 ranks"),
+        (["--local_rank", "1"], "--local-rank 1, and this process was not started by torchrun"),
         pytest.param(["--device", "cuda"], "torch finds no GPU here", marks=WITHOUT_GPU),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -15,7 +15,7 @@ import torch
 
 from hjepa import checkpoint, cli
 from hjepa.configs.load import load_settings
-from hjepa.distributed import Ranks
+from hjepa.distributed import Ranks, check_local_rank
 
 REPOSITORY = str(Path(cli.__file__).resolve().parents[1])
 TINY = [
@@ -279,6 +279,18 @@ def test_settings_that_contradict_torchrun_are_refused(
             monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=message):
         Ranks(load_settings(Path("small"), [override, "device=cpu"]))
+
+
+@pytest.mark.parametrize(("local_rank", "own"), [(None, None), (0, None), (-1, None), (None, 1), (1, 1)])
+def test_a_local_rank_that_is_torchruns_is_taken(
+    local_rank: int | None, own: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if own is not None:
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+        monkeypatch.setenv("LOCAL_RANK", str(own))
+    check_local_rank(local_rank)
+    with pytest.raises(ValueError, match="--local-rank 2, and"):
+        check_local_rank(2)
 
 
 def test_published_settings_agree_with_one_process() -> None:

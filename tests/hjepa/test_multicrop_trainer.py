@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+import hjepa
 from hjepa.models.dino import dino_loss
 from hjepa.models.vit import VisionTransformer, VisionTransformerSettings
 from hjepa.multicrop_trainer import MultiCropTrainer
@@ -58,6 +60,23 @@ def test_a_step_trains_the_student_on_crops_at_their_own_size(labelled: Path) ->
     assert len(figures) == len(model.epochs) == 5
     assert all(parameter.grad is None for parameter in model.teacher.parameters())
     assert figures[0]["center_norm"] > 0
+
+
+@pytest.mark.parametrize("num_local_crops", [3, 0])
+def test_document_cs_dict_and_a_loaders_batch_are_the_same_step(num_local_crops: int) -> None:
+    augment = hjepa.MultiCropAugmentation(global_crop_size=32, local_crop_size=16, num_local_crops=num_local_crops)
+    images = [Image.new("RGB", (40, 40), (50 * number, 90, 200 - 40 * number)) for number in range(4)]
+    collated = hjepa.MultiCropCollator()([augment(image) for image in images])
+    with Loader(
+        images, augment.recipe, batch_size=4, shuffle=False, backend="torchvision", num_workers=0, device="cpu"
+    ) as loader:
+        batch = next(iter(loader))
+    figures = []
+    for each in (collated, batch):
+        model = Mean()
+        optimizer = torch.optim.SGD(model.student.parameters(), lr=0.1)
+        figures.append(MultiCropTrainer(model).training_step(each, optimizer, epoch=0))
+    assert figures[0] == pytest.approx(figures[1], rel=1e-5)
 
 
 def test_the_loss_needs_no_centre_and_is_that_of_the_objective() -> None:

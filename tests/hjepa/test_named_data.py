@@ -10,7 +10,7 @@ from PIL import Image
 
 from hjepa.assembly import open_source
 from hjepa.configs.load import load_settings
-from hjepa.named_data import NAMES, open_named
+from hjepa.named_data import NAMES, name_of, open_named
 from hjepa.pipeline import folder
 from hjepa.pipeline.source import Samples, Source
 from tests.pipeline.test_arrays import write_cifar10
@@ -60,6 +60,25 @@ def test_every_name_and_split_finds_its_images(places: dict[str, Path]) -> None:
         "csv": [40, 40],
     }
     assert set(NAMES) - set(places) == {"cifar100", "parquet"}
+
+
+def test_what_lies_at_a_place_is_found_out(places: dict[str, Path], tmp_path: Path) -> None:
+    for name in ("imagefolder", "cifar10", "stl10", "webdataset", "csv"):
+        place = tmp_path / "stl10_binary" if name == "stl10" else places[name]
+        assert name_of(place) == name
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    (shards / "0.tar").touch()
+    assert name_of(shards) == "webdataset"
+    (shards / "dark").mkdir()  # images in folders, beside which an archive may lie
+    assert name_of(shards) == "imagefolder"
+    names = {
+        "shard-{0..9}.tar": "webdataset",
+        "cifar-100-python.tar.gz": "cifar100",
+        "x.parquet": "parquet",
+        "gone": "imagefolder",
+    }
+    assert {place: name_of(tmp_path / place) for place in names} == names
 
 
 def test_settings_name_the_data_and_limit_its_pixels(places: dict[str, Path]) -> None:

@@ -91,6 +91,15 @@ def test_exported_encoder_is_timms_with_the_same_features(saved: Path, tmp_path:
     assert isinstance(namespace["model"], VisionTransformer)
 
 
+def test_exported_encoder_says_how_pixels_are_normalised(tmp_path: Path) -> None:
+    settings = load_settings(Path("small"), ["data.dataset=cifar10", "data.data_path=x"])
+    saved, file = tmp_path / "latest.pt", tmp_path / "encoder.safetensors"
+    model = build_model(settings, CPU)
+    checkpoint.save(saved, {"model": model.state_dict(), "settings": checkpoint.plain_settings(settings)})
+    text = trained.loading(trained.export(saved, file), file)
+    assert "[B, 3, 48, 48]: levels in [0, 1], less [0.4914, 0.4822, 0.4465], divided by [0.2023, 0.1994, 0.201]" in text
+
+
 def test_collapsed_features_are_called_so() -> None:
     figures = {"knn_accuracy": None, "linear_probe_accuracy": None, "feature_std": 0.1, "num_dimensions": 128}
     assert Evaluation(**figures, rankme=60.0, dead_channels=0.0).collapse is None

@@ -334,6 +334,16 @@ def test_linear_probe_is_measured_without_knn_too(labelled: Path, tmp_path: Path
     assert all("knn_accuracy" not in line for line in lines(settings, "evaluation"))
 
 
+def test_linear_probe_reads_the_labelled_images_that_are_named(photographs: Path, labelled: Path, tmp_path: Path) -> None:
+    probe = "evaluation.linear_probe"
+    settings = tiny(tmp_path, "training.epochs=1", f"{probe}.enabled=true", f"{probe}.data_path={labelled}")
+    result = train(settings, photographs).result
+    assert result.accuracies == {}  # the run's own images have no labels
+    assert result.probe_accuracies[1] > 0.8  # one class is dark, the other light
+    with pytest.raises(ValueError, match="two classes or more, and these have 0"):
+        train(tiny(tmp_path / "other", f"{probe}.enabled=true", f"{probe}.data_path={photographs}"), labelled)
+
+
 def test_linear_probe_without_labels_is_refused(photographs: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs images of two classes or more, and these have 0"):
         train(tiny(tmp_path, "evaluation.linear_probe.enabled=true"), photographs)

@@ -12,7 +12,7 @@ from torchvision.transforms.functional import normalize
 
 import hjepa
 from hjepa import Loader, MultiCropTransform, MultiCropVisualizer, analyze_crop_statistics, denormalize_tensor, preset
-from hjepa.multicrop_dataset import MultiCropDataLoader
+from hjepa.multicrop_dataset import CropBatches
 from hjepa.pipeline.presets.jepa import evaluation, multicrop
 from hjepa.pipeline.recipe import Recipe
 
@@ -68,7 +68,7 @@ def test_statistics_are_those_of_the_boxes(labelled: Path) -> None:
 
 def test_statistics_of_one_crop_and_of_a_short_epoch(labelled: Path) -> None:
     with load(labelled, evaluation(32), batch_size=20) as loader:
-        found = analyze_crop_statistics(MultiCropDataLoader(loader), n_batches=10)
+        found = analyze_crop_statistics(CropBatches(loader), n_batches=10)
     assert (found.images, list(found.views), found.local_to_global) == (40, ["global"], 0.0)
     assert found.views["global"].flipped == 0
 

@@ -1,0 +1,93 @@
+"""Documents C's and D's loaders: their batches, and that they are a Loader's."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Subset
+from torchvision.datasets import ImageFolder
+
+import hjepa
+
+SMALL: dict[str, Any] = {"global_crop_size": 32, "local_crop_size": 16, "num_local_crops": 3}
+CONFIG: dict[str, Any] = {
+    "experiment": {"name": "dino_cifar10_multicrop"},
+    "data": {"dataset": "cifar10", "batch_size": 8, "local_crops_number": 3, "num_workers": 1, "pin_memory": False},
+}
+REFERENCE: dict[str, Any] = {"device": "cpu", "backend": "torchvision"}
+
+
+def test_collator_stacks_crop_after_crop(labelled: Path) -> None:
+    dataset = hjepa.MultiCropDataset(ImageFolder(labelled), hjepa.MultiCropAugmentation(**SMALL), return_labels=False)
+    items = [dataset[0], dataset[1]]
+    batch = hjepa.MultiCropCollator()(items)
+    assert batch["batch_size"] == 2
+    assert torch.equal(batch["global_crops"], torch.stack([items[0][0], items[1][0], items[0][1], items[1][1]]))
+    assert batch["local_crops"].shape == (6, 3, 16, 16)
+    loader = DataLoader(dataset, batch_size=4, collate_fn=hjepa.MultiCropCollator())
+    assert next(iter(loader))["global_crops"].shape == (8, 3, 32, 32)
+    labelled_items = [(items[0], 1), (items[1], 0)]
+    assert torch.equal(hjepa.MultiCropCollator()(labelled_items)["local_crops"], batch["local_crops"])
+
+
+def test_collator_works_without_local_crops(labelled: Path) -> None:
+    augmentation = hjepa.MultiCropAugmentation(**SMALL | {"num_local_crops": 0})
+    dataset = hjepa.MultiCropDataset(ImageFolder(labelled), augmentation, return_labels=False)
+    assert len(hjepa.MultiCropCollator()([dataset[0], dataset[1]])["local_crops"]) == 0
+
+
+def test_document_cs_loader_has_its_batches(labelled: Path) -> None:
+    with hjepa.create_multicrop_dataloader(labelled, batch_size=4, num_workers=1, color_jitter_strength=0.5, **SMALL) as loader:
+        batch = next(iter(loader))
+        assert len(loader) == 10
+        assert loader.recipe == hjepa.MultiCropAugmentation(**SMALL, color_jitter_strength=0.5).recipe
+    assert batch["batch_size"] == 4
+    assert batch["global_crops"].shape == (8, 3, 32, 32)
+    assert batch["local_crops"].shape == (12, 3, 16, 16)
+
+
+def test_document_ds_loader_takes_crops_and_batches_from_the_configuration(labelled: Path) -> None:
+    with hjepa.create_dino_dataloader(ImageFolder(labelled), CONFIG, **REFERENCE) as loader:
+        assert isinstance(loader, hjepa.MultiCropDataLoader)
+        assert len(loader) == 5
+        crops, labels = next(iter(loader))
+        assert loader.loader.recipe == hjepa.get_multicrop_augmentation(CONFIG).recipe
+        globals_, locals_ = loader.split_crops(crops)
+    assert [tuple(crop.shape) for crop in globals_] == [(8, 3, 32, 32)] * 2
+    assert [tuple(crop.shape) for crop in locals_] == [(8, 3, 16, 16)] * 3
+    assert set(labels.tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize("part", [False, True], ids=["whole", "subset"])
+def test_an_augmentation_that_is_the_data_sets_transform_makes_the_batches(part: bool, labelled: Path) -> None:
+    augmentation = hjepa.MultiCropAugmentation(**SMALL, seed=3)
+    folder = ImageFolder(labelled, transform=augmentation)
+    dataset = Subset(folder, range(7, 31)) if part else folder
+    with hjepa.MultiCropDataLoader(dataset, CONFIG, shuffle=False, **REFERENCE) as loader:
+        crops, labels = next(iter(loader))
+        assert loader.loader.recipe == augmentation.recipe
+    own, label = dataset[0]  # the first sample of an epoch, whoever renders it
+    torch.testing.assert_close(crops[0][0], own[0])
+    assert label == labels[0]
+
+
+def test_a_transform_of_labels_is_kept(labelled: Path) -> None:
+    folder = ImageFolder(labelled, transform=hjepa.MultiCropAugmentation(**SMALL), target_transform=lambda label: 7 + label)
+    with hjepa.MultiCropDataLoader(folder, CONFIG, **REFERENCE) as loader:
+        assert set(next(iter(loader))[1].tolist()) == {7, 8}
+    assert len(folder[0][0]) == 5  # the user's data set keeps its own
+
+
+def test_shuffling_is_asked_for(labelled: Path) -> None:
+    def labels(shuffle: bool) -> list[int]:
+        with hjepa.MultiCropDataLoader(ImageFolder(labelled), CONFIG, shuffle, **REFERENCE) as loader:
+            return next(iter(loader))[1].tolist()
+
+    assert labels(False) == [0] * 8
+    assert labels(True) != [0] * 8
+
+
+def test_a_configuration_without_a_batch_size_is_refused(labelled: Path) -> None:
+    with pytest.raises(ValueError, match="no batch_size"):
+        hjepa.MultiCropDataLoader(ImageFolder(labelled), {"data": {"dataset": "cifar10"}})
