@@ -7,8 +7,8 @@ share of the data set) and the size of the data set, which is one file under man
 process forked for it, so that its memory is its own. Time and memory should follow the pixels and the crops along straight
 lines, and nothing else but a batch's memory should grow at all. The series are gone through in turn, round by round.
 
-Memory is taken twice: what the process holds, which is up to 200 MiB more than it needs, because glibc keeps what is freed in
-pieces below 32 MiB to give it out again; and what it needs, where glibc is told to give everything back at once.
+Memory is taken twice: what the process holds, which is some hundred MiB more than it needs, because glibc keeps what is freed
+in pieces below 32 MiB to give it out again; and what it needs, where glibc is told to give everything back at once.
 """
 
 import argparse

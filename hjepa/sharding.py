@@ -13,6 +13,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from hjepa.models.block import Block
+from hjepa.models.hjepa import HierarchicalJepa
 
 
 def shard(model: nn.Module, device: torch.device, world_size: int) -> nn.Module:
@@ -24,7 +25,8 @@ def shard(model: nn.Module, device: torch.device, world_size: int) -> nn.Module:
             register_fsdp_forward_method(module, "received")
     # What no block holds (embeddings, norms, heads) stays whole between forward and backward.
     fully_shard(model, mesh=mesh)
-    register_fsdp_forward_method(model, "watch")
+    if isinstance(model, HierarchicalJepa):
+        register_fsdp_forward_method(model, "watch")
     return model
 
 
