@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from photograph_tiles import make_tiles
 from rich.console import Console
 from torch import Tensor, nn
@@ -84,7 +85,7 @@ def main() -> None:
             overrides = [*beside, *arguments.set]
             found.append(key | measure(RUNS[name], data, seed, arguments.epochs, overrides, display))
             arguments.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            print(json.dumps({**key, "knn": found[-1]["knn"], "rankme": found[-1]["rankme"]}), flush=True)
+            print(json.dumps({**key, **{name: found[-1][name] for name in ("knn", "found_again", "rankme")}}), flush=True)
 
 
 def measure(run: Run, data: str, seed: int, epochs: int, overrides: list[str], display: Display) -> dict[str, Any]:
@@ -95,8 +96,10 @@ def measure(run: Run, data: str, seed: int, epochs: int, overrides: list[str], d
         settings = _settings(run, seed, epochs, folder, [*overrides, f"output_dir={output}"])
         start = time.perf_counter()
         with Trainer(settings, source, display) as trainer, broken(trainer.model, run.broken):
+            untrained = found_again(trainer.model, settings, source)
             if not trainer.run().finished:
                 raise SystemExit("interrupted; the runs that were finished are in the file")
+            trained = found_again(trainer.model, settings, source)
         lines = [json.loads(line) for line in settings.metrics_file.read_text().splitlines()]
         pixels = raw_pixel_accuracy(settings, source)
     evaluations = [line for line in lines if line["kind"] == "evaluation"]
@@ -106,6 +109,7 @@ def measure(run: Run, data: str, seed: int, epochs: int, overrides: list[str], d
         "classes": len(source.classes),
         "raw_pixels": round(100 * pixels, 1),
         "knn": {line["epoch"]: round(100 * line["knn_accuracy"], 1) for line in evaluations},
+        "found_again": {0: round(100 * untrained, 1), epochs: round(100 * trained, 1)},
         "rankme": {line["epoch"]: round(line["rankme"], 1) for line in evaluations},
         "loss": {line["step"]: round(line["loss"], 4) for line in steps},
         "baseline_ratio_level_0": {
@@ -115,6 +119,15 @@ def measure(run: Run, data: str, seed: int, epochs: int, overrides: list[str], d
         "machine": f"{platform.machine()}, {torch.get_num_threads()} thread(s) of torch {torch.__version__}",
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+@torch.no_grad()
+def found_again(model: Model, settings: Settings, source: Source) -> float:
+    """Share of the images whose second global crop, as trained on, is the nearest to the first one among all second crops."""
+    with build_loader(settings, source, "train") as loader:
+        pairs = [(model.features(batch.globals[0]), model.features(batch.globals[1])) for batch in loader]
+    first, second = (F.normalize(torch.cat(features), dim=1) for features in zip(*pairs, strict=True))
+    return float(((first @ second.T).argmax(1) == torch.arange(len(first))).float().mean())
 
 
 @torch.no_grad()

@@ -43,26 +43,28 @@ def main() -> None:
 def table(runs: Runs) -> str:
     """Markdown: a line for each data set and kind of run, with every seed's figures."""
     lines = [
-        "| data | run | epochs | seeds | untrained | trained | raw pixels | RankMe | level 0: loss / mean's |",
-        "|" + "---|" * 9,
+        "| data | run | epochs | seeds | untrained | trained | raw pixels | RankMe | found again | level 0: loss / mean's |",
+        "|" + "---|" * 10,
     ]
     for (data, name, epochs), seeds in grouped(runs):
         first = ", ".join(f"{run['knn']['0']:.1f}" for run in seeds)
         last = ", ".join(f"{run['knn'][str(epochs)]:.1f}" for run in seeds)
         ranks = ", ".join(f"{run['rankme'][str(epochs)]:.0f}" for run in seeds)
         ratios = ", ".join(f"{list(run['baseline_ratio_level_0'].values())[-1]:.2f}" for run in seeds if has_levels(run))
+        again = ", ".join(
+            " to ".join(f"{share:.1f}" for share in run["found_again"].values()) for run in seeds if "found_again" in run
+        )
         numbers = ", ".join(str(run["seed"]) for run in seeds)
         pixels = f"{seeds[0]['raw_pixels']:.1f}"
-        lines.append(
-            f"| {data} | {name} | {epochs} | {numbers} | {first} | **{last}** | {pixels} | {ranks} | {ratios or '-'} |"
-        )
+        cells = (data, name, str(epochs), numbers, first, f"**{last}**", pixels, ranks, again or "-", ratios or "-")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def draw(runs: Runs, path: Path) -> None:
     """A column for each data set: accuracy by epochs above, how much of the hidden blocks is known below."""
     sets = list(dict.fromkeys(run["data"] for run in runs))
-    figure = Figure(figsize=(5.2 * len(sets), 7.2), layout="constrained")
+    figure = Figure(figsize=(7.2 * len(sets), 7.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, len(sets), squeeze=False)
     for column, data in enumerate(sets):
@@ -88,34 +90,34 @@ def has_levels(run: dict[str, Any]) -> bool:
 
 
 def _draw_accuracies(axis: Axes, runs: Runs, data: str) -> None:
-    for (_, name, _), seeds in grouped(runs):
-        _draw_seeds(axis, [run["knn"] for run in seeds], name)
+    for (_, name, epochs), seeds in grouped(runs):
+        _draw_seeds(axis, [run["knn"] for run in seeds], name, epochs)
     axis.axhline(runs[0]["raw_pixels"], color="black", linewidth=1, linestyle=":", label="raw pixels")
     axis.set_title(f"{data}: {runs[0]['images']} images of {runs[0]['classes']} classes")
     axis.set_xlabel("epochs")
     axis.set_ylabel("kNN accuracy, percent")
-    axis.legend(fontsize=7)
+    axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _draw_ratios(axis: Axes, runs: Runs) -> None:
     if not runs:
         axis.set_axis_off()
         return
-    for (_, name, _), seeds in grouped(runs):
-        _draw_seeds(axis, [run["baseline_ratio_level_0"] for run in seeds], name)
+    for (_, name, epochs), seeds in grouped(runs):
+        _draw_seeds(axis, [run["baseline_ratio_level_0"] for run in seeds], name, epochs)
     axis.axhline(1, color="black", linewidth=1, linestyle=":", label="the mean of all targets, everywhere")
     axis.set_ylim(0, 2)
     axis.set_xlabel("steps")
     axis.set_ylabel("loss of level 0 / loss of the mean")
-    axis.legend(fontsize=7)
+    axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
 
 
-def _draw_seeds(axis: Axes, curves: Sequence[dict[str, float]], name: str) -> None:
+def _draw_seeds(axis: Axes, curves: Sequence[dict[str, float]], name: str, epochs: int) -> None:
     shared = [place for place in curves[0] if all(place in curve for curve in curves)]  # of runs evaluated unequally often
     places, columns = [int(place) for place in shared], [[curve[place] for curve in curves] for place in shared]
     family = next(kind for kind in sorted(COLOURS, key=len, reverse=True) if name.startswith(kind))
     style = {"color": COLOURS[family], "linestyle": "-" if name == family else ":" if name.endswith("shuffled") else "--"}
-    axis.plot(places, [sum(column) / len(column) for column in columns], label=name, **style)
+    axis.plot(places, [sum(column) / len(column) for column in columns], label=f"{name}, {epochs} epochs", **style)
     axis.fill_between(places, [min(column) for column in columns], [max(column) for column in columns], alpha=0.15, **style)
 
 
