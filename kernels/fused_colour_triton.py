@@ -1,6 +1,7 @@
 """The colours of fused_crops in Triton: the parts of the jitter, gray, what is stored; and the kernel from the contrast on.
 
-The arithmetic is that of csrc/isa/colour_floats.h: levels are held as float32, in which all of it is exact or rounds as PIL's does.
+The arithmetic is that of csrc/isa/colour_floats.h: levels are held as float32, in which all of it is exact or rounds as PIL's
+does.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, import-untyped, untyped-decorator"

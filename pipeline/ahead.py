@@ -29,7 +29,8 @@ class Ahead(Generic[Item], Iterator[Item]):
     def close(self) -> None:
         """Ends the thread; what it had made is dropped."""
         self._closed.set()
-        self._thread.join()
+        if threading.current_thread() is not self._thread:  # where garbage is collected, and with it an iterator nobody holds
+            self._thread.join()
 
     def _work(self) -> None:
         try:

@@ -4,12 +4,14 @@ import gc
 import os
 import pickle
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.presets.jepa import multicrop
 
@@ -35,6 +37,23 @@ def test_loader_that_is_forgotten_leaves_no_thread(backend: str, photographs: Pa
     del loader
     gc.collect()
     assert own_threads() == before
+
+
+def test_stage_that_is_closed_on_its_own_thread_ends() -> None:
+    """As the garbage collector does, which runs wherever memory is asked for."""
+    opened, closed, stages = threading.Event(), threading.Event(), []
+
+    def items() -> Iterator[int]:
+        opened.wait(5)
+        stages[0].close()
+        closed.set()
+        yield 1
+
+    stages.append(Ahead(items(), 1))
+    opened.set()
+    assert closed.wait(5)
+    stages[0].close()
+    assert own_threads() == 0
 
 
 def test_iterated_loader_is_pickled_with_its_place(photographs: Path) -> None:
