@@ -47,7 +47,15 @@ class CropList(list[Tensor]):
         return torch.stack(chosen) if chosen else self[0].new_empty(0, *self[0].shape)
 
 
-class MultiCropAugmentation(RecipeTransform):
+class _CropListTransform(RecipeTransform):
+    """A RecipeTransform whose crops also go by document C's keys."""
+
+    def __call__(self, image: Picture) -> CropList:
+        """Renders the next sample."""
+        return CropList(super().__call__(image), self.num_global_crops)
+
+
+class MultiCropAugmentation(_CropListTransform):
     """Image -> CropList: DINO's two global crops and its local ones. Its chance: see KeyedCalls.
 
     Both documents have a class of this name; this takes the options of both, by keyword. global_crops_number,
@@ -93,12 +101,8 @@ class MultiCropAugmentation(RecipeTransform):
         recipe = _with_crops(replace(DINO, views=views), counts, areas, (global_crop_size, local_crop_size))
         super().__init__(recipe if normalize else replace(recipe, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)), seed=seed)
 
-    def __call__(self, image: Picture) -> CropList:
-        """Renders the next sample."""
-        return CropList(super().__call__(image), self.num_global_crops)
 
-
-class MultiCropAugmentationCIFAR(RecipeTransform):
+class MultiCropAugmentationCIFAR(_CropListTransform):
     """Image -> CropList for images of 32 pixels: weaker blur, larger areas, and the data set's own normalisation."""
 
     def __init__(
@@ -119,10 +123,6 @@ class MultiCropAugmentationCIFAR(RecipeTransform):
         counts, areas = (global_crops_number, local_crops_number), (global_crops_scale, local_crops_scale)
         recipe = _with_crops(cifar10(), counts, areas, (global_crop_size, local_crop_size))
         super().__init__(replace(recipe, mean=mean, std=std), seed=seed)
-
-    def __call__(self, image: Picture) -> CropList:
-        """Renders the next sample."""
-        return CropList(super().__call__(image), self.num_global_crops)
 
 
 class SimpleMultiCrop(RecipeTransform):

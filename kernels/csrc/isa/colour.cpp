@@ -33,6 +33,7 @@ Steps steps_of(const Parts& parts, int begin, int end, float mean) {
         step.factor = parts.factors[number];
         if (step.part == Part::hue) step.factor = static_cast<float>(static_cast<int32_t>(step.factor * HIGHEST) & 255);
         step.from = step.part == Part::contrast ? mean : 0.0f;
+        step.exact = false;
         append(steps, step);
     }
     return steps;
