@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from hjepa.kernels.chance_triton import clamp, rounded, uniform
+from hjepa.kernels.chance_triton import ANY, clamp, rounded, uniform
 from hjepa.kernels.rectangles import Grid
 
 ROWS = 4
@@ -117,7 +117,7 @@ def load_law(laws, level, within, H, W):
     return low, high, context_low, context_high, aspect_low, aspect_high, small_height, small_width
 
 
-@triton.jit
+@triton.jit(**ANY)
 def reference_kernel(
     keys,  # int64 [R]
     laws,  # float32 [L, 8]

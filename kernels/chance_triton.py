@@ -13,6 +13,12 @@ import triton.language as tl
 GOLDEN = tl.constexpr(0x9E3779B97F4A7C15)
 FIRST = tl.constexpr(0xBF58476D1CE4E5B9)
 SECOND = tl.constexpr(0x94D049BB133111EB)
+ROWS = ["num_rows", "num_levels", "num_samples", "num_sums"]
+GRIDS = ["H", "W", "min_keep", "min_patches", "min_outside", "most", "rounds", "last_rows", "last_columns"]
+BLOCKS = ["f", "h", "w", "F", "context_height", "context_width", "context_frames"]
+ANY = {"do_not_specialize": [*ROWS, *GRIDS, *BLOCKS]}
+"""Numbers for which no kernel is compiled anew. Of its own accord Triton makes a constant of each that is 1, which a kernel
+cannot convert (`min_keep.to(...)`), and compiles again for multiples of 16: for most batches, and for an epoch's last one."""
 
 
 @triton.jit

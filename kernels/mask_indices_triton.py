@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from hjepa.kernels.chance_triton import bits
+from hjepa.kernels.chance_triton import ANY, bits
 
 ROWS = 1
 """Rows of one program: N values of each are held at once."""
@@ -36,7 +36,7 @@ def lowest(order, count):
     return (order <= bound[:, None]) & (count > 0)[:, None]
 
 
-@triton.jit
+@triton.jit(**ANY)
 def index_kernel(
     masks,  # int8 [R, N]
     unions,  # int8 [R, N], where the index is a context's

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hjepa.kernels import exact_blocks, nested_blocks
 from hjepa.kernels.block_masks_triton import CHUNK, empty_masks, paint
-from hjepa.kernels.chance_triton import bits, exponential, rounded, uniform
+from hjepa.kernels.chance_triton import ANY, bits, exponential, rounded, uniform
 from hjepa.kernels.exact_blocks_triton import constants, draw_areas, draw_context, draw_targets, load_law
 from hjepa.kernels.rectangles import Grid
 
@@ -34,7 +34,7 @@ def inside(keys, number, areas, aspect, growth, top, bottom, left, right, real, 
     return top, top + height, left, left + width
 
 
-@triton.jit
+@triton.jit(**ANY)
 def nested_kernel(
     keys,  # int64 [C / B, L, B]
     laws,  # float32 [L, 7]

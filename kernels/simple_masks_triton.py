@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from hjepa.kernels.chance_triton import ANY
 from hjepa.kernels.mask_indices_triton import lowest, random_order
 from hjepa.kernels.rectangles import Grid
 
@@ -21,7 +22,7 @@ CHUNK = 256
 """Patches painted at a time."""
 
 
-@triton.jit
+@triton.jit(**ANY)
 def random_kernel(
     keys,  # int64 [R]
     masks,  # int8 [R, N]
@@ -40,7 +41,7 @@ def random_kernel(
     tl.store(masks + rows[:, None] * N + patches, hidden.to(tl.int8), mask=within[:, None] & (patches < N))
 
 
-@triton.jit
+@triton.jit(**ANY)
 def rectangle_kernel(
     rectangles,  # int64 [R, 4]
     masks,  # int8 [R, N]
