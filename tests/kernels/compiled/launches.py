@@ -9,6 +9,8 @@ kernel. Sizes of 1 are therefore in every launch.
 
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -40,6 +42,8 @@ GRIDS = [((14, 14), 4), ((1, 17), 1), ((7, 1), 1), ((1, 1), 1)]
 BATCHES = (1, 7, 16)
 compiled: dict[str, set[int]] = {}
 launch = JITFunction.run
+current: list[int] = []
+"""Devices that are the current one, the last of them."""
 
 
 class NoGpu:
@@ -56,8 +60,17 @@ class NoGpu:
 
 
 def compile_only(kernel: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> None:
+    assert current == [-1], f"{kernel.__name__} is started on whatever device is the current one"
     made = launch(kernel, *arguments, grid=grid, warmup=True, **options)
     compiled.setdefault(kernel.__name__, set()).add(id(made))
+
+
+@contextmanager
+def device(number: int) -> Iterator[None]:
+    """In the stead of torch.cuda.device."""
+    current.append(number)
+    yield
+    current.pop()
 
 
 def blocks(grid: tuple[int, int], targets: int, samples: int) -> None:
@@ -111,7 +124,7 @@ def crops(sizes: list[tuple[int, int]], size: int, dtype: torch.dtype) -> None:
 def main() -> None:
     """Prints the kernels' names; what does not compile, or is compiled for some batches again, is an error."""
     driver.set_active(NoGpu())
-    JITFunction.run = compile_only
+    JITFunction.run, torch.cuda.device = compile_only, device
     for samples in BATCHES:
         for grid, targets in GRIDS:
             blocks(grid, targets, samples)
