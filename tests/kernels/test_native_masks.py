@@ -85,6 +85,14 @@ def test_weighted_keys_are_those_of_the_torch_text(grid: tuple[int, int], target
     assert (found != keys).any() or patches_are_few(grid)
 
 
+def test_there_may_be_any_number_of_arrangements() -> None:
+    laws, keys = block_masks.law_tensor(random_laws((6, 6), 2, 1)[:1]), keys_of(5, 200).view(1, 1, 200)
+    sums = weighted_blocks.weight_sums(torch.rand(1, 200, 36, generator=torch.Generator().manual_seed(0)), (6, 6))
+    draw = partial(block_masks.draw_blocks, laws=laws, grid=(6, 6), num_targets=2, max_attempts=3)
+    found = weighted_blocks.weighted_reference(keys, laws, sums, (6, 6), num_targets=2, max_attempts=3, arrangements=300)
+    assert torch.equal(found, weighted_blocks.choose_keys(keys, sums, (6, 6), draw, 300))
+
+
 @pytest.mark.parametrize("grid", [(1, 1), (14, 14), (16, 7), (64, 64), (5, 1)], ids=str)
 @pytest.mark.parametrize("min_aspect", [0.1, 0.3, 1.0])
 def test_blockwise_masks_are_those_of_the_torch_text(grid: tuple[int, int], min_aspect: float) -> None:

@@ -7,7 +7,6 @@
 namespace hjepa {
 
 constexpr int kMostTargets = 32;
-constexpr int kMostAttempts = 64;
 
 struct Setting {
     Grid grid;

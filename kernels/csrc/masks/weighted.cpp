@@ -3,6 +3,7 @@
 #include "weighted.h"
 
 #include <algorithm>
+#include <vector>
 
 namespace hjepa {
 namespace {
@@ -26,8 +27,11 @@ float product_of(const Row& row, const Setting& setting, const int64_t* sums) {
 }  // namespace
 
 uint64_t weighted_key(uint64_t key, Draw draw, const float* law, const Setting& setting, const int64_t* sums, int arrangements) {
-    float products[kMostArrangements], greatest = 0, uniform;
-    int64_t shares[kMostArrangements], total = 0;
+    thread_local std::vector<float> products;
+    thread_local std::vector<int64_t> shares;
+    products.resize(arrangements), shares.resize(arrangements);
+    float greatest = 0, uniform;
+    int64_t total = 0;
     Row row;
     for (int number = 0; number < arrangements; ++number) {
         draw(number ? bits(key, kChoice + number) : key, law, setting, row);

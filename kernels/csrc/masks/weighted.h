@@ -6,8 +6,6 @@
 
 namespace hjepa {
 
-constexpr int kMostArrangements = 64;
-
 using Draw = void (*)(uint64_t key, const float* law, const Setting& setting, Row& row);
 
 // The key of the arrangement that is taken; sums: int64 [(H + 1) * (W + 1)] of weight_sums.
