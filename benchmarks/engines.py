@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, RandomSampler
 from torchvision.datasets import ImageFolder
 
 from hjepa.kernels.fused_crops import MissingKernelError, builds
-from hjepa.pipeline.backends.dali_decode import decode, read
+from hjepa.pipeline.backend import BackendSettings
+from hjepa.pipeline.backends.dali_decode import decode, device_id, read
 from hjepa.pipeline.backends.dali_inputs import Contents, contents_of
 from hjepa.pipeline.folder import FolderSource
 from hjepa.pipeline.loader import Loader
@@ -42,7 +43,7 @@ def engine(name: str, source: FolderSource, recipe: Recipe, batch_size: int, dev
     if name in HJEPA:
         return lambda workers: loader_batches(source, recipe, batch_size, device, workers, name)
     if name == DECODE:
-        return lambda workers: decoded_batches(source, recipe, batch_size, workers)
+        return lambda workers: decoded_batches(source, recipe, batch_size, device, workers)
     crops = PEERS[name][1](recipe)
     return lambda workers: peer_batches(source, crops, batch_size, device, workers)
 
@@ -58,17 +59,29 @@ def loader_batches(
                 yield batch.views()
 
 
-def decoded_batches(source: FolderSource, recipe: Recipe, batch_size: int, workers: int) -> Generator[Any, None, None]:
-    """DALI on the CPU that reads and decodes the same files in the loader's order, and does no more."""
+def decoded_batches(
+    source: FolderSource, recipe: Recipe, batch_size: int, device: torch.device, workers: int
+) -> Generator[Any, None, None]:
+    """DALI that reads and decodes the same files in the loader's order on the same device, and does no more."""
     sampler = Sampler(num_samples=len(source), batch_size=batch_size)
     batches = chain.from_iterable(sampler.batches(epoch, 0) for epoch in count())
 
     def feed() -> Contents:
         return contents_of(source.fetch(next(batches).indices).encoded)
 
-    pipe = Pipeline(batch_size=batch_size, num_threads=workers, device_id=None, prefetch_queue_depth=2, exec_dynamic=True)
+    settings = BackendSettings(
+        recipe=recipe,
+        batch_size=batch_size,
+        device=device,
+        num_workers=workers,
+        prefetch=2,
+        pin_memory=False,
+        dtype=torch.float32,
+    )
+    number = device_id(settings)
+    pipe = Pipeline(batch_size=batch_size, num_threads=workers, device_id=number, prefetch_queue_depth=2, exec_dynamic=True)
     with pipe:
-        pipe.set_outputs(decode(read(fn.external_source(source=feed, batch=True), True), recipe, False))
+        pipe.set_outputs(decode(read(fn.external_source(source=feed, batch=True), True), settings))
     pipe.build()
     while True:
         yield pipe.run()

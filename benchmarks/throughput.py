@@ -137,9 +137,7 @@ def choose_recipe(arguments: argparse.Namespace) -> Recipe:
     if count is None:
         return recipe
     if count < 1 or all(view.name != "local" for view in recipe.views):
-        raise ValueError(
-            f"--local-crops {count} does not go with --recipe {recipe.name}; use 1 or more, of a recipe that has any"
-        )
+        raise ValueError(f"--local-crops {count} does not go with --recipe {recipe.name}; it takes 1 or more, of local crops")
     return replace(recipe, views=tuple(replace(view, count=count) if view.name == "local" else view for view in recipe.views))
 
 
