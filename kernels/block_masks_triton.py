@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from hjepa.kernels.chance_triton import clamp, rounded, uniform
+from hjepa.kernels.chance_triton import ANY, clamp, on_its_device, rounded, uniform
 from hjepa.kernels.rectangles import Grid
 
 ROWS = 4
@@ -117,7 +117,7 @@ def load_law(laws, level, within, H, W):
     return low, high, context_low, context_high, aspect_low, aspect_high, small_height, small_width
 
 
-@triton.jit
+@triton.jit(**ANY)
 def reference_kernel(
     keys,  # int64 [R]
     laws,  # float32 [L, 8]
@@ -148,6 +148,7 @@ def reference_kernel(
     paint(contexts, targets, rows, num_rows, slots, top, bottom, left, right, a, b, c, d, H, W, T, CHUNK)
 
 
+@on_its_device
 def reference_masks(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int, max_attempts: int) -> tuple[Tensor, Tensor]:
     """`block_masks.block_masks` on a GPU, or anywhere under TRITON_INTERPRET=1."""
     contexts, targets = empty_masks(keys, grid, num_targets)

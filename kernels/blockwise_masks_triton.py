@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from hjepa.kernels import blockwise_masks as definition
-from hjepa.kernels.chance_triton import bits, exponential, rounded, uniform
+from hjepa.kernels.chance_triton import ANY, bits, exponential, on_its_device, rounded, uniform
 from hjepa.kernels.mask_indices_triton import lowest, random_order
 from hjepa.kernels.rectangles import Grid
 
@@ -35,7 +35,7 @@ def rectangle(key, first, room, min_patches, log_aspect, H, W):
     return top, top + height, left, left + width, fits
 
 
-@triton.jit
+@triton.jit(**ANY)
 def blockwise_kernel(
     keys,  # int64 [R]
     counts,  # int64 [R]
@@ -76,6 +76,7 @@ def blockwise_kernel(
     tl.store(masks + rows[:, None] * N + patches, mask.to(tl.int8), mask=within[:, None] & (patches < N))
 
 
+@on_its_device
 def blockwise_masks(
     keys: Tensor, counts: Tensor, grid: Grid, *, min_patches: int, most: int, rounds: int, log_aspect: float
 ) -> Tensor:

@@ -44,8 +44,8 @@ def uniform(keys: Keys, counters: npt.NDArray[np.integer]) -> npt.NDArray[np.flo
 
 
 def key_tensor(keys: Keys, device: torch.device | str = "cpu") -> Tensor:
-    """The same keys as an int64 tensor (two's complement), for `bits_tensor`."""
-    return torch.from_numpy(np.ascontiguousarray(keys).view(np.int64)).to(device)
+    """The same keys as an int64 tensor (two's complement), for `bits_tensor`; a copy to a GPU is not waited for."""
+    return torch.from_numpy(np.ascontiguousarray(keys).view(np.int64)).to(device, non_blocking=True)
 
 
 def bits_tensor(keys: Tensor, counters: Tensor) -> Tensor:
@@ -66,7 +66,9 @@ def uniform_tensor(keys: Tensor, counters: Tensor) -> Tensor:
 
 def fold_tensor(keys: Tensor, part: Tensor | int) -> Tensor:
     """`key` continued in torch: folds one more part into int64 keys."""
-    return bits_tensor(keys, torch.as_tensor(part, dtype=torch.int64, device=keys.device))
+    if isinstance(part, Tensor):
+        return bits_tensor(keys, part)
+    return bits_tensor(keys, torch.full((), part, device=keys.device))  # as_tensor would copy it, and wait for the GPU
 
 
 def _step(state: Keys, counter: Keys) -> Keys:

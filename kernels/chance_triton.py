@@ -7,12 +7,38 @@ a multiplication and an addition become one operation that rounds once. Only thi
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, import-untyped, untyped-decorator"
 # The arguments of a Triton kernel have types of its own language, and Triton carries no annotations.
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
+
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
+
+Others = ParamSpec("Others")
+Result = TypeVar("Result")
 
 GOLDEN = tl.constexpr(0x9E3779B97F4A7C15)
 FIRST = tl.constexpr(0xBF58476D1CE4E5B9)
 SECOND = tl.constexpr(0x94D049BB133111EB)
+ROWS = ["num_rows", "num_levels", "num_samples", "num_sums"]
+GRIDS = ["H", "W", "min_keep", "min_patches", "min_outside", "most", "rounds", "last_rows", "last_columns"]
+BLOCKS = ["f", "h", "w", "F", "context_height", "context_width", "context_frames"]
+ANY = {"do_not_specialize": [*ROWS, *GRIDS, *BLOCKS]}
+"""Numbers for which no kernel is compiled anew. Of its own accord Triton makes a constant of each that is 1, which a kernel
+cannot convert (`min_keep.to(...)`), and compiles again for multiples of 16: for most batches, and for an epoch's last one."""
+
+
+def on_its_device(launch: Callable[Concatenate[Tensor, Others], Result]) -> Callable[Concatenate[Tensor, Others], Result]:
+    """The device of its first argument is the current one meanwhile: on that, and on its stream, Triton starts a kernel."""
+
+    @wraps(launch)
+    def there(first: Tensor, /, *others: Others.args, **named: Others.kwargs) -> Result:
+        with torch.cuda.device(first.get_device()):  # -1, for the CPU, changes nothing
+            return launch(first, *others, **named)
+
+    return there
 
 
 @triton.jit

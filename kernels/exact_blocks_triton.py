@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hjepa.kernels import exact_blocks
 from hjepa.kernels.block_masks_triton import CHUNK, empty_masks, paint, place
-from hjepa.kernels.chance_triton import exponential, uniform
+from hjepa.kernels.chance_triton import ANY, exponential, on_its_device, uniform
 from hjepa.kernels.exact_layouts_triton import fits, last_resort, row_of, sides, spread
 from hjepa.kernels.rectangles import Grid
 
@@ -138,7 +138,7 @@ def draw_context(key, first, low, high, aspect, growth, top, bottom, left, right
     return a, b, tl.where(whole, 0.0, c), tl.where(whole, width, d)
 
 
-@triton.jit
+@triton.jit(**ANY)
 def exact_kernel(
     keys,  # int64 [R]
     laws,  # float32 [L, 7]
@@ -171,6 +171,7 @@ def exact_kernel(
     paint(contexts, targets, numbers, num_rows, rank, top, bottom, left, right, a, b, c, d, H, W, T, CHUNK)
 
 
+@on_its_device
 def exact_masks(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int, min_keep: int) -> tuple[Tensor, Tensor]:
     """`exact_blocks.exact_masks` on a GPU, or anywhere under TRITON_INTERPRET=1."""
     contexts, targets = empty_masks(keys, grid, num_targets)

@@ -21,12 +21,14 @@ SORTED = tl.constexpr(exact_blocks.SORTED)
 @triton.jit
 def row_of(slots, num_rows, T):
     """Row of each slot, float32, where num_rows rows share T slots and the first ones have one more."""
+    num_rows = num_rows + slots * 0.0  # one shape from here on: with two, Triton 3.6 loses a value and compiles nothing
     quotient = tl.floor(tl.div_rn(T + num_rows * 0.0, num_rows))
     rest = T - quotient * num_rows
     longer = rest * (quotient + 1)
-    early = tl.floor(tl.div_rn(slots + quotient * 0.0, quotient + 1))
-    late = rest + tl.floor(tl.div_rn(slots - longer, quotient))
-    return tl.where(slots < longer, early, late)
+    early = slots < longer
+    within = tl.where(early, slots, slots - longer)
+    length = tl.where(early, quotient + 1, quotient)
+    return tl.where(early, 0.0, rest) + tl.floor(tl.div_rn(within, length))
 
 
 @triton.jit

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from hjepa.kernels.chance_triton import bits
+from hjepa.kernels.chance_triton import ANY, bits, on_its_device
 
 ROWS = 1
 """Rows of one program: N values of each are held at once."""
@@ -36,7 +36,7 @@ def lowest(order, count):
     return (order <= bound[:, None]) & (count > 0)[:, None]
 
 
-@triton.jit
+@triton.jit(**ANY)
 def index_kernel(
     masks,  # int8 [R, N]
     unions,  # int8 [R, N], where the index is a context's
@@ -76,6 +76,7 @@ def index_kernel(
     tl.store(index + rows[:, None] * K + slots, (slots + rows[:, None]) * 0, mask=of_row & ~used)
 
 
+@on_its_device
 def indices(masks: Tensor, unions: Tensor | None, length: int, min_keep: int, keys: Tensor) -> tuple[Tensor, Tensor]:
     """`mask_indices.mask_indices`, or with unions `context_indices`, on a GPU, or anywhere under TRITON_INTERPRET=1."""
     patches = masks.shape[-1]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hjepa.kernels import exact_blocks, nested_blocks
 from hjepa.kernels.block_masks_triton import CHUNK, empty_masks, paint
-from hjepa.kernels.chance_triton import bits, exponential, rounded, uniform
+from hjepa.kernels.chance_triton import ANY, bits, exponential, on_its_device, rounded, uniform
 from hjepa.kernels.exact_blocks_triton import constants, draw_areas, draw_context, draw_targets, load_law
 from hjepa.kernels.rectangles import Grid
 
@@ -34,7 +34,7 @@ def inside(keys, number, areas, aspect, growth, top, bottom, left, right, real, 
     return top, top + height, left, left + width
 
 
-@triton.jit
+@triton.jit(**ANY)
 def nested_kernel(
     keys,  # int64 [C / B, L, B]
     laws,  # float32 [L, 7]
@@ -85,6 +85,7 @@ def nested_kernel(
         paint(contexts, targets, painted, count, rank, top, bottom, left, right, a, b, c, d, H, W, T, CHUNK)
 
 
+@on_its_device
 def nested_masks(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int, min_keep: int) -> tuple[Tensor, Tensor]:
     """`nested_blocks.nested_masks` on a GPU, or anywhere under TRITON_INTERPRET=1."""
     contexts, targets = empty_masks(keys, grid, num_targets)

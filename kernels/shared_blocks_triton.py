@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from hjepa.kernels import shared_blocks
-from hjepa.kernels.chance_triton import bits, uniform
+from hjepa.kernels.chance_triton import ANY, bits, on_its_device, uniform
 
 ROWS = 1
 """Samples of one program."""
@@ -35,7 +35,7 @@ def block_at(key, number, patches, f, h, w, F, H, W, AXES: tl.constexpr):
     return inside
 
 
-@triton.jit
+@triton.jit(**ANY)
 def shared_kernel(
     keys,  # int64 [R]
     contexts,  # int8 [R, N]
@@ -104,6 +104,7 @@ def tube_masks(
     return contexts, targets
 
 
+@on_its_device
 def _launch(
     keys: Tensor,
     contexts: Tensor,

@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from hjepa.kernels.chance_triton import ANY, on_its_device
 from hjepa.kernels.mask_indices_triton import lowest, random_order
 from hjepa.kernels.rectangles import Grid
 
@@ -21,7 +22,7 @@ CHUNK = 256
 """Patches painted at a time."""
 
 
-@triton.jit
+@triton.jit(**ANY)
 def random_kernel(
     keys,  # int64 [R]
     masks,  # int8 [R, N]
@@ -40,7 +41,7 @@ def random_kernel(
     tl.store(masks + rows[:, None] * N + patches, hidden.to(tl.int8), mask=within[:, None] & (patches < N))
 
 
-@triton.jit
+@triton.jit(**ANY)
 def rectangle_kernel(
     rectangles,  # int64 [R, 4]
     masks,  # int8 [R, N]
@@ -63,6 +64,7 @@ def rectangle_kernel(
         tl.store(masks + rows[:, None] * N + patches, hit.to(tl.int8), mask=within[:, None] & (patches < N))
 
 
+@on_its_device
 def random_masks(keys: Tensor, num_patches: int, count: int) -> Tensor:
     """`simple_masks.random_masks` on a GPU, or anywhere under TRITON_INTERPRET=1."""
     masks = torch.empty(*keys.shape, num_patches, dtype=torch.bool, device=keys.device)
@@ -74,6 +76,7 @@ def random_masks(keys: Tensor, num_patches: int, count: int) -> Tensor:
     return masks
 
 
+@on_its_device
 def paint_rectangles(rectangles: Tensor, grid: Grid) -> Tensor:
     """`simple_masks.paint_rectangles` on a GPU, or anywhere under TRITON_INTERPRET=1."""
     masks = torch.empty(*rectangles.shape[:-1], grid[0] * grid[1], dtype=torch.bool, device=rectangles.device)

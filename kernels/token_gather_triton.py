@@ -9,6 +9,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from hjepa.kernels.chance_triton import on_its_device
+
 
 @triton.jit
 def gather_kernel(
@@ -49,6 +51,7 @@ def combine_kernel(
     tl.store(combined + place * D + channels, total, mask=channels < D)
 
 
+@on_its_device
 def gather(tokens: Tensor, index: Tensor, valid: Tensor) -> Tensor:
     """`token_gather.gather_reference`."""
     rows, groups, slots = index.shape
@@ -62,6 +65,7 @@ def gather(tokens: Tensor, index: Tensor, valid: Tensor) -> Tensor:
     return gathered
 
 
+@on_its_device
 def combine(parts: Tensor, slots: Tensor) -> Tensor:
     """`token_gather.combine_reference`."""
     rows, groups, length, width = parts.shape

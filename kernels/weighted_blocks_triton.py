@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hjepa.kernels import block_masks_triton, exact_blocks, exact_blocks_triton, weighted_blocks
 from hjepa.kernels.block_masks_triton import pick
-from hjepa.kernels.chance_triton import bits, uniform
+from hjepa.kernels.chance_triton import ANY, bits, on_its_device, uniform
 from hjepa.kernels.rectangles import Grid
 
 ROWS = 2
@@ -65,7 +65,7 @@ def take(key, products, numbers, M: tl.constexpr):
     return arrangement_key(key, tl.sum(tl.where(place == found[:, None], numbers, 0), axis=1))
 
 
-@triton.jit
+@triton.jit(**ANY)
 def weighted_exact_kernel(
     keys,  # int64 [R]
     laws,  # float32 [L, 7]
@@ -101,7 +101,7 @@ def weighted_exact_kernel(
     tl.store(chosen + rows, take(key, products, numbers, M).to(tl.int64, bitcast=True), mask=within)
 
 
-@triton.jit
+@triton.jit(**ANY)
 def weighted_reference_kernel(
     keys,  # int64 [R]
     laws,  # float32 [L, 8]
@@ -138,6 +138,7 @@ def weighted_reference_kernel(
     tl.store(chosen + rows, take(key, products, numbers, M).to(tl.int64, bitcast=True), mask=within)
 
 
+@on_its_device
 def weighted_exact(
     keys: Tensor, laws: Tensor, sums: Tensor, grid: Grid, *, num_targets: int, min_keep: int, arrangements: int
 ) -> Tensor:
@@ -152,6 +153,7 @@ def weighted_exact(
     return chosen
 
 
+@on_its_device
 def weighted_reference(
     keys: Tensor, laws: Tensor, sums: Tensor, grid: Grid, *, num_targets: int, max_attempts: int, arrangements: int
 ) -> Tensor:

@@ -143,7 +143,10 @@ def test_crops_are_made_on_the_current_stream() -> None:
     with on_gpu(images) as batch:
         torch.cuda.synchronize()
         with torch.cuda.stream(stream):
-            torch.cuda._sleep(100_000_000)
+            render(batch, [found], MEAN, STD)  # compiles, and takes memory, for which the host may wait
+            found.out.fill_(torch.nan)
+            stream.synchronize()
+            torch.cuda._sleep(1_000_000_000)
             render(batch, [found], MEAN, STD)
         assert not stream.query()  # it is in the queue, behind what came before it
         stream.synchronize()

@@ -1,6 +1,7 @@
 """Triton kernels: equal to their torch texts bit for bit, compiled for GPUs that are not there, and no wait on one that is."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,20 @@ def test_kernels_compile_without_a_gpu_and_spill_nothing(name: str, capability: 
     assert 0 < found["registers"] <= 255
     assert found["spilled bytes"] == 0
     assert found["fused multiply-adds"] == 0  # one rounding instead of two: the bits would differ
+
+
+def test_launches_compile_as_on_a_gpu_and_for_no_batch_again() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "tests/kernels/compiled/launches.py"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    sources = "".join(path.read_text() for path in (ROOT / "kernels").glob("*_triton.py"))
+    assert done.stdout.split() == sorted(re.findall(r"def (\w+_kernel)\(", sources))
 
 
 def generator_of(kind: str) -> HierarchicalMaskGenerator:

@@ -1,0 +1,104 @@
+"""The masks of a step wait for no GPU: shown on one that is not there, with tensors that have shapes and no values."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from hjepa.assembly import build_loader, build_masks
+from hjepa.configs.load import load_settings
+from hjepa.configs.schema import Settings
+from hjepa.kernels import rectangles, simple_masks, token_gather
+from hjepa.kernels.blockwise_masks import blockwise_masks
+from hjepa.kernels.mask_indices import context_indices, mask_indices
+from hjepa.kernels.shared_blocks import block_masks, tube_masks
+from hjepa.kernels.simple_masks import paint_rectangles, random_masks
+from hjepa.kernels.token_gather import gather_visible, scatter_predictions
+from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.folder import open_folder
+from hjepa.step_masks import Watched, draw_masks
+
+TINY = ["data.dataset=imagefolder", "data.data_path=unused", "data.pipeline=torchvision", "data.num_workers=0", "device=cpu"]
+TINY += ["data.batch_size=3", "data.multicrop.num_local_crops=4", "masking.mask_scale=[0.05, 0.1]"]
+
+
+class NoWait(TorchDispatchMode):
+    """Refuses copies to or from a GPU that are waited for. What needs values, such as item or nonzero, is refused anyway."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = function(*args, **kwargs)
+        given, made = ({leaf.device.type for leaf in tree_leaves(part) if isinstance(leaf, Tensor)} for part in (args, result))
+        if "copy" in str(function) and len(given | made) > 1:
+            waits = "cuda" not in made or not (kwargs.get("non_blocking", False) or True in args[2:])
+            assert not waits, f"{function} of {given} to {made} waits"
+        return result
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The torch texts, on tensors without values; what they keep for a device is forgotten afterwards."""
+    for module in (rectangles, simple_masks, token_gather):
+        monkeypatch.setattr(module, "has_triton", lambda: False)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        yield
+    rectangles._tables.cache_clear()
+
+
+def twice(draw: Callable[[], Any]) -> Any:
+    """What a step does after the first one."""
+    draw()
+    with NoWait():
+        return draw()
+
+
+def settings_of(*overrides: str) -> Settings:
+    return load_settings(Path("small"), [*TINY, *overrides])
+
+
+@pytest.fixture(scope="module")
+def batch(labelled: Path) -> Batch:
+    with build_loader(settings_of("masking.strategy=cross_crop_prediction"), open_folder(labelled), "train") as loader:
+        return next(iter(loader))
+
+
+@pytest.mark.parametrize("watched", [False, True], ids=["by chance", "watched"])
+@pytest.mark.parametrize("law", ["exact", "nested", "reference"])
+@pytest.mark.parametrize("strategy", ["global_only", "global_with_local_context", "cross_crop_prediction"])
+def test_the_masks_of_a_step_wait_for_no_gpu(batch: Batch, no_gpu: None, strategy: str, law: str, watched: bool) -> None:
+    laws = [f"masking.law={law}"] if law != "nested" else ["masking.nested=true"]
+    settings = settings_of(f"masking.strategy={strategy}", *laws)
+    on_gpu = dataclasses.replace(
+        batch,
+        crops={name: torch.empty(crops.shape, device="cuda") for name, crops in batch.crops.items()},
+        labels=torch.empty(batch.labels.shape, dtype=torch.int64, device="cuda"),
+    )
+    generator = build_masks(settings)
+    seen = torch.empty(*batch.globals.shape[:2], generator.get_crop_info()["global_num_patches"], device="cuda")
+    attention = Watched(tokens=seen.unsqueeze(-1), attention=seen) if watched else None
+    masks = twice(lambda: draw_masks(generator, on_gpu, settings, attention))
+    assert masks.blocks.targets.is_cuda
+    assert masks.context_index.is_cuda
+
+
+def test_the_other_masks_wait_for_no_gpu(no_gpu: None) -> None:
+    keys = torch.empty(6, dtype=torch.int64, device="cuda")
+
+    def draw() -> list[Tensor]:
+        hidden = blockwise_masks(keys, keys, (14, 14))
+        context, targets = block_masks(keys, (12, 12), (5, 6), (14, 14), num_targets=4, min_outside=10)
+        index, valid = context_indices(context, targets.any(1), 60, 10, keys)
+        tokens = gather_visible(torch.empty(6, 196, 8, device="cuda"), index.unsqueeze(1), valid.unsqueeze(1))
+        back = scatter_predictions(tokens, index.unsqueeze(1), valid.unsqueeze(1), 196)
+        tubes = tube_masks(keys, (2, 5, 5), (4, 14, 14), 3, 2)
+        given = paint_rectangles(torch.empty(6, 4, dtype=torch.int64, device="cuda"), (14, 14))
+        return [*mask_indices(hidden, 40, keys), random_masks(keys, 196, 147), given, back, *tubes]
+
+    assert all(mask.is_cuda for mask in twice(draw))
