@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, RandomSampler
 from torchvision.datasets import ImageFolder
 
 from hjepa.kernels.fused_crops import MissingKernelError, builds
-from hjepa.pipeline.backends.dali_decode import decode, read
+from hjepa.pipeline.backend import BackendSettings
+from hjepa.pipeline.backends.dali_decode import decode, device_id, read
 from hjepa.pipeline.backends.dali_inputs import Contents, contents_of
 from hjepa.pipeline.folder import FolderSource
 from hjepa.pipeline.loader import Loader
@@ -61,17 +62,26 @@ def loader_batches(
 def decoded_batches(
     source: FolderSource, recipe: Recipe, batch_size: int, device: torch.device, workers: int
 ) -> Generator[Any, None, None]:
-    """DALI that reads and decodes the same files in the loader's order, as the loader does on this device, and does no more."""
+    """DALI that reads and decodes the same files in the loader's order on the same device, and does no more."""
     sampler = Sampler(num_samples=len(source), batch_size=batch_size)
     batches = chain.from_iterable(sampler.batches(epoch, 0) for epoch in count())
 
     def feed() -> Contents:
         return contents_of(source.fetch(next(batches).indices).encoded)
 
-    options = {"num_threads": workers, "device_id": device.index, "prefetch_queue_depth": 2, "exec_dynamic": True}
-    pipe = Pipeline(batch_size=batch_size, **options)
+    settings = BackendSettings(
+        recipe=recipe,
+        batch_size=batch_size,
+        device=device,
+        num_workers=workers,
+        prefetch=2,
+        pin_memory=False,
+        dtype=torch.float32,
+    )
+    number = device_id(settings)
+    pipe = Pipeline(batch_size=batch_size, num_threads=workers, device_id=number, prefetch_queue_depth=2, exec_dynamic=True)
     with pipe:
-        pipe.set_outputs(decode(read(fn.external_source(source=feed, batch=True), True), recipe, device.type == "cuda"))
+        pipe.set_outputs(decode(read(fn.external_source(source=feed, batch=True), True), settings))
     pipe.build()
     while True:
         yield pipe.run()

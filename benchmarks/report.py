@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import memory
+import resume
 import scaling_table
+import soak
 import throughput_table
 import training
 
@@ -23,11 +25,13 @@ ROOT = Path(__file__).parents[1]
 RESULTS, IMAGES = ROOT / "benchmarks" / "results", ROOT / "docs" / "images"
 MARKDOWN = {
     "memory": memory.markdown,
+    "resume": resume.markdown,
+    "soak": soak.markdown,
     "scaling": scaling_table.markdown,
     "throughput": throughput_table.markdown,
     "training": training.markdown,
 }
-CHARTS = {"scaling": scaling_table.chart, "throughput": throughput_table.chart}
+CHARTS = {"scaling": scaling_table.chart, "soak": soak.chart, "throughput": throughput_table.chart}
 BLOCK = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/resume.py [--sizes 1000 1000000 100000000] [--backend dali] [--rounds 5] [--output FILE.json]
 
-Sizes take turns within a round; medians over the rounds. "state" is the size of what has to be saved.
+Sizes take turns within a round; medians over the rounds.
 """
 
 import argparse
@@ -10,10 +10,12 @@ import json
 import statistics
 import time
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from rich.console import Console
-from rich.table import Table
+from rich.markdown import Markdown
+from rich.progress import track
+from scaling import RESULTS, described
 from synthetic import SyntheticSource
 
 from hjepa import sample_data
@@ -21,31 +23,43 @@ from hjepa.pipeline.backend import BackendName
 from hjepa.pipeline.loader import Loader
 
 BATCH_SIZE = 32
-FIGURES = ("open", "first batch", "resumed batch")
+FIGURES = ("open", "first batch", "resumed batch", "state")
 
 
 def main() -> None:
-    """Measures, and shows and writes the results."""
+    """Measures, shows the table, and writes the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 1_000_000, 100_000_000])
     parser.add_argument("--backend", default="dali", choices=get_args(BackendName))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--output", type=Path, help="JSON file for every figure")
+    parser.add_argument("--output", type=Path, default=RESULTS / "resume.json")
     arguments = parser.parse_args()
     files = sorted(sample_data.make(sample_data.default_folder()).rglob("*.jpg"))
-    sources = {size: SyntheticSource(size, files) for size in arguments.sizes}
-    rounds = [{size: measure(source, arguments.backend) for size, source in sources.items()} for _ in range(arguments.rounds)]
-    table = Table(
-        title=f"seconds, backend {arguments.backend}, batch {BATCH_SIZE}, recipe hjepa; medians", title_justify="left"
-    )
-    for heading in ("images", *FIGURES, "state, bytes"):
-        table.add_column(heading, justify="right")
-    for size in sources:
-        medians = {name: statistics.median(figures[size][name] for figures in rounds) for name in rounds[0][size]}
-        table.add_row(f"{size:,}", *(f"{medians[name]:.3f}" for name in FIGURES), f"{medians['state']:.0f}")
-    Console().print(table)
-    if arguments.output:
-        arguments.output.write_text(json.dumps({"command": "python benchmarks/resume.py", "rounds": rounds}, indent=1) + "\n")
+    sources = {str(size): SyntheticSource(size, files) for size in arguments.sizes}
+    rounds = [
+        {size: measure(source, arguments.backend) for size, source in sources.items()}
+        for _ in track(range(arguments.rounds), "rounds", transient=True)
+    ]
+    result = {**described("resume.py"), "backend": arguments.backend, "rounds": rounds}
+    Console().print(Markdown(markdown(result)))
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The command, the machine, and a row for each size; medians over the rounds."""
+    rounds, machine = result["rounds"], result["machine"]
+    lines = [
+        f"`{result['command']}`, {result['date']}: {machine['cpu']}, backend {result['backend']}, "
+        f"batch {BATCH_SIZE}, recipe hjepa. Seconds, medians; the state is what has to be saved, in bytes.",
+        "",
+        f"| images | {' | '.join(FIGURES)} |",
+        f"|{'---|' * (1 + len(FIGURES))}",
+    ]
+    for size in rounds[0]:
+        *seconds, state = (statistics.median(figures[size][name] for figures in rounds) for name in FIGURES)
+        lines.append(f"| {int(size):,} | {' | '.join(f'{each:.3f}' for each in seconds)} | {state:.0f} |")
+    return "\n".join([*lines, ""])
 
 
 def measure(source: SyntheticSource, backend: str) -> dict[str, float]:

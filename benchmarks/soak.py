@@ -1,4 +1,4 @@
-"""Resident memory of the loader over an hour: epoch after epoch of the sample images, with the pages of files counted apart.
+"""Resident memory of hjepa's loader over an hour: epoch after epoch of the sample images, mapped files not counted.
 
     python benchmarks/soak.py [--minutes 60] [--recipe dino] [--output FILE.json]
 

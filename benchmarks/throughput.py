@@ -18,6 +18,7 @@ import platform
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ def parse() -> argparse.Namespace:
         "--sizes", type=Size, nargs="+", default=[], help="such as 500x375: copies of the images of these sizes"
     )
     parser.add_argument("--recipe", default="dino", choices=PRESETS)
+    parser.add_argument("--local-crops", type=int, help="in place of the recipe's own number")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, help="by default all that are installed")
     parser.add_argument("--threads", type=int, help="threads of hjepa's engines and of decode; one per core by default")
     parser.add_argument("--workers", type=int, help="processes of the other engines; the best number is searched by default")
@@ -100,7 +102,7 @@ def parse() -> argparse.Namespace:
 
 def run(source: FolderSource, arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Measures every engine on one folder of images, and shows the table."""
-    recipe, device = preset(arguments.recipe), resolve_device(arguments.device)
+    recipe, device = choose_recipe(arguments), resolve_device(arguments.device)
     check(source, recipe, arguments, device)
     with stopwatches(arguments.engines, source.root, recipe, arguments.batch_size, device) as watches:
         failed = check_pixels(watches, source, console)
@@ -127,6 +129,16 @@ def run(source: FolderSource, arguments: argparse.Namespace, console: Console) -
     if missing:
         console.print(f"not compared, because not installed: {', '.join(missing)}", soft_wrap=True)
     return result
+
+
+def choose_recipe(arguments: argparse.Namespace) -> Recipe:
+    """The preset, with as many local crops as are asked for. Raises ValueError where it has none, or for less than one."""
+    recipe, count = preset(arguments.recipe), arguments.local_crops
+    if count is None:
+        return recipe
+    if count < 1 or all(view.name != "local" for view in recipe.views):
+        raise ValueError(f"--local-crops {count} does not go with --recipe {recipe.name}; it takes 1 or more, of local crops")
+    return replace(recipe, views=tuple(replace(view, count=count) if view.name == "local" else view for view in recipe.views))
 
 
 def check(source: FolderSource, recipe: Recipe, arguments: argparse.Namespace, device: torch.device) -> None:

@@ -150,6 +150,8 @@ class DataSettings(Section):
     """Batches in flight ahead of the trainer."""
     pin_memory: bool = True
     """Whether batches made on the CPU lie in page-locked memory, from which copies to a GPU do not wait."""
+    hw_decoder_load: ShareOrZero = 0.0
+    """Share of the JPEGs that a GPU's JPEG engines decode; between 0 and 1 an image's rounding depends on its batch."""
     on_error: Literal["replace", "raise"] = "replace"
     """What becomes of an image that cannot be decoded: another stands in for it (replace), or the run ends (raise)."""
     max_bad: ShareOrZero = 0.01

@@ -116,6 +116,7 @@ def build_loader(settings: Settings, source: Source, purpose: Literal["train", "
         num_workers=share_of_workers(data.num_workers, data.pipeline),
         prefetch=data.prefetch,
         pin_memory=data.pin_memory,
+        hw_decoder_load=data.hw_decoder_load,
         epochs=settings.training.epochs if training else 1,
         on_error=data.on_error,
         max_bad=data.max_bad,

@@ -25,11 +25,12 @@ FREE = (
     "data.num_workers",
     "data.prefetch",
     "data.pin_memory",
+    "data.hw_decoder_load",
     "training.gradient_checkpointing",
     "training.compile",
 )
 """Settings that a resumed run may change, with those in FREE_SECTIONS: none changes the draws of a sample. (Another pipeline
-rounds pixels otherwise; the images themselves the loader compares.)"""
+or decoder rounds pixels otherwise; the images themselves the loader compares.)"""
 DIVISION = ("data.batch_size", "training.accumulation_steps")
 """Settings that with the number of ranks make up the images of an update."""
 FREE_SECTIONS = ("checkpoint.", "logging.", "evaluation.", "distributed.")

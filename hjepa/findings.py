@@ -129,9 +129,9 @@ def _jpeg_engine(machine: Machine) -> Finding:
     text = "the GPU has an engine for JPEGs" if has_engine else "the GPU has no engine for JPEGs"
     if has_engine and not _sees_video(machine):
         text += ", and this container does not see it (NVIDIA_DRIVER_CAPABILITIES is without 'video')"
-    return Finding(
-        level="ok", subject="JPEG engine", text=f"{text}; hjepa decodes beside it, so that pixels do not depend on the batch"
-    )
+    elif has_engine:
+        text += "; `hjepa tune` finds out whether data.hw_decoder_load=1, which decodes with it, is faster here"
+    return Finding(level="ok", subject="JPEG engine", text=text)
 
 
 def _sees_video(machine: Machine) -> bool:

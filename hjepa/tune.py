@@ -1,10 +1,10 @@
-"""Finds the loader's threads and depth on this machine, and the crops or the batch that a budget of memory or time allows.
+"""Finds the loader's decoder, threads and depth on this machine, and the crops or the batch that a budget allows.
 
-Of settings that are as good as the best the smallest is taken: threads and batches in flight cost memory, and other processes
+Of settings that are as good as the best the first is taken: threads and batches in flight cost memory, and other processes
 their cores. A budget is searched by halves, because a step costs more with every crop and every image.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -13,6 +13,7 @@ from hjepa.configs.load import with_changes
 from hjepa.configs.schema import Settings
 from hjepa.distributed import share_of_workers
 from hjepa.findings import BUSY
+from hjepa.pipeline.device import resolve_device
 from hjepa.pipeline.source import Source
 from hjepa.short_run import rate
 from hjepa.step_cost import StepCost, measure_step
@@ -23,6 +24,8 @@ Vary: TypeAlias = Literal["crops", "batch"]
 SLACK = 0.03
 """Rates that are less than this share apart are alike."""
 DEPTHS = (1, 2, 4)
+DECODER_LOADS = (0.0, 1.0, 0.65)
+"""Shares of a GPU's JPEG engines; DALI's own default comes last, because an image's pixels then depend on its batch."""
 MOST_LOCALS = 10
 """Document D's most."""
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -48,9 +51,12 @@ class Budget:
 
 
 def tune_loader(settings: Settings, source: Source, seconds: float, said: Said) -> Settings:
-    """The settings with the threads, and then the depth, that load fastest; each is tried for `seconds`."""
+    """The settings with the decoder of a GPU, the threads and the depth that load fastest; each is tried for `seconds`."""
     cores = share_of_workers("auto", settings.data.pipeline)
-    for name, values in (("num_workers", sorted({1, max(1, cores // 2), cores})), ("prefetch", DEPTHS)):
+    tried: dict[str, Sequence[float]] = {"num_workers": sorted({1, max(1, cores // 2), cores}), "prefetch": DEPTHS}
+    if settings.data.pipeline != "torchvision" and resolve_device(settings.device).type == "cuda":
+        tried = {"hw_decoder_load": DECODER_LOADS, **tried}
+    for name, values in tried.items():
         rates = {}
         for value in values:
             with build_loader(with_changes(settings, {f"data.{name}": value}), source, "train") as loader:
@@ -58,7 +64,7 @@ def tune_loader(settings: Settings, source: Source, seconds: float, said: Said) 
             rates[value] = found.images_per_second
             busy = f"; other processes took {found.others:.0%} of the machine" if found.others > BUSY else ""
             said(f"data.{name}={value}: {found.images_per_second:.0f} images/s{busy}")
-        settings = with_changes(settings, {f"data.{name}": smallest_near_best(rates)})
+        settings = with_changes(settings, {f"data.{name}": first_near_best(rates)})
     return settings
 
 
@@ -82,10 +88,10 @@ def tune_step(settings: Settings, source: Source, budget: Budget, vary: Vary, sa
     return with_changes(settings, {name: found})
 
 
-def smallest_near_best(rates: Mapping[int, float]) -> int:
-    """The smallest setting whose rate is within SLACK of the best."""
+def first_near_best(rates: Mapping[float, float]) -> float:
+    """The first setting whose rate is within SLACK of the best."""
     best = max(rates.values())
-    return min(value for value, found in rates.items() if found >= (1 - SLACK) * best)
+    return next(value for value, found in rates.items() if found >= (1 - SLACK) * best)
 
 
 def last_that_fits(values: list[int], fits: Callable[[int], bool]) -> int | None:

@@ -28,9 +28,10 @@ def tune(
     seconds: Annotated[float, typer.Option(help="Length of each trial of the loader.")] = 3,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
 ) -> None:
-    """Tries threads and depths of the loader, and with a budget the local crops or the batch, and writes the best as YAML.
+    """Tries threads and depths of the loader, a GPU's JPEG engines, and with a budget the local crops or the batch.
 
-    The file says all that differs from the defaults, that of --config included: `hjepa-train --config tuned.yaml` trains by it.
+    The best is written as YAML, which `hjepa-train --config tuned.yaml` trains by: all that differs from the defaults, what
+    --config says included.
 
     Examples:
 
@@ -76,6 +77,8 @@ def tune(
             "data.batch_size": f"{settings.data.batch_size}",
             "data.multicrop.num_local_crops": f"{settings.data.multicrop.num_local_crops}",
         }
+        if settings.data.hw_decoder_load:
+            rows["data.hw_decoder_load"] = f"{settings.data.hw_decoder_load:g}"
         display.table(f"Wrote {output}", rows)
         display.say(f"to train by it: hjepa-train --config {output}")
 

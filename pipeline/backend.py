@@ -38,7 +38,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackendSettings:
-    """What every backend needs to know. None of it changes a pixel, but for the recipe and the rounding of dtype."""
+    """What every backend needs to know. Only the recipe changes pixels; dtype and hw_decoder_load round them."""
 
     recipe: Recipe
     batch_size: int
@@ -52,6 +52,8 @@ class BackendSettings:
     """Whether batches made on the CPU for a GPU lie in page-locked memory."""
     dtype: torch.dtype
     """float32, float16 or bfloat16."""
+    hw_decoder_load: float = 0.0
+    """Share of a batch's JPEGs, 0 to 1, that a GPU's JPEG engines decode; its other decoder rounds otherwise."""
 
 
 class Backend(Protocol):

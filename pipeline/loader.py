@@ -38,8 +38,10 @@ class Loader(IterableDataset[Any]):
     num_workers: threads of DALI (and as many of the fused kernel) or processes of torchvision (which, as with any DataLoader,
     want the script to have a main guard); "auto" is one per core. prefetch: batches that are ready ahead of the consumer, and
     as many again in the making. pin_memory: page-locked memory for what torchvision makes for a GPU. dtype: float32, float16
-    or bfloat16. epochs: reading ahead ends after this many; None reads ahead for ever. rank, world_size: "auto" asks
-    torch.distributed. Neither batch_size, num_workers, prefetch nor ranks change a sample's pixels.
+    or bfloat16. hw_decoder_load: share of the JPEGs that a GPU's JPEG engines decode. epochs: reading ahead ends after this
+    many; None reads ahead for ever. rank, world_size: "auto" asks torch.distributed. Neither batch_size, num_workers,
+    prefetch nor ranks change a sample's pixels, unless hw_decoder_load is between 0 and 1: then a batch's JPEGs are divided,
+    and two decoders round in two ways.
 
     on_error: an image that cannot be read or decoded is replaced by another of the source ("replace"), always the same one,
     or ends the iteration ("raise"). bad_images: file of JSON lines that replaced images are written to, and read from at the
@@ -68,6 +70,7 @@ class Loader(IterableDataset[Any]):
         prefetch: int = 2,
         pin_memory: bool = True,
         dtype: torch.dtype = torch.float32,
+        hw_decoder_load: float = 0.0,
         epochs: int | None = None,
         on_error: Literal["replace", "raise"] = "replace",
         max_bad: float = 0.01,
@@ -95,6 +98,13 @@ class Loader(IterableDataset[Any]):
         )
         if dtype not in (torch.float32, torch.float16, torch.bfloat16):
             raise ValueError(f"dtype={dtype} is not supported; use torch.float32, torch.float16 or torch.bfloat16")
+        if not 0 <= hw_decoder_load <= 1:
+            raise ValueError(f"hw_decoder_load={hw_decoder_load} is no share; use a number from 0 to 1")
+        if hw_decoder_load and (self.device.type == "cpu" or backend == "torchvision"):
+            raise ValueError(
+                f"hw_decoder_load={hw_decoder_load} has no effect with backend={backend!r} and device={str(self.device)!r}: "
+                "only DALI decodes with a GPU's JPEG engines; drop it"
+            )
         self._backend_name = backend
         self._settings = BackendSettings(
             recipe=recipe_at(self._plan, 0),
@@ -104,6 +114,7 @@ class Loader(IterableDataset[Any]):
             prefetch=whole("prefetch", prefetch, 1),
             pin_memory=pin_memory,
             dtype=dtype,
+            hw_decoder_load=hw_decoder_load,
         )
         open_backend(backend, self._settings)  # what is missing is said now, not in the first batch
         self.quarantine = open_quarantine(self.source, on_error, max_bad, bad_images)

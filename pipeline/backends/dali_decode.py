@@ -11,7 +11,6 @@ from nvidia.dali.pipeline import Pipeline
 
 from hjepa.pipeline.backend import BackendSettings, BadBatchError, Request, check_size
 from hjepa.pipeline.backends.dali_inputs import contents_of
-from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.source import why_not
 
 # B images
@@ -29,18 +28,17 @@ def read(contents: Node, from_files: bool) -> Node:
     return fn.io.file.read(contents, dont_use_mmap=True) if from_files else contents
 
 
-def decode(encoded: Node, recipe: Recipe, on_gpu: bool) -> Node:
+def decode(encoded: Node, settings: BackendSettings) -> Node:
     """RGB images of their own sizes, uint8 HWC."""
-    upright = recipe.orientation == "exif"
-    if not on_gpu:
+    upright = settings.recipe.orientation == "exif"
+    if settings.device.type != "cuda":
         return fn.decoders.image(encoded, device="cpu", output_type=types.RGB, adjust_orientation=upright)
-    # Two engines would share a batch by its composition, and their pixels differ: all images take the same one.
     return fn.decoders.image(
         encoded,
         device="mixed",
         output_type=types.RGB,
         adjust_orientation=upright,
-        hw_decoder_load=0.0,
+        hw_decoder_load=settings.hw_decoder_load,
         jpeg_fancy_upsampling=True,
     )
 
@@ -53,13 +51,13 @@ def check_sizes(shapes: npt.NDArray[np.int64], request: Request) -> None:
         raise BadBatchError({place: reason for place, reason in reasons.items() if reason})
 
 
-def find_bad(flying: deque[Request], recipe: Recipe, device_id: int | None) -> dict[tuple[int, int], str]:
+def find_bad(flying: deque[Request], settings: BackendSettings) -> dict[tuple[int, int], str]:
     """The images of the first batch with any that do not decode, found by decoding one by one."""
     for number, request in enumerate(flying):
         reasons: dict[tuple[int, int], str] = {}
         contents, pipe = contents_of(request.encoded), None
         for place in range(len(request.encoded)):
-            pipe = pipe or _build_probe(recipe, device_id, from_files=not isinstance(request.encoded, list))
+            pipe = pipe or _build_probe(settings, from_files=not isinstance(request.encoded, list))
             pipe.feed_input("one", [contents[place]])
             try:
                 pipe.run()
@@ -71,11 +69,11 @@ def find_bad(flying: deque[Request], recipe: Recipe, device_id: int | None) -> d
     return {}
 
 
-def _build_probe(recipe: Recipe, device_id: int | None, *, from_files: bool) -> Pipeline:
-    pipe = Pipeline(batch_size=1, num_threads=1, device_id=device_id, prefetch_queue_depth=1, exec_dynamic=True)
+def _build_probe(settings: BackendSettings, *, from_files: bool) -> Pipeline:
+    pipe = Pipeline(batch_size=1, num_threads=1, device_id=device_id(settings), prefetch_queue_depth=1, exec_dynamic=True)
     with pipe:
         encoded = read(fn.external_source(name="one"), from_files)
-        pipe.set_outputs(decode(encoded, recipe, device_id is not None))
+        pipe.set_outputs(decode(encoded, settings))
     pipe.build()
     return pipe
 

@@ -73,7 +73,7 @@ class DaliOpsBackend:
                 except StopIteration:
                     return
                 except RuntimeError as error:
-                    if reasons := find_bad(flying, settings.recipe, device_id(settings)):
+                    if reasons := find_bad(flying, settings):
                         raise BadBatchError(reasons) from error
                     raise
                 check_sizes(np.asarray(shapes.as_tensor()), flying.popleft())
@@ -89,7 +89,7 @@ def _to_crops(settings: BackendSettings, outputs: list[Any]) -> Crops:
 
 
 def _build(settings: BackendSettings, feed: Callable[[], Inputs], *, from_files: bool) -> Pipeline:
-    recipe, on_gpu = settings.recipe, settings.device.type == "cuda"
+    recipe = settings.recipe
     pipe = Pipeline(
         batch_size=settings.batch_size,
         num_threads=settings.num_workers,
@@ -100,7 +100,7 @@ def _build(settings: BackendSettings, feed: Callable[[], Inputs], *, from_files:
     num_inputs = 2 + sum(len(names_of(group)) for group in recipe.groups())
     with pipe:
         inputs = iter(fn.external_source(source=feed, num_outputs=num_inputs, batch=True))
-        decoded = decode(read(next(inputs), from_files), recipe, on_gpu)
+        decoded = decode(read(next(inputs), from_files), settings)
         # Where a box lies outside the image, because the file was overwritten, fn.resize would read memory that is not there.
         images = fn.pad(decoded, axes=[0, 1], shape=next(inputs))
         outputs = []

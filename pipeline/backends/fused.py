@@ -63,7 +63,7 @@ def _render(requests: Iterator[Request], settings: BackendSettings) -> Iterator[
         except StopIteration:
             return
         except RuntimeError as error:
-            if reasons := find_bad(flying, settings.recipe, None):
+            if reasons := find_bad(flying, settings):
                 raise BadBatchError(reasons) from error
             raise
         yield _render_batch(images, flying.popleft(), settings, threads, buffers)
@@ -131,4 +131,4 @@ def build_decoder(settings: BackendSettings, feed: Callable[[], Contents], *, fr
 def _graph(settings: BackendSettings, feed: Callable[[], Contents], from_files: bool) -> Node:
     """The decoded images."""
     encoded = fn.external_source(source=feed, batch=True)
-    return decode(read(encoded, from_files), settings.recipe, settings.device.type == "cuda")
+    return decode(read(encoded, from_files), settings)

@@ -17,7 +17,7 @@ from hjepa.kernels.fused_crops import Decoded
 from hjepa.kernels.fused_crops_triton import render
 from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request
-from hjepa.pipeline.backends.dali_decode import check_sizes, device_id, find_bad
+from hjepa.pipeline.backends.dali_decode import check_sizes, find_bad
 from hjepa.pipeline.backends.dali_inputs import Contents, contents_of, count
 from hjepa.pipeline.backends.fused import build_decoder, check_boxes, crop_group
 
@@ -54,7 +54,7 @@ class FusedGpuBackend:
                 except StopIteration:
                     return
                 except RuntimeError as error:
-                    if reasons := find_bad(flying, settings.recipe, device_id(settings)):
+                    if reasons := find_bad(flying, settings):
                         raise BadBatchError(reasons) from error
                     raise
                 crops = _render_batch(images, flying.popleft(), settings)

@@ -41,12 +41,14 @@ def test_all_engines_are_measured_in_every_round(in_classes: Path, tmp_path: Pat
     engines = ["dali-ops", "torchvision", "decode", *(["fused"] if built else [])]
     output = tmp_path / "result.json"
     options = ["--workers", 1, "--batch-size", 4, "--rounds", 2, "--seconds", 0.1, "--recipe", "cifar10", "--sizes", "80x60"]
+    options += ["--local-crops", 3]
     done = bench("--engines", *engines, *options, "--output", output, "--data", in_classes)
     assert done.returncode == 0, done.stderr
     assert "FAILED" not in done.stdout
     result = json.loads(output.read_text())
     assert {name: len(samples) for name, samples in result["rounds"].items()} == dict.fromkeys(engines, 2)
     assert result["images"]["mean_size"] == [80, 60]
+    assert [view["count"] for view in result["recipe"]["views"]] == [1, 1, 3]
     assert result["machine"]["versions"]["torch"]
     assert result["command"].startswith("python benchmarks/throughput.py")
     assert all(sample["memory_mib"] > 1 for samples in result["rounds"].values() for sample in samples)
@@ -68,6 +70,8 @@ def test_levels_of_another_library_are_held_against_torchvisions(stopwatch: Modu
         (["--data", "missing"], "does not exist"),
         (["--sizes", "500"], "invalid Size value: '500'"),
         (["--recipe", "eval"], "not one of random crops alone"),
+        (["--recipe", "simclr", "--local-crops", "6"], "does not go with --recipe simclr"),
+        (["--local-crops", "0"], "--local-crops 0"),
     ],
 )
 def test_users_mistake_is_one_line(options: list[str], message: str, in_classes: Path) -> None:

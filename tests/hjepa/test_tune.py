@@ -1,9 +1,11 @@
 """Tuning takes the smallest setting that is as good as the best, the most that a budget allows, and writes what trains."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from hjepa import cli, commands
@@ -13,7 +15,7 @@ from hjepa.configs.yaml_file import SettingsError
 from hjepa.pipeline.open_source import open_source
 from hjepa.short_run import Rate
 from hjepa.step_cost import StepCost, measure_step
-from hjepa.tune import Budget, last_that_fits, smallest_near_best, tune_loader, tune_step
+from hjepa.tune import Budget, first_near_best, last_that_fits, tune_loader, tune_step
 
 PHASE = "data.multicrop.curriculum=[{{from_epoch: {}, global_crop_size: {}, num_local_crops: 2}}]"
 TINY = (
@@ -32,10 +34,11 @@ def tiny(labelled: Path) -> Settings:
     return load_settings(Path("small"), TINY, {"data.data_path": str(labelled), "data.dataset": "imagefolder"})
 
 
-def test_smallest_of_those_alike_is_taken() -> None:
-    assert smallest_near_best({1: 50, 2: 98, 4: 100, 8: 99}) == 2
-    assert smallest_near_best({1: 50, 2: 90, 4: 100, 8: 99}) == 4
-    assert smallest_near_best({3: 1}) == 3
+def test_first_of_those_alike_is_taken() -> None:
+    assert first_near_best({1: 50, 2: 98, 4: 100, 8: 99}) == 2
+    assert first_near_best({1: 50, 2: 90, 4: 100, 8: 99}) == 4
+    assert first_near_best({3: 1}) == 3
+    assert first_near_best({0.0: 90, 1.0: 99, 0.65: 100}) == 1.0
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 11])
@@ -143,6 +146,28 @@ def test_every_setting_of_the_loader_is_tried(tiny: Settings, monkeypatch: pytes
         *(f"data.prefetch={count}" for count in (1, 2, 4)),
     ]
     assert (found.data.num_workers, found.data.prefetch) == (4, 4)
+
+
+def test_engines_of_a_gpu_are_tried_and_shared_only_where_that_is_faster(
+    tiny: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Settings] = []
+
+    def no_loader(settings: Settings, *_: object) -> nullcontext[None]:
+        opened.append(settings)
+        return nullcontext()
+
+    monkeypatch.setattr("hjepa.tune.resolve_device", lambda _: torch.device("cuda:0"))
+    monkeypatch.setattr("hjepa.tune.build_loader", no_loader)
+    dali = with_changes(tiny, {"data.pipeline": "dali", "data.num_workers": "auto"})
+    for speeds, expected in ((100, 102, 101), 0.0), ((100, 140, 142), 1.0), ((100, 140, 200), 0.65):
+        rates = iter(speeds)
+        monkeypatch.setattr("hjepa.tune.rate", lambda *_, rates=rates: Rate(images_per_second=next(rates, 1), busy=1, others=0))
+        opened.clear()
+        found = tune_loader(dali, open_source(tiny.data.data_path), 0.1, lambda _: None)
+        assert [settings.data.hw_decoder_load for settings in opened[:3]] == [0.0, 1.0, 0.65]
+        assert {settings.data.hw_decoder_load for settings in opened[3:]} == {found.data.hw_decoder_load} == {expected}
+        assert load_settings(None, [f"data.hw_decoder_load={expected}"]).data.hw_decoder_load == expected
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from hjepa.pipeline.backend import BackendSettings
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.curriculum import Curriculum, Ramp
 from hjepa.pipeline.loader import Loader
@@ -417,3 +418,35 @@ def test_loader_hands_out_the_batch_of_another_trainer(photographs: Path) -> Non
         open_loader(photographs, recipe=preset("dinov2"), adapter="ijepa")
     with pytest.raises(ValueError, match=r"adapter='dinov22' is unknown.*dinov2"):
         open_loader(photographs, adapter="dinov22")
+
+
+@pytest.mark.parametrize(
+    ("backend", "load", "message"),
+    [
+        ("torchvision", 1.0, "no effect with backend='torchvision' and device='cpu'"),
+        ("dali", 0.65, "no effect with backend='dali' and device='cpu'"),
+        ("dali", 1.5, "hw_decoder_load=1.5 is no share"),
+        ("dali", -0.1, "hw_decoder_load=-0.1 is no share"),
+        ("dali", float("nan"), "hw_decoder_load=nan is no share"),
+    ],
+)
+def test_decoder_of_a_gpu_is_refused_without_one(backend: str, load: float, message: str, photographs: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        open_loader(photographs, backend, hw_decoder_load=load)
+
+
+@pytest.mark.dali
+def test_a_gpus_images_are_decoded_by_the_share_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    dali_decode = importlib.import_module("hjepa.pipeline.backends.dali_decode")
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(dali_decode.fn.decoders, "image", lambda _, **options: asked.append(options))
+    for name in ("cpu", "cuda:0"):
+        settings = BackendSettings(
+            recipe=RECIPE, batch_size=8, device=torch.device(name), num_workers=1, prefetch=1, pin_memory=False,
+            dtype=torch.float32, hw_decoder_load=0.65 if name == "cuda:0" else 0.0,
+        )  # fmt: skip
+        dali_decode.decode(None, settings)
+    on_cpu, on_gpu = asked
+    assert on_cpu["device"] == "cpu"
+    assert "hw_decoder_load" not in on_cpu
+    assert (on_gpu["device"], on_gpu["hw_decoder_load"], on_gpu["jpeg_fancy_upsampling"]) == ("mixed", 0.65, True)
