@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import hjepa
 
@@ -60,6 +61,17 @@ def test_the_independent_script_asks_torchvision_for_the_loaders_crops(labelled:
     with hjepa.Loader(labelled, "dino", batch_size=2, device="cpu") as loader:
         ours = next(iter(loader)).views()
     assert [view.shape for view in theirs] == [view.shape[1:] for view in ours]
+
+
+def test_masks_of_a_gpu_are_measured_against_the_torch_text_of_the_same_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    pytest.importorskip("triton")
+    contests = importlib.import_module("masks_gpu").contests(3, "cpu")
+    drawn = {name: draw() for name, draw in contests.items()}
+    context, targets = drawn["exact, torch text"]
+    assert torch.equal(drawn["exact"].context, context)
+    assert torch.equal(drawn["exact"].targets, targets)
+    assert [tensor.shape[-1] for tensor in drawn["their indices"]] == [98, 98, 49, 49]
 
 
 def test_documents_show_the_results_as_they_are() -> None:
