@@ -30,7 +30,8 @@ from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.presets import PRESETS, preset
 
-MINUTE = 60.0
+MINUTE, BETWEEN = 60.0, 2.0
+"""Seconds of a minute, and from one reading of the memory to the next."""
 SHOWN = (1, 2, 5, 10, 20, 30, 60, 120, 240)
 """Minutes with a row of the table."""
 SETTLED = 10
@@ -59,13 +60,13 @@ def main() -> None:
 
 def minute(batches: Iterator[Batch]) -> dict[str, float]:
     """Reads batches for a minute: images, and the least and the most memory in MiB."""
-    start = asked = time.perf_counter()
-    images, memory = 0, []
-    while asked - start < MINUTE:
+    start = read = time.perf_counter()
+    images, memory = 0, [memory_mib("RssAnon", "RssShmem")]
+    while (now := time.perf_counter()) - start < MINUTE:
         images += len(next(batches).labels)
-        if time.perf_counter() - asked > 1 or not memory:
+        if now - read > BETWEEN:
             memory.append(memory_mib("RssAnon", "RssShmem"))
-        asked = time.perf_counter()
+            read = now
     return {"images": images, "lowest_mib": min(memory), "highest_mib": max(memory)}
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -61,6 +62,18 @@ def test_the_independent_script_asks_torchvision_for_the_loaders_crops(labelled:
     with hjepa.Loader(labelled, "dino", batch_size=2, device="cpu") as loader:
         ours = next(iter(loader)).views()
     assert [view.shape for view in theirs] == [view.shape[1:] for view in ours]
+
+
+def test_memory_is_read_all_along_however_short_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    soak, readings = importlib.import_module("soak"), iter(range(1000))
+    clock = iter(np.arange(0, 100, 0.25))  # seconds, each time that it is asked
+    monkeypatch.setattr(soak.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(soak, "memory_mib", lambda *names: next(readings))
+    minute = soak.minute(iter([SimpleNamespace(labels=[0, 1])] * 1000))
+    assert minute["lowest_mib"] == 0
+    assert minute["highest_mib"] > 20
+    assert minute["images"] > 200
 
 
 def test_masks_of_a_gpu_are_measured_against_the_torch_text_of_the_same_masks(monkeypatch: pytest.MonkeyPatch) -> None:
