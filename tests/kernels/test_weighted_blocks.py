@@ -37,6 +37,15 @@ def test_equal_weights_give_the_masks_without_weights_bit_for_bit(name: str, law
     assert torch.equal(plain.context, equal.context)
 
 
+def test_every_patch_has_a_weight_of_1_to_255_also_where_it_was_0() -> None:
+    weights = torch.tensor([[0.0, 1e-9, 0.5, 1, 0.25, 0], [0, 0, 0, 0, 0, 0]])
+    sums = weighted_blocks.weight_sums(weights, (2, 3)).view(2, 3, 4)
+    levels = sums.diff(dim=1).diff(dim=2).flatten(1)
+    assert levels.tolist() == [[1, 1, 127, 255, 63, 1], [1] * 6]
+    assert not sums[:, 0].any()
+    assert not sums[..., 0].any()
+
+
 def test_a_block_lies_where_the_law_puts_it_times_the_weight_there() -> None:
     # Single patches in a row: how often each is the target, with weights, against how often without.
     law = BlockLaw(target_scale=(0.1, 0.1), context_scale=(1, 1), aspect_ratio=(1, 1), fallback=(1, 1))
