@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,21 +13,24 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from hjepa import step_masks
 from hjepa.assembly import build_loader, build_masks
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
-from hjepa.kernels import rectangles, simple_masks, token_gather
+from hjepa.kernels import chance, rectangles, simple_masks, token_gather
 from hjepa.kernels.blockwise_masks import blockwise_masks
 from hjepa.kernels.mask_indices import context_indices, mask_indices
 from hjepa.kernels.shared_blocks import block_masks, tube_masks
 from hjepa.kernels.simple_masks import paint_rectangles, random_masks
 from hjepa.kernels.token_gather import gather_visible, scatter_predictions
-from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.batch import MASKS, Batch
 from hjepa.pipeline.folder import open_folder
 from hjepa.step_masks import Watched, draw_masks
 
 TINY = ["data.dataset=imagefolder", "data.data_path=unused", "data.pipeline=torchvision", "data.num_workers=0", "device=cpu"]
 TINY += ["data.batch_size=3", "data.multicrop.num_local_crops=4", "masking.mask_scale=[0.05, 0.1]"]
+
+USES = (step_masks.GLOBALS, step_masks.READ, step_masks.MASKED, step_masks.READ_BESIDE)
 
 
 class NoWait(TorchDispatchMode):
@@ -67,6 +71,15 @@ def settings_of(*overrides: str) -> Settings:
 def batch(labelled: Path) -> Batch:
     with build_loader(settings_of("masking.strategy=cross_crop_prediction"), open_folder(labelled), "train") as loader:
         return next(iter(loader))
+
+
+def test_no_two_uses_of_a_samples_key_share_their_chance() -> None:
+    keys, axes = chance.key_tensor(chance.key(0, np.arange(50))), torch.Size([2, 3])
+    uses = [step_masks._fold(keys, use, axes) for use in (*USES, MASKS)]
+    crops, levels = torch.arange(2).view(-1, 1, 1), torch.arange(3).view(-1, 1)
+    drawn = chance.fold_tensor(chance.fold_tensor(keys, crops), levels)  # what MaskSampler makes the blocks from
+    every = torch.cat([keys, drawn.flatten(), *(use.flatten() for use in uses)])
+    assert len(every.unique()) == len(every) == 50 * (1 + 6 * 6)
 
 
 @pytest.mark.parametrize("watched", [False, True], ids=["by chance", "watched"])
