@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from engines import HJEPA, Batches, engine
+from gpu_usage import GpuUsage
 from peers import PEERS
 
 from hjepa import parity
@@ -86,7 +87,7 @@ def stopwatches(names: Iterable[str], *what: Any) -> Iterator[dict[str, Stopwatc
 
 def _serve(pipe: Connection, name: str, folder: Path, recipe: Recipe, batch_size: int, device: torch.device) -> None:
     warnings.filterwarnings("ignore", message="This DataLoader will create")  # the search tries more workers than cores
-    source = open_folder(folder)
+    source, usage = open_folder(folder), GpuUsage(device)
     while True:
         try:
             task, *arguments = pipe.recv()
@@ -98,33 +99,36 @@ def _serve(pipe: Connection, name: str, folder: Path, recipe: Recipe, batch_size
             elif task == "moments":
                 answer = _moments(recipe, name, *arguments)
             else:
-                answer = _measure(engine(name, source, recipe, batch_size, device), batch_size, *arguments)
+                answer = _measure(engine(name, source, recipe, batch_size, device), batch_size, usage, *arguments)
             pipe.send((False, answer))
         except Exception as error:
             pipe.send((True, "".join(traceback.format_exception_only(error)).strip()))
 
 
-def _measure(batches: Batches, batch_size: int, workers: int, seconds: float) -> dict[str, float]:
+def _measure(batches: Batches, batch_size: int, usage: GpuUsage, workers: int, seconds: float) -> dict[str, float]:
     start = time.perf_counter()
-    with closing(batches(workers)) as iterator:
+    with usage.measurement(), closing(batches(workers)) as iterator:
         next(iterator)
         first_batch = time.perf_counter() - start
         for _ in range(workers + 2):  # a first batch of every worker, and DALI's queue
             next(iterator)
         _synchronize()
-        start, cpu_start, number = time.perf_counter(), cpu_seconds(), 0
-        while time.perf_counter() - start < seconds or number % workers:  # workers that keep step deliver in bursts
-            next(iterator)
-            number += 1
-        _synchronize()
-        elapsed, cpu, images = time.perf_counter() - start, cpu_seconds() - cpu_start, number * batch_size
-        memory = memory_mib()
+        with usage.watch() as of_gpu:
+            start, cpu_start, number = time.perf_counter(), cpu_seconds(), 0
+            while time.perf_counter() - start < seconds or number % workers:  # workers that keep step deliver in bursts
+                next(iterator)
+                number += 1
+            _synchronize()
+            elapsed, cpu, images = time.perf_counter() - start, cpu_seconds() - cpu_start, number * batch_size
+        memory, traced = memory_mib(), usage.trace(iterator, batch_size)
     return {
         "images_per_second": images / elapsed,
         "cpu_ms_per_image": 1000 * cpu / images,
         "cores": cpu / elapsed,
         "memory_mib": memory,
         "first_batch_seconds": first_batch,
+        **traced,
+        **of_gpu,
     }
 
 

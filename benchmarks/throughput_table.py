@@ -24,6 +24,15 @@ HEADINGS = (
     "first\nbatch, s",
 )
 
+GPU_COLUMNS = {
+    "gpu_ms_per_image": ("GPU ms\nper image", ".3f"),
+    "from_host_kib_per_image": ("from host\nKiB/image", ".0f"),
+    "gpu_memory_mib": ("GPU mem-\nory, MiB", ".0f"),
+    "utilization_percent": ("GPU\nbusy, %", ".0f"),
+    "jpeg_percent": ("JPEG en-\ngines, %", ".0f"),
+}
+"""Figures that only a GPU gives: heading and format."""
+
 
 def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     """The medians of each engine, the fastest first; ratios are None where there is nothing to compare with."""
@@ -45,6 +54,7 @@ def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
                 "cpu": cpu,
                 "cpu_ratio": None if "torchvision" not in rounds else median(rounds["torchvision"], "cpu_ms_per_image") / cpu,
                 **{key: median(samples, key) for key in ("cores", "memory_mib", "first_batch_seconds")},
+                **{key: median(samples, key) for key in GPU_COLUMNS if all(key in sample for sample in samples)},
             }
         )
     return sorted(found, key=lambda row: -row["rate"])
@@ -52,10 +62,11 @@ def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 def table(result: dict[str, Any]) -> Table:
     """The table of medians."""
-    shown = Table(title=title(result), title_justify="left")
-    for heading in HEADINGS:
+    shown, found = Table(title=title(result), title_justify="left"), rows(result)
+    columns = _gpu_columns(found)
+    for heading in (*HEADINGS, *(GPU_COLUMNS[key][0] for key in columns)):
         shown.add_column(heading, no_wrap=True, justify="left" if heading == "engine" else "right")
-    for row in rows(result):
+    for row in found:
         shown.add_row(
             row["engine"],
             str(row["workers"]),
@@ -68,6 +79,7 @@ def table(result: dict[str, Any]) -> Table:
             f"{row['cores']:.1f}",
             f"{row['memory_mib']:.0f}",
             f"{row['first_batch_seconds']:.2f}",
+            *(_number(row.get(key), GPU_COLUMNS[key][1]) for key in columns),
         )
     return shown
 
@@ -84,20 +96,25 @@ def title(result: dict[str, Any]) -> str:
 def markdown(result: dict[str, Any]) -> str:
     """The command, the machine and the table of medians."""
     versions = ", ".join(f"{name} {number}" for name, number in result["machine"]["versions"].items())
+    found = rows(result)
+    columns = _gpu_columns(found)
+    headings = ["memory, MiB", *(GPU_COLUMNS[key][0].replace("-\n", "").replace("\n", " ") for key in columns)]
     lines = [
         f"`{result['command']}`, {result['date']}: {title(result)}. Python {result['machine']['python']}, {versions}.",
         "",
-        "| engine | images/s (min - max) | x torchvision | of decoding | CPU ms per image | x in CPU time | memory, MiB |",
-        "|---|---|---|---|---|---|---|",
+        "| engine | images/s (min - max) | x torchvision | of decoding | CPU ms per image | x in CPU time | "
+        f"{' | '.join(headings)} |",
+        f"|{'---|' * (6 + len(headings))}",
     ]
-    for row in rows(result):
+    for row in found:
         low, high = row["range"]
+        memory = [f"{row['memory_mib']:.0f}", *(_number(row.get(key), GPU_COLUMNS[key][1]) for key in columns)]
         lines.append(
             f"| `{row['engine']}` | {row['rate']:.0f} ({low:.0f} - {high:.0f}) | {_number(row['ratio'], '.1f')} | "
             f"{_number(row['share'], '.0%')} | {row['cpu']:.2f} | {_number(row['cpu_ratio'], '.1f')} | "
-            f"{row['memory_mib']:.0f} |"
+            f"{' | '.join(memory)} |"
         )
-    lines += [f"| `{name}` | failed: {reason} | | | | | |" for name, reason in result["failed"].items()]
+    lines += [f"| `{name}` | failed: {reason} |{' |' * (4 + len(headings))}" for name, reason in result["failed"].items()]
     return "\n".join([*lines, ""])
 
 
@@ -126,6 +143,11 @@ def chart(results: list[dict[str, Any]], path: Path) -> None:
 
 def _ratio(rounds: dict[str, Any], reference: str, name: str, value: float) -> float | None:
     return value / median(rounds[reference], name) if reference in rounds else None
+
+
+def _gpu_columns(found: list[dict[str, Any]]) -> list[str]:
+    """The figures of a GPU that any engine has."""
+    return [key for key in GPU_COLUMNS if any(key in row for row in found)]
 
 
 def _number(value: float | None, spec: str) -> str:
