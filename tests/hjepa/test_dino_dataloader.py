@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Subset
-from torchvision.datasets import ImageFolder
+from torchvision.datasets import ImageFolder, VisionDataset
 
 import hjepa
 
@@ -47,6 +48,13 @@ def test_document_cs_loader_has_its_batches(labelled: Path) -> None:
     assert batch["local_crops"].shape == (12, 3, 16, 16)
 
 
+def test_document_cs_loader_works_without_local_crops(labelled: Path) -> None:
+    with hjepa.create_multicrop_dataloader(labelled, batch_size=4, num_workers=1, **SMALL | {"num_local_crops": 0}) as loader:
+        batch = next(iter(loader))
+    assert batch["global_crops"].shape == (8, 3, 32, 32)
+    assert batch["local_crops"].shape == (0, 3, 32, 32)
+
+
 def test_document_ds_loader_takes_crops_and_batches_from_the_configuration(labelled: Path) -> None:
     with hjepa.create_dino_dataloader(ImageFolder(labelled), CONFIG, **REFERENCE) as loader:
         assert isinstance(loader, hjepa.MultiCropDataLoader)
@@ -77,6 +85,29 @@ def test_a_transform_of_labels_is_kept(labelled: Path) -> None:
     with hjepa.MultiCropDataLoader(folder, CONFIG, **REFERENCE) as loader:
         assert set(next(iter(loader))[1].tolist()) == {7, 8}
     assert len(folder[0][0]) == 5  # the user's data set keeps its own
+
+
+class Pairs(VisionDataset):
+    """Takes its image and its label through `transforms`, as torchvision's data sets of detection do."""
+
+    classes = ("even", "odd")
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        image, label = Image.new("RGB", (40, 40)), [index % 2]
+        return (image, label) if self.transforms is None else self.transforms(image, label)
+
+
+def test_a_transform_of_labels_is_kept_where_it_is_one_of_a_pair() -> None:
+    augmentation = hjepa.MultiCropAugmentation(**SMALL)
+    pairs = Pairs("", transform=augmentation, target_transform=lambda label: 7 + label[0])
+    with hjepa.MultiCropDataLoader(pairs, CONFIG, **REFERENCE) as loader:
+        crops, labels = next(iter(loader))
+    assert len(crops) == 5
+    assert set(labels.tolist()) == {7, 8}
+    assert pairs.transforms.transform is augmentation  # the user's data set keeps its own
 
 
 def test_shuffling_is_asked_for(labelled: Path) -> None:

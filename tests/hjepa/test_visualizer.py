@@ -155,6 +155,13 @@ def test_effects_are_shown_for_each_image(count: int, labelled: Path) -> None:
     assert len(shown(hjepa.visualize_augmentation_effects(labelled, evaluation(32), count))) == count * 2
 
 
+def test_effects_are_shown_of_document_ds_configuration(labelled: Path) -> None:
+    config = {"data": {"dataset": "cifar10", "local_crops_number": 3}}
+    figure = hjepa.visualize_augmentation_effects(labelled, config, 1)
+    assert titles(figure)[1:] == ["global 0", "global 1", *(f"local {place}" for place in range(3))]
+    assert [image.shape[0] for image in shown(figure)[1:]] == [32] * 2 + [16] * 3
+
+
 def test_names_that_draw_are_loaded_late_and_others_are_refused() -> None:
     assert set(hjepa.__all__) >= {"MultiCropVisualizer", "denormalize_tensor", "visualize_augmentation_effects"}
     assert all(hasattr(hjepa, name) for name in hjepa.__all__)
