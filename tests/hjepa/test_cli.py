@@ -127,6 +127,22 @@ def test_dino_is_trained_by_its_flag(call: Call, labelled: Path) -> None:
     assert call("--objective", "byol", "--data_path", labelled)[0] == 2
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        ["data.data_path=place", "data.dataset=imagenet"],
+        ["data.data_path=place", "data.dataset_name=imagenet"],
+        ["data={data_path: place, dataset: imagenet}"],
+        ["data.data_path=place", "data={dataset: imagenet}"],
+    ],
+    ids=["by path", "by another name", "both in a section", "in a section"],
+)
+def test_data_that_is_named_on_the_command_line_is_what_was_named(named: list[str]) -> None:
+    settings, reason = cli.choose_settings(None, named, {"device": "cpu"})
+    assert (settings.data.dataset, settings.data.data_path) == ("imagenet", "place")
+    assert "no data was given" not in reason
+
+
 def test_numbers_of_a_named_data_set_and_areas_that_do_not_meet_are_said(call: Call, tmp_path: Path) -> None:
     write_cifar10(tmp_path)
     gap = "data.multicrop.global_crop_scale=[0.5, 1]"
