@@ -83,7 +83,7 @@ def train(
 
     Without any data it makes a small set of images once and trains on that. Settings come from the defaults, then --config,
     then arguments such as masking.num_masks=6, then the options below (--batch_size is --batch-size).
-    The file configs/multicrop_training.yaml explains every setting.
+    The file configs/multicrop_training.yaml explains those of a full training.
 
     Examples:
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from hjepa.pipeline.source import Source, open_image
 from hjepa.recipe_transform import Crops, RecipeTransform
 
 # B images, S pixels
+Own = TypeVar("Own", bound="CropBatches")
 
 
 class MultiCropDataset(Dataset[Any]):
@@ -144,7 +145,7 @@ class CropBatches:
         """See Loader.close."""
         self.loader.close()
 
-    def __enter__(self) -> "CropBatches":
+    def __enter__(self: Own) -> Own:
         return self
 
     def __exit__(self, *_: object) -> None:
