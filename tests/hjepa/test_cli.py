@@ -204,7 +204,7 @@ def test_corrupt_image_found_in_decoding_is_replaced_and_named_or_ends_the_run(
     assert "max_bad=0" in errors
 
 
-def test_number_of_local_crops_follows_the_epochs(call: Call, labelled: Path) -> None:
+def test_number_and_size_of_local_crops_follow_the_epochs(call: Call, labelled: Path) -> None:
     adaptive = [
         f"data.multicrop.adaptive_config.{name}" for name in ("min_local_crops=1", "max_local_crops=3", "warmup_epochs=1")
     ]
@@ -217,11 +217,13 @@ def test_number_of_local_crops_follows_the_epochs(call: Call, labelled: Path) ->
         *TINY,
         "data.multicrop.adaptive=true",
         *adaptive,
+        "data.multicrop.curriculum=[{from_epoch: 2, local_crop_size: 24}]",
     ]
-    code, output, _ = call(*arguments, "--epochs", "2")
+    code, output, _ = call(*arguments, "--epochs", "3")
     assert code == 0
     assert "1x16 local at first" in output
     assert "3x16 local from epoch 2 on" in output
+    assert "3x24 local from epoch 3 on" in output
 
 
 @pytest.mark.parametrize(

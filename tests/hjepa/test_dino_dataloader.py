@@ -48,6 +48,15 @@ def test_document_cs_loader_has_its_batches(labelled: Path) -> None:
     assert batch["local_crops"].shape == (12, 3, 16, 16)
 
 
+def test_document_cs_loader_draws_by_its_seed(labelled: Path) -> None:
+    def crops(seed: int) -> torch.Tensor:
+        with hjepa.create_multicrop_dataloader(labelled, batch_size=4, num_workers=1, seed=seed, **SMALL) as loader:
+            return next(iter(loader))["global_crops"]
+
+    assert torch.equal(crops(1), crops(1))
+    assert not torch.equal(crops(1), crops(2))
+
+
 def test_document_cs_loader_works_without_local_crops(labelled: Path) -> None:
     with hjepa.create_multicrop_dataloader(labelled, batch_size=4, num_workers=1, **SMALL | {"num_local_crops": 0}) as loader:
         batch = next(iter(loader))
@@ -122,3 +131,8 @@ def test_shuffling_is_asked_for(labelled: Path) -> None:
 def test_a_configuration_without_a_batch_size_is_refused(labelled: Path) -> None:
     with pytest.raises(ValueError, match="no batch_size"):
         hjepa.MultiCropDataLoader(ImageFolder(labelled), {"data": {"dataset": "cifar10"}})
+
+
+def test_workers_are_those_of_the_configuration(labelled: Path) -> None:
+    with pytest.raises(ValueError, match="num_workers=-3"):
+        hjepa.MultiCropDataLoader(ImageFolder(labelled), {"data": CONFIG["data"] | {"num_workers": -3}}, **REFERENCE)
