@@ -19,10 +19,10 @@ from hjepa.configs.schema import Settings
 from hjepa.display import Display
 from hjepa.distributed import Ranks, check_local_rank
 from hjepa.exits import INTERRUPTED, Version, run_command
-from hjepa.named_data import name_of
 from hjepa.pipeline.backend import Engine, engine_of
 from hjepa.pipeline.curriculum import Curriculum, recipe_at
 from hjepa.pipeline.device import resolve_device
+from hjepa.pipeline.open_source import name_of
 from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, area_gap
 from hjepa.pipeline.source import Source
 from hjepa.recipe_table import summary
