@@ -100,7 +100,7 @@ def _apart(dataset: Any) -> tuple[Any, RecipeTransform | None]:
     images.transform = None
     if vars(images).get("target_transform") is None:
         images.transforms = None  # torchvision's pair of both
-    else:
-        images.transforms = copy.copy(images.transforms)
+    elif (pair := vars(images).get("transforms")) is not None:
+        images.transforms = copy.copy(pair)
         images.transforms.transform = None
     return images, transform

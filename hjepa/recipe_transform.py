@@ -35,7 +35,7 @@ class KeyedCalls:
         """Samples of this epoch so far: the number that the next one draws as."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Other draws for every sample."""
+        """Other draws for every sample. Workers that a DataLoader has started do not hear of it."""
         self.epoch, self.calls = epoch, 0
 
     def next_draws(self, recipe: Recipe, image: Image.Image) -> Draws:

@@ -109,6 +109,27 @@ class Pairs(VisionDataset):
         return (image, label) if self.transforms is None else self.transforms(image, label)
 
 
+class Own:
+    """A data set of the user's own with transforms named as torchvision's are, and no pair of them."""
+
+    def __init__(self, transform: Any, target_transform: Any) -> None:
+        self.transform = transform
+        self.target_transform = target_transform
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        image = Image.new("RGB", (40, 40))
+        return image if self.transform is None else self.transform(image), self.target_transform(index % 2)
+
+
+def test_a_transform_of_labels_is_kept_of_a_data_set_of_ones_own() -> None:
+    own = Own(hjepa.MultiCropAugmentation(**SMALL), lambda label: 7 + label)
+    with hjepa.MultiCropDataLoader(own, CONFIG, **REFERENCE) as loader:
+        assert set(next(iter(loader))[1].tolist()) == {7, 8}
+
+
 def test_a_transform_of_labels_is_kept_where_it_is_one_of_a_pair() -> None:
     augmentation = hjepa.MultiCropAugmentation(**SMALL)
     pairs = Pairs("", transform=augmentation, target_transform=lambda label: 7 + label[0])
