@@ -79,7 +79,7 @@ class MultiCropDataLoader(CropBatches):
 
     def split_crops(self, crops: Crops) -> tuple[Crops, Crops]:
         """A batch's crops as its global ones and its local ones."""
-        num_globals = sum(view.count for view in self.loader.recipe.views if view.name == "global")
+        num_globals = self.loader.recipe.count("global")
         return crops[:num_globals], crops[num_globals:]
 
 

@@ -64,16 +64,12 @@ class RecipeTransform(KeyedCalls):
     @property
     def num_global_crops(self) -> int:
         """Global crops per image."""
-        return self.count("global")
+        return self.recipe.count("global")
 
     @property
     def num_local_crops(self) -> int:
         """Local crops per image."""
-        return self.count("local")
-
-    def count(self, name: str) -> int:
-        """Crops of that name per image."""
-        return sum(view.count for view in self.recipe.views if view.name == name)
+        return self.recipe.count("local")
 
 
 def to_picture(image: Picture) -> Image.Image:

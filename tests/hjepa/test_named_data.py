@@ -69,6 +69,9 @@ def test_what_lies_at_a_place_is_found_out(places: dict[str, Path], tmp_path: Pa
         place = tmp_path / "stl10_binary" if name == "stl10" else places[name]
         assert name_of(place) == name
         assert open_unnamed(place).fingerprint() == open_named(name, place).fingerprint()  # as whoever names nothing reads it
+    (tmp_path / "hundred" / "cifar-100-python").mkdir(parents=True)
+    (tmp_path / "hundred" / "cifar-100-python" / "test").touch()
+    assert name_of(tmp_path / "hundred") == "cifar100"
     shards = tmp_path / "shards"
     shards.mkdir()
     (shards / "0.tar").touch()
