@@ -119,12 +119,15 @@ def _open_path(text: str, max_pixels: int, num_workers: int, progress: Progress 
 
 def _name_of_folder(folder: Path) -> str:
     """What lies in the folder itself decides; images lie deeper as a rule, so a folder of anything else is one of images."""
+    endings = set()
     try:
-        endings = {entry.suffix.lower() for entry in folder.iterdir()}
+        for entry in folder.iterdir():
+            ending = entry.suffix.lower()
+            if ending in ENDINGS:  # at once: there may be millions
+                return "imagefolder"
+            endings.add(ending)
     except OSError as error:
         raise ValueError(f"cannot read folder {folder}: {error.strerror}; check its permissions") from error
-    if endings & set(ENDINGS):
-        return "imagefolder"
     if classes := holds_cifar(folder):
         return f"cifar{classes}"
     if holds_stl10(folder):
