@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from hjepa.configs.section import Count, CountOrZero, Positive, Section, ShareOrZero, ShareRange
+from hjepa.configs.section import Count, CountOrZero, Section, Share, ShareOrZero, ShareRange
 from hjepa.pipeline.normalisation import statistics_of
 from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD
 
@@ -21,8 +21,8 @@ Dataset = Literal[
     "parquet",
     "csv",
 ]
-Levels = Annotated[tuple[float, float, float], Field(strict=False)]
-Deviations = Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
+Levels = Annotated[tuple[ShareOrZero, ShareOrZero, ShareOrZero], Field(strict=False)]
+Deviations = Annotated[tuple[Share, Share, Share], Field(strict=False)]
 Jitter = Annotated[float, Field(ge=0, le=5)]  # at 5 the hue turns by half a circle either way, which is every hue
 
 
@@ -111,20 +111,33 @@ class MulticropSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "MulticropSettings":
+        crops = [crops for _, crops in self.phases]
         before = 0
         for number, phase in enumerate(self.curriculum):
             where = f"data.multicrop.curriculum[{number}]"
             if phase.from_epoch <= before:
                 raise ValueError(f"{where}.from_epoch={phase.from_epoch} does not follow epoch {before}; phases ascend")
-            if not phase.changes:
+            if crops[number + 1] == crops[number]:
                 raise ValueError(f"{where} changes nothing; set one of {', '.join(list(PhaseSettings.model_fields)[1:])}")
             if self.adaptive and phase.num_local_crops is not None:
                 raise ValueError(
                     f"{where}.num_local_crops={phase.num_local_crops} has no effect with data.multicrop.adaptive=true, which "
                     "counts the local crops itself; leave it out, or set adaptive=false"
                 )
+            if not (self.adaptive or any(later.num_local_crops for later in crops[number + 1 :])):
+                _refuse_unread(where, phase)
             before = phase.from_epoch
         return self
+
+
+def _refuse_unread(where: str, phase: PhaseSettings) -> None:
+    """Raises ValueError for what a phase says of local crops where there are none from then on."""
+    for name in ("local_crop_size", "local_crop_scale"):
+        if name in phase.changes:
+            raise ValueError(
+                f"{where}.{name}={phase.changes[name]} has no effect: there are no local crops from epoch {phase.from_epoch} "
+                "on; leave it out, or set data.multicrop.num_local_crops, or the phase's own, to 1 or more"
+            )
 
 
 class DataSettings(Section):
@@ -161,7 +174,7 @@ class DataSettings(Section):
     mean: Levels = IMAGENET_MEAN
     """Mean of red, green and blue that is subtracted, in [0, 1]; without it the data set's own, or ImageNet's."""
     std: Deviations = IMAGENET_STD
-    """Deviation of red, green and blue that is divided by; without it the data set's own, or ImageNet's."""
+    """Deviation of red, green and blue that is divided by, up to 1; without it the data set's own, or ImageNet's."""
     use_multicrop: bool = True
     """true: the crops of data.multicrop; false: one crop of image_size, and data.multicrop is not read."""
     multicrop: MulticropSettings = MulticropSettings()

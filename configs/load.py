@@ -29,18 +29,12 @@ def load_settings(
 
     A flag whose value is None was not given. What nothing names keeps its default.
     """
-    layers = [(str(config), _read(config))] if config is not None else []
-    layers.append(("override", _parse_overrides(overrides)))
-    layers.append(("flag", {path: _plain(value) for path, value in flags.items() if value is not None}))
-    merged: dict[str, object] = {}
-    problems: list[str] = []
-    for source, layer in layers:
-        renamed, wrong = canonical(_flatten(layer), source)
-        merged |= renamed
-        problems += wrong
-    if problems:
-        raise SettingsError("\n".join(problems))
-    return _validated(merged)
+    return _validated(_merged([(str(config), _read(config))] if config is not None else [], overrides, flags))
+
+
+def asked(overrides: Sequence[str], flags: Mapping[str, object]) -> dict[str, object]:
+    """What overrides and flags alone say, by dotted path, under whatever name they say it. Raises SettingsError."""
+    return _merged([], overrides, flags)
 
 
 def settings_from_plain(plain: Mapping[str, Any], changes: Mapping[str, object] = NO_FLAGS) -> Settings:
@@ -55,8 +49,10 @@ def with_changes(settings: Settings, changes: Mapping[str, object]) -> Settings:
 
 def changes_to_yaml(settings: Settings) -> str:
     """What differs from the defaults as YAML, from which `load_settings` makes the same settings."""
-    default = dict(_flatten(Settings().model_dump(mode="json")))
-    flat = {path: value for path, value in _flatten(settings.model_dump(mode="json")) if value != default.get(path)}
+    default, own = (dict(_flatten(each.model_dump(mode="json"))) for each in (Settings(), settings))
+    flat = {path: value for path, value in own.items() if value != default.get(path)}
+    read = dict(_flatten(settings_from_plain(_tree(flat)).model_dump(mode="json")))
+    flat |= {path: value for path, value in own.items() if value != read[path]}  # a default that another setting moves
     return yaml.dump(_tree(flat), Dumper=Writer, sort_keys=False, allow_unicode=True)
 
 
@@ -69,6 +65,22 @@ def shipped() -> list[str]:
     """Names of the YAML files that come with hjepa."""
     files = resources.files("hjepa.configs").iterdir()
     return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+
+
+def _merged(
+    layers: list[tuple[str, Mapping[Any, Any]]], overrides: Sequence[str], flags: Mapping[str, object]
+) -> dict[str, object]:
+    """The values by dotted path, of the layers (what each is called, and its tree), then of overrides, then of flags."""
+    given = {path: _plain(value) for path, value in flags.items() if value is not None}
+    merged: dict[str, object] = {}
+    problems: list[str] = []
+    for source, layer in [*layers, ("override", _parse_overrides(overrides)), ("flag", given)]:
+        renamed, wrong = canonical(_flatten(layer), source)
+        merged |= renamed
+        problems += wrong
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return merged
 
 
 def _validated(flat: Mapping[str, object]) -> Settings:

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="folder of images; 64 that hjepa makes without")
     parser.add_argument("--output", type=Path, default=Path("runs/mine.yaml"), help="file for the recipe")
     arguments = parser.parse_args()
-    images = arguments.images or sample_data.make(sample_data.default_folder().with_name("sample-64"), 64)
+    images = arguments.images or sample_data.make(sample_data.default_folder(64), 64)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(recipe_to_yaml(RECIPE), encoding="utf-8")
     recipe = hjepa.load_recipe(arguments.output)

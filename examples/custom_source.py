@@ -69,7 +69,7 @@ class ZipSource:
 
 def main() -> None:
     """Zips sample images and loads them."""
-    images = sample_data.make(sample_data.default_folder().with_name("sample-64"), 64)
+    images = sample_data.make(sample_data.default_folder(64), 64)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "images.zip")
         with zipfile.ZipFile(path, "w") as archive:

@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="folder of images, one folder per class; 64 that hjepa makes without")
     parser.add_argument("--output", type=Path, default=Path("dino_course"), help="folder of the pictures")
     arguments = parser.parse_args()
-    images = arguments.images or sample_data.make(sample_data.default_folder().with_name("sample-64"), 64)
+    images = arguments.images or sample_data.make(sample_data.default_folder(64), 64)
     augmentation(images, arguments.output)
     loader_of_document_d(images, arguments.output)
     trainer_of_document_c(images)

@@ -26,7 +26,7 @@ def main() -> None:
     """Two batches of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--images", type=Path, help="folder of images; 64 that hjepa makes without")
-    images = parser.parse_args().images or sample_data.make(sample_data.default_folder().with_name("sample-64"), 64)
+    images = parser.parse_args().images or sample_data.make(sample_data.default_folder(64), 64)
     torch.manual_seed(0)
     embed, mask_token = nn.Conv2d(3, 32, PATCH, PATCH), nn.Parameter(torch.zeros(32))
     adapter = DinoV2(dtype=torch.float32)  # float16, its default, is for a GPU

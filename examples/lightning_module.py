@@ -55,7 +55,7 @@ def fit(images: Path, folder: str, steps: int, checkpoint: str | None = None) ->
 
 def main() -> None:
     """Three steps, and from the checkpoint the other five of the epoch."""
-    images = sample_data.make(sample_data.default_folder().with_name("sample-64"), 64)
+    images = sample_data.make(sample_data.default_folder(64), 64)
     with tempfile.TemporaryDirectory() as folder:
         first = fit(images, folder, steps=3)
         second = fit(images, folder, steps=8, checkpoint=f"{folder}/latest.ckpt")

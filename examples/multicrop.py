@@ -31,7 +31,7 @@ def main() -> None:
     """Runs every part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--images", type=Path, help="folder of images; 64 that hjepa makes without")
-    images = parser.parse_args().images or sample_data.make(sample_data.default_folder().with_name("sample-64"), 64)
+    images = parser.parse_args().images or sample_data.make(sample_data.default_folder(64), 64)
     transform()
     dataset(images)
     dataloader(images)

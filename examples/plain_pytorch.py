@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="folder of images; 64 that hjepa makes without")
     parser.add_argument("--steps", type=int, default=6, help="steps before it stops")
     arguments = parser.parse_args()
-    images = arguments.images or sample_data.make(sample_data.default_folder().with_name("sample-64"), 64)
+    images = arguments.images or sample_data.make(sample_data.default_folder(64), 64)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 16, 8, 8), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 32))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)

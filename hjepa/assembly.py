@@ -15,10 +15,11 @@ from hjepa.models.dino import Dino, DinoSettings
 from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings
 from hjepa.models.predictor import PredictorSettings
 from hjepa.models.vit import VisionTransformerSettings
-from hjepa.named_data import name_of, open_named
+from hjepa.named_data import open_named
 from hjepa.pipeline.curriculum import Curriculum, Ramp, Steps
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
+from hjepa.pipeline.open_source import name_of
 from hjepa.pipeline.presets.dino import dino
 from hjepa.pipeline.presets.jepa import evaluation, multicrop
 from hjepa.pipeline.recipe import Recipe, View

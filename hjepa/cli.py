@@ -14,15 +14,15 @@ from rich.console import Console
 
 from hjepa import checkpoint
 from hjepa.assembly import build_recipe, open_source
-from hjepa.configs.load import load_settings, to_yaml
+from hjepa.configs.load import asked, load_settings, to_yaml
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
 from hjepa.distributed import Ranks, check_local_rank
 from hjepa.exits import INTERRUPTED, Version, run_command
-from hjepa.named_data import name_of
 from hjepa.pipeline.backend import Engine, engine_of
 from hjepa.pipeline.curriculum import Curriculum, recipe_at
 from hjepa.pipeline.device import resolve_device
+from hjepa.pipeline.open_source import name_of
 from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, area_gap
 from hjepa.pipeline.source import Source
 from hjepa.recipe_table import summary
@@ -83,7 +83,7 @@ def train(
 
     Without any data it makes a small set of images once and trains on that. Settings come from the defaults, then --config,
     then arguments such as masking.num_masks=6, then the options below (--batch_size is --batch-size).
-    The file configs/multicrop_training.yaml explains every setting.
+    The file configs/multicrop_training.yaml explains those of a full training.
 
     Examples:
 
@@ -217,29 +217,24 @@ def _train(settings: Settings, source: Source, display: Display, state: Resume |
 
 def choose_settings(config: Path | None, overrides: list[str], flags: dict[str, object]) -> tuple[Settings, str]:
     """The settings, and where they came from in words."""
-    if flags["data.data_path"] == "":  # as of a shell's variable that is not set
+    if flags.get("data.data_path") == "":  # as of a shell's variable that is not set
         raise ValueError("--data-path is empty; give the place of the data, . for the current folder, or leave it out")
     if config is not None:
         return load_settings(config, overrides, flags), f"{config}"
-    place = _asked("data.data_path", overrides, flags)
-    if place and not _asked("data.dataset", overrides, flags):
+    given = asked(overrides, flags)  # before the settings can be loaded
+    place = given.get("data.data_path")
+    if place and not given.get("data.dataset"):
         flags = flags | {"data.dataset": name_of(str(place))}
     reasons = []
-    if resolve_device(str(_asked("device", overrides, flags) or "auto")).type == "cpu":
+    if resolve_device(str(given.get("device") or "auto")).type == "cpu":
         reasons.append("the device is the CPU" if torch.cuda.is_available() else "there is no GPU")
     if not place:
         reasons.append("no data was given")
     if not reasons:
         return load_settings(None, overrides, flags), "the defaults"
-    name = SMALL.get(str(_asked("objective", overrides, flags)), "small")
+    name = SMALL.get(str(given.get("objective")), "small")
     small = load_settings(Path(name), overrides, flags)
     return small, f"configs/{name}.yaml (small crops and a small ViT), because {' and '.join(reasons)}"
-
-
-def _asked(name: str, overrides: list[str], flags: dict[str, object]) -> object:
-    """What the command line says of a setting, None for nothing; before the settings can be loaded."""
-    values = dict(override.split("=", 1) for override in overrides if "=" in override)
-    return values.get(name) if flags.get(name) is None else flags[name]
 
 
 def _introduce(settings: Settings, source: Source, display: Display) -> None:

@@ -14,7 +14,7 @@ from hjepa.configs.recipe_file import find_recipe, recipe_to_yaml
 from hjepa.display import Display
 from hjepa.doctor_command import doctor
 from hjepa.exits import Version, run_command
-from hjepa.named_data import name_of
+from hjepa.pipeline.open_source import name_of
 from hjepa.pipeline.presets import PRESETS, preset
 from hjepa.pipeline.recipe import Recipe
 from hjepa.recipe_table import markdown, recipe_table, summary

@@ -70,13 +70,14 @@ def analyze_crop_statistics(dataloader: Loader | CropBatches, n_batches: int = 1
     batches: list[Batch] = []
     for batch in islice(cast(Iterable[Any], loader), whole("n_batches", n_batches, 1)):
         batches.append(_checked(batch))
+        recipe = loader.recipe  # here: after the last batch it is the next epoch's
     if not batches:
         raise ValueError("the loader yields no batch; give one with more images than its batch_size")
     names = list(batches[0].crops)
     return CropStatistics(
         images=sum(len(batch.labels) for batch in batches),
         views={name: _view(batches, name) for name in names},
-        configured=_configured(loader.recipe),
+        configured=_configured(recipe),
     )
 
 

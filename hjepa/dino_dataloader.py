@@ -79,7 +79,7 @@ class MultiCropDataLoader(CropBatches):
 
     def split_crops(self, crops: Crops) -> tuple[Crops, Crops]:
         """A batch's crops as its global ones and its local ones."""
-        num_globals = sum(view.count for view in self.loader.recipe.views if view.name == "global")
+        num_globals = self.loader.recipe.count("global")
         return crops[:num_globals], crops[num_globals:]
 
 
@@ -100,4 +100,7 @@ def _apart(dataset: Any) -> tuple[Any, RecipeTransform | None]:
     images.transform = None
     if vars(images).get("target_transform") is None:
         images.transforms = None  # torchvision's pair of both
+    elif (pair := vars(images).get("transforms")) is not None:
+        images.transforms = copy.copy(pair)
+        images.transforms.transform = None
     return images, transform

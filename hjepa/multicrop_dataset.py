@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from hjepa.pipeline.source import Source, open_image
 from hjepa.recipe_transform import Crops, RecipeTransform
 
 # B images, S pixels
+Own = TypeVar("Own", bound="CropBatches")
 
 
 class MultiCropDataset(Dataset[Any]):
@@ -50,20 +51,17 @@ class MultiCropDataset(Dataset[Any]):
     @property
     def num_global_crops(self) -> int:
         """Global crops per image; 1 for the central crop."""
-        return self._count("global")
+        return self.multicrop_transform.recipe.count("global")
 
     @property
     def num_local_crops(self) -> int:
         """Local crops per image."""
-        return self._count("local")
+        return self.multicrop_transform.recipe.count("local")
 
     @property
     def total_crops(self) -> int:
         """Crops per image."""
         return self.num_global_crops + self.num_local_crops
-
-    def _count(self, name: str) -> int:
-        return sum(view.count for view in self.multicrop_transform.recipe.views if view.name == name)
 
     def set_epoch(self, epoch: int) -> None:
         """Passes the epoch on to the transform."""
@@ -144,7 +142,7 @@ class CropBatches:
         """See Loader.close."""
         self.loader.close()
 
-    def __enter__(self) -> "CropBatches":
+    def __enter__(self: Own) -> Own:
         return self
 
     def __exit__(self, *_: object) -> None:

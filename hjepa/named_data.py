@@ -1,55 +1,20 @@
 """Data sets by the names that settings and the multi-crop report use, each with its splits, as sources."""
 
-import os
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from hjepa.pipeline.cifar import holds_cifar, open_cifar
+from hjepa.pipeline.cifar import open_cifar
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.header import MAX_PIXELS
 from hjepa.pipeline.index import Progress
 from hjepa.pipeline.lists import open_csv
 from hjepa.pipeline.parquet import open_parquet
 from hjepa.pipeline.source import Source
-from hjepa.pipeline.stl10 import holds_stl10, open_stl10
-from hjepa.pipeline.walk import ENDINGS
+from hjepa.pipeline.stl10 import open_stl10
 from hjepa.pipeline.webdataset import open_webdataset
 
 Split: TypeAlias = Literal["train", "val"]
 NAMES = ("imagefolder", "imagenet", "imagenet100", "cifar10", "cifar100", "stl10", "webdataset", "parquet", "csv")
-
-PACKED = {
-    ".tar": "webdataset",
-    ".parquet": "parquet",
-    ".csv": "csv",
-    ".txt": "csv",
-    ".lst": "csv",
-}
-"""Ending of a file -> name of what it holds."""
-
-
-def name_of(place: str | Path) -> str:
-    """The name, of NAMES, of what lies at a place, for whoever names the place alone; imagefolder where nothing else shows."""
-    path = Path(place).expanduser()
-    if path.is_dir():
-        if classes := holds_cifar(path):
-            return f"cifar{classes}"
-        return "stl10" if holds_stl10(path) else _name_of_folder(path)
-    if path.name.lower().endswith((".tar.gz", ".tgz")) and path.name.startswith("cifar-"):
-        return "cifar100" if path.name.startswith("cifar-100") else "cifar10"
-    return PACKED.get(path.suffix.lower(), "imagefolder")
-
-
-def _name_of_folder(folder: Path) -> str:
-    """What a folder holds that is full of tar or parquet files and of nothing else; folders or images in it are the data."""
-    endings = set()
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            endings.add(Path(entry.name).suffix.lower())
-            if (entry.is_dir() and not entry.name.startswith(".")) or endings & set(ENDINGS):
-                return "imagefolder"
-    packed = endings & {".tar", ".parquet"}
-    return PACKED[packed.pop()] if len(packed) == 1 else "imagefolder"
 
 
 def open_named(

@@ -35,7 +35,7 @@ class KeyedCalls:
         """Samples of this epoch so far: the number that the next one draws as."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Other draws for every sample."""
+        """Other draws for every sample. Workers that a DataLoader has started do not hear of it."""
         self.epoch, self.calls = epoch, 0
 
     def next_draws(self, recipe: Recipe, image: Image.Image) -> Draws:
@@ -64,16 +64,12 @@ class RecipeTransform(KeyedCalls):
     @property
     def num_global_crops(self) -> int:
         """Global crops per image."""
-        return self.count("global")
+        return self.recipe.count("global")
 
     @property
     def num_local_crops(self) -> int:
         """Local crops per image."""
-        return self.count("local")
-
-    def count(self, name: str) -> int:
-        """Crops of that name per image."""
-        return sum(view.count for view in self.recipe.views if view.name == name)
+        return self.recipe.count("local")
 
 
 def to_picture(image: Picture) -> Image.Image:

@@ -45,7 +45,7 @@ def _memory(recipe: Recipe, batch_size: int) -> list[str]:
     """
     now = batch_mib(recipe, batch_size)
     steps = []
-    count = sum(view.count for view in recipe.views if view.name == "local")
+    count = recipe.count("local")
     if count > FEWER_LOCALS:
         fewer = _with_locals(recipe, count=FEWER_LOCALS)
         steps.append(

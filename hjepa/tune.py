@@ -119,4 +119,6 @@ def _numbers_of_crops(settings: Settings) -> list[int]:
             "fits; set either, or use --vary batch"
         )
     least = {"global_only": 0, "global_with_local_context": 1, "cross_crop_prediction": 2}[strategy]
-    return list(range(max(least, settings.model.view_weight > 0), MOST_LOCALS + 1))
+    asked = any({"local_crop_size", "local_crop_scale"} & phase.changes.keys() for phase in crops.curriculum)
+    compared = settings.objective == "dino" and crops.num_global_crops == 1  # DINO needs two crops of an image
+    return list(range(max(least, settings.model.view_weight > 0, asked, compared), MOST_LOCALS + 1))

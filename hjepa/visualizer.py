@@ -20,6 +20,7 @@ from torch import Tensor
 from hjepa.configs.recipe_file import find_recipe
 from hjepa.contact_picture import colour
 from hjepa.crop_statistics import CropStatistics, analyze_crop_statistics, loader_of
+from hjepa.dino_augmentations import get_multicrop_augmentation
 from hjepa.multicrop_dataset import CropBatches
 from hjepa.multicrop_transforms import MultiCropEvalTransform
 from hjepa.pipeline.backends.torchvision import render_image
@@ -132,15 +133,17 @@ def visualize_multicrop_batch(
 
 
 def visualize_augmentation_effects(
-    dataset: Any, config: Transform = "hjepa", n_samples: int = 4, save_path: str | Path | None = None
+    dataset: Any, config: Transform | Any = "hjepa", n_samples: int = 4, save_path: str | Path | None = None
 ) -> Figure:
     """A row for each of some images, evenly spaced: the image with its boxes, its first two global and first four local crops.
 
-    dataset: see open_source. config: where document D has its configuration, a recipe or a transform.
+    dataset: see open_source. config: a recipe or a transform, or document D's configuration (get_multicrop_augmentation).
     """
     source = open_source(dataset)
     chosen = spread(source, whole("n_samples", n_samples, 1))
     samples = chosen.fetch(np.arange(len(chosen)))
+    if not isinstance(config, Transform):
+        config = get_multicrop_augmentation(config)
     recipe = config.recipe if isinstance(config, RecipeTransform | MultiCropEvalTransform) else _recipe(config)
     limits = {name: 2 if name == "global" else 4 for name in recipe.names}
     counts = {group[0].name: sum(view.count for view in group) for group in recipe.groups()}

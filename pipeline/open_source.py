@@ -24,6 +24,8 @@ ACCEPTED = (
     "a pattern such as shard-{0000..0009}.tar, a list of paths, images or pairs with labels, a map-style data set, or a Source"
 )
 
+PACKED = {".tar": "webdataset", ".parquet": "parquet", ".csv": "csv", ".txt": "csv", ".lst": "csv"}
+"""Ending of a file -> name of the data set that it holds."""
 MEMBERS = ("name", "classes", "bad", "__len__", "fetch", "fingerprint")
 """What a Source has."""
 
@@ -49,6 +51,20 @@ def open_source(data: Any, *, max_pixels: int = MAX_PIXELS, num_workers: int = 8
     if isinstance(data, Iterable):
         raise ValueError(f"{type(data).__name__} gives its items in its own order alone, without numbers; give {ACCEPTED}")
     raise ValueError(f"{type(data).__name__} is no data that hjepa reads; give {ACCEPTED}")
+
+
+def name_of(place: str | Path) -> str:
+    """What lies at a place, by the names of data sets in settings; imagefolder where nothing else shows, or nothing is there.
+
+    Raises ValueError for a folder that cannot be read, or that holds images in more than one way.
+    """
+    path = Path(place).expanduser()
+    if path.is_dir():
+        return _name_of_folder(path)
+    name = path.name.lower()
+    if name.endswith((".tar.gz", ".tgz")) and name.startswith("cifar-"):
+        return "cifar100" if name.startswith("cifar-100") else "cifar10"
+    return PACKED.get(path.suffix.lower(), "imagefolder")
 
 
 def is_source(data: Any) -> TypeGuard[Source]:
@@ -83,39 +99,42 @@ def _open_path(text: str, max_pixels: int, num_workers: int, progress: Progress 
     if not text.strip():
         raise ValueError(f"the path of the data is empty; give {ACCEPTED}")
     path = Path(text).expanduser()
-    name = path.name.lower()
-    if path.is_dir():
-        return _open_folder(path, max_pixels, num_workers, progress)
-    if name.endswith((".tar.gz", ".tgz")) and name.startswith("cifar-"):
-        return open_cifar(path, 100 if name.startswith("cifar-100") else 10)
-    if name.endswith(".tar"):
-        return open_webdataset(text, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
-    if name.endswith(".parquet"):
-        return open_parquet(text, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
-    if name.endswith((".csv", ".txt", ".lst")):
+    name, place = name_of(path), path if path.is_dir() else text  # whoever takes patterns expands the text itself
+    if name in ("cifar10", "cifar100"):
+        return open_cifar(path, 10 if name == "cifar10" else 100)
+    if name == "stl10":
+        return open_stl10(path)
+    if name == "webdataset":
+        return open_webdataset(place, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
+    if name == "parquet":
+        return open_parquet(place, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
+    if name == "csv":
         return open_csv(path, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
     if not path.exists():
         raise ValueError(f"data folder {path.absolute()} does not exist; give {ACCEPTED}")
-    raise ValueError(f"{path.absolute()} is a file of a kind that hjepa does not read; give {ACCEPTED}")
+    if not path.is_dir():
+        raise ValueError(f"{path.absolute()} is a file of a kind that hjepa does not read; give {ACCEPTED}")
+    return open_folder(path, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
 
 
-def _open_folder(folder: Path, max_pixels: int, num_workers: int, progress: Progress | None) -> Source:
+def _name_of_folder(folder: Path) -> str:
     """What lies in the folder itself decides; images lie deeper as a rule, so a folder of anything else is one of images."""
+    endings = set()
     try:
-        endings = {entry.suffix.lower() for entry in folder.iterdir()}
+        for entry in folder.iterdir():
+            ending = entry.suffix.lower()
+            if ending in ENDINGS:  # at once: there may be millions
+                return "imagefolder"
+            endings.add(ending)
     except OSError as error:
         raise ValueError(f"cannot read folder {folder}: {error.strerror}; check its permissions") from error
-    if not endings & set(ENDINGS):
-        if classes := holds_cifar(folder):
-            return open_cifar(folder, classes)
-        if holds_stl10(folder):
-            return open_stl10(folder)
-        _refuse_both(folder, endings & {".tar", ".parquet"})
-        if ".tar" in endings:
-            return open_webdataset(folder, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
-        if ".parquet" in endings:
-            return open_parquet(folder, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
-    return open_folder(folder, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
+    if classes := holds_cifar(folder):
+        return f"cifar{classes}"
+    if holds_stl10(folder):
+        return "stl10"
+    packed = endings & {".tar", ".parquet"}
+    _refuse_both(folder, packed)
+    return PACKED[packed.pop()] if packed else "imagefolder"
 
 
 def _refuse_both(folder: Path, packed: set[str]) -> None:

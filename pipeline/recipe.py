@@ -144,6 +144,10 @@ class Recipe:
         """Number of crops per image."""
         return sum(view.count for view in self.views)
 
+    def count(self, name: str) -> int:
+        """Number of crops of that name per image."""
+        return sum(view.count for view in self.views if view.name == name)
+
     def groups(self) -> tuple[tuple[View, ...], ...]:
         """The views (of count above 0) that share a name and hence a tensor of the batch, in order of appearance."""
         return tuple(tuple(view for view in self.views if view.name == name and view.count) for name in self.names)

@@ -77,13 +77,14 @@ class StackedCrops:
     """Batch -> document C's dict, but crop-major: document C's order pairs crops of different images in its own loss."""
 
     def check(self, recipe: Recipe) -> None:
-        """Views named "global" and "local"."""
-        require_views("document C's dict", recipe, {"global": None, "local": None})
+        """Views named "global", and perhaps "local"."""
+        _require_globals_and_perhaps_locals("document C's dict", recipe)
 
     def __call__(self, batch: Batch) -> CropDict:
-        """The dict; `chunk(G)` and `chunk(L)` give the crops back."""
+        """The dict; `chunk(G)` and `chunk(L)` give the crops back. Without local crops they are none, of the global size."""
         crops = {name: crop_major(stacked, stacked.dtype) for name, stacked in batch.crops.items()}
-        return {"global_crops": crops["global"], "local_crops": crops["local"], "batch_size": len(batch.indices)}
+        local_crops = crops.get("local", crops["global"][:0])
+        return {"global_crops": crops["global"], "local_crops": local_crops, "batch_size": len(batch.indices)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,10 +153,13 @@ class DinoLoader:
 
     def check(self, recipe: Recipe) -> None:
         """Views named "global", and perhaps "local"."""
-        names = {group[0].name: None for group in recipe.groups()}
-        require_views("dino_loader", recipe, {"global": None} | ({"local": None} if "local" in names else {}))
+        _require_globals_and_perhaps_locals("dino_loader", recipe)
 
     def __call__(self, batch: Batch) -> CropLists:
         """The two lists and the paths."""
         global_crops, local_crops = batch.split_crops()
         return CropLists(global_crops=global_crops, local_crops=local_crops, metadata=[{"key": key} for key in batch.keys])
+
+
+def _require_globals_and_perhaps_locals(trainer: str, recipe: Recipe) -> None:
+    require_views(trainer, recipe, {"global": None} | ({"local": None} if "local" in recipe.names else {}))

@@ -221,6 +221,20 @@ def test_images_may_be_evaluated_at_the_size_of_any_phase() -> None:
     ("overrides", "message"),
     [
         ([phases("{from_epoch: 3}")], "curriculum[0] changes nothing; set one of num_local_crops, global_crop_size"),
+        ([phases("{from_epoch: 3, local_crop_size: 96}")], "curriculum[0] changes nothing; set one of num_local_crops"),
+        (
+            [phases("{from_epoch: 3, local_crop_size: 112}"), "data.multicrop.num_local_crops=0"],
+            "curriculum[0].local_crop_size=112 has no effect: there are no local crops from epoch 3 on",
+        ),
+        (
+            [
+                phases(
+                    "{from_epoch: 3, num_local_crops: 0, local_crop_scale: [0.1, 0.4]}",
+                    "{from_epoch: 9, global_crop_size: 256}",
+                )
+            ],
+            "curriculum[0].local_crop_scale=(0.1, 0.4) has no effect: there are no local crops from epoch 3 on",
+        ),
         ([phases("{from_epoch: 0, local_crop_size: 112}")], "curriculum[0].from_epoch=0 should be greater than or equal to 1"),
         ([phases("{local_crop_size: 112}")], "data.multicrop.curriculum[0].from_epoch is missing"),
         (

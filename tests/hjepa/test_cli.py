@@ -127,6 +127,22 @@ def test_dino_is_trained_by_its_flag(call: Call, labelled: Path) -> None:
     assert call("--objective", "byol", "--data_path", labelled)[0] == 2
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        ["data.data_path=place", "data.dataset=imagenet"],
+        ["data.data_path=place", "data.dataset_name=imagenet"],
+        ["data={data_path: place, dataset: imagenet}"],
+        ["data.data_path=place", "data={dataset: imagenet}"],
+    ],
+    ids=["by path", "by another name", "both in a section", "in a section"],
+)
+def test_data_that_is_named_on_the_command_line_is_what_was_named(named: list[str]) -> None:
+    settings, reason = cli.choose_settings(None, named, {"device": "cpu"})
+    assert (settings.data.dataset, settings.data.data_path) == ("imagenet", "place")
+    assert "no data was given" not in reason
+
+
 def test_numbers_of_a_named_data_set_and_areas_that_do_not_meet_are_said(call: Call, tmp_path: Path) -> None:
     write_cifar10(tmp_path)
     gap = "data.multicrop.global_crop_scale=[0.5, 1]"
@@ -188,7 +204,7 @@ def test_corrupt_image_found_in_decoding_is_replaced_and_named_or_ends_the_run(
     assert "max_bad=0" in errors
 
 
-def test_number_of_local_crops_follows_the_epochs(call: Call, labelled: Path) -> None:
+def test_number_and_size_of_local_crops_follow_the_epochs(call: Call, labelled: Path) -> None:
     adaptive = [
         f"data.multicrop.adaptive_config.{name}" for name in ("min_local_crops=1", "max_local_crops=3", "warmup_epochs=1")
     ]
@@ -201,11 +217,13 @@ def test_number_of_local_crops_follows_the_epochs(call: Call, labelled: Path) ->
         *TINY,
         "data.multicrop.adaptive=true",
         *adaptive,
+        "data.multicrop.curriculum=[{from_epoch: 2, local_crop_size: 24}]",
     ]
-    code, output, _ = call(*arguments, "--epochs", "2")
+    code, output, _ = call(*arguments, "--epochs", "3")
     assert code == 0
     assert "1x16 local at first" in output
     assert "3x16 local from epoch 2 on" in output
+    assert "3x24 local from epoch 3 on" in output
 
 
 @pytest.mark.parametrize(

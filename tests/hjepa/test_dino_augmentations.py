@@ -142,7 +142,7 @@ def test_configuration_may_be_hydras_or_hjepas_own() -> None:
 def test_cifar100_is_normalised_by_its_own_numbers() -> None:
     found = hjepa.get_multicrop_augmentation({"data": {"dataset": "cifar100"}})
     assert isinstance(found, hjepa.MultiCropAugmentationCIFAR)
-    assert found.recipe.mean == (0.5071, 0.4867, 0.4408)
+    assert (found.recipe.mean, found.recipe.std) == ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
     with pytest.raises(ValueError, match="is no CIFAR"):
         hjepa.MultiCropAugmentationCIFAR(dataset="stl10")
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Subset
-from torchvision.datasets import ImageFolder
+from torchvision.datasets import ImageFolder, VisionDataset
 
 import hjepa
 
@@ -47,6 +48,22 @@ def test_document_cs_loader_has_its_batches(labelled: Path) -> None:
     assert batch["local_crops"].shape == (12, 3, 16, 16)
 
 
+def test_document_cs_loader_draws_by_its_seed(labelled: Path) -> None:
+    def crops(seed: int) -> torch.Tensor:
+        with hjepa.create_multicrop_dataloader(labelled, batch_size=4, num_workers=1, seed=seed, **SMALL) as loader:
+            return next(iter(loader))["global_crops"]
+
+    assert torch.equal(crops(1), crops(1))
+    assert not torch.equal(crops(1), crops(2))
+
+
+def test_document_cs_loader_works_without_local_crops(labelled: Path) -> None:
+    with hjepa.create_multicrop_dataloader(labelled, batch_size=4, num_workers=1, **SMALL | {"num_local_crops": 0}) as loader:
+        batch = next(iter(loader))
+    assert batch["global_crops"].shape == (8, 3, 32, 32)
+    assert batch["local_crops"].shape == (0, 3, 32, 32)
+
+
 def test_document_ds_loader_takes_crops_and_batches_from_the_configuration(labelled: Path) -> None:
     with hjepa.create_dino_dataloader(ImageFolder(labelled), CONFIG, **REFERENCE) as loader:
         assert isinstance(loader, hjepa.MultiCropDataLoader)
@@ -79,6 +96,50 @@ def test_a_transform_of_labels_is_kept(labelled: Path) -> None:
     assert len(folder[0][0]) == 5  # the user's data set keeps its own
 
 
+class Pairs(VisionDataset):
+    """Takes its image and its label through `transforms`, as torchvision's data sets of detection do."""
+
+    classes = ("even", "odd")
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        image, label = Image.new("RGB", (40, 40)), [index % 2]
+        return (image, label) if self.transforms is None else self.transforms(image, label)
+
+
+class Own:
+    """A data set of the user's own with transforms named as torchvision's are, and no pair of them."""
+
+    def __init__(self, transform: Any, target_transform: Any) -> None:
+        self.transform = transform
+        self.target_transform = target_transform
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        image = Image.new("RGB", (40, 40))
+        return image if self.transform is None else self.transform(image), self.target_transform(index % 2)
+
+
+def test_a_transform_of_labels_is_kept_of_a_data_set_of_ones_own() -> None:
+    own = Own(hjepa.MultiCropAugmentation(**SMALL), lambda label: 7 + label)
+    with hjepa.MultiCropDataLoader(own, CONFIG, **REFERENCE) as loader:
+        assert set(next(iter(loader))[1].tolist()) == {7, 8}
+
+
+def test_a_transform_of_labels_is_kept_where_it_is_one_of_a_pair() -> None:
+    augmentation = hjepa.MultiCropAugmentation(**SMALL)
+    pairs = Pairs("", transform=augmentation, target_transform=lambda label: 7 + label[0])
+    with hjepa.MultiCropDataLoader(pairs, CONFIG, **REFERENCE) as loader:
+        crops, labels = next(iter(loader))
+    assert len(crops) == 5
+    assert set(labels.tolist()) == {7, 8}
+    assert pairs.transforms.transform is augmentation  # the user's data set keeps its own
+
+
 def test_shuffling_is_asked_for(labelled: Path) -> None:
     def labels(shuffle: bool) -> list[int]:
         with hjepa.MultiCropDataLoader(ImageFolder(labelled), CONFIG, shuffle, **REFERENCE) as loader:
@@ -91,3 +152,8 @@ def test_shuffling_is_asked_for(labelled: Path) -> None:
 def test_a_configuration_without_a_batch_size_is_refused(labelled: Path) -> None:
     with pytest.raises(ValueError, match="no batch_size"):
         hjepa.MultiCropDataLoader(ImageFolder(labelled), {"data": {"dataset": "cifar10"}})
+
+
+def test_workers_are_those_of_the_configuration(labelled: Path) -> None:
+    with pytest.raises(ValueError, match="num_workers=-3"):
+        hjepa.MultiCropDataLoader(ImageFolder(labelled), {"data": CONFIG["data"] | {"num_workers": -3}}, **REFERENCE)

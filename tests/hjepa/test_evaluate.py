@@ -1,10 +1,16 @@
 """kNN accuracy: right on data whose answer is known."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image
 
 from hjepa import evaluate
-from hjepa.evaluate import knn_accuracy
+from hjepa.assembly import build_model
+from hjepa.configs.load import load_settings
+from hjepa.evaluate import knn_accuracy, measure
+from hjepa.pipeline.lists import open_list
 
 
 def test_separate_clusters_are_told_apart_and_noise_is_not() -> None:
@@ -38,3 +44,14 @@ def test_nearest_is_by_angle_and_not_by_distance() -> None:
     assert knn_accuracy(features * lengths, labels, k=5, temperature=0.07) == knn_accuracy(
         features, labels, k=5, temperature=0.07
     )
+
+
+def test_images_without_a_label_count_for_no_accuracy() -> None:
+    reference = ["data.pipeline=torchvision", "data.num_workers=0", "device=cpu", "evaluation.linear_probe.enabled=true"]
+    settings = load_settings(Path("small"), [*reference, "evaluation.knn.k=3"])
+    model = build_model(settings, torch.device("cpu"))
+    grays = [(Image.new("RGB", (48, 48), (8 * level, 8 * level, 8 * level)), level // 10) for level in range(20)]
+    others = [(Image.new("RGB", (48, 48), (200, 8 * level, 30)), None) for level in range(20)]
+    mixed = [pair for pairs in zip(grays, others, strict=True) for pair in pairs]
+    found, alone = (measure(model, open_list(pairs), settings, lambda *_: None) for pairs in (mixed, grays))
+    assert (found.knn_accuracy, found.linear_probe_accuracy) == (alone.knn_accuracy, alone.linear_probe_accuracy)

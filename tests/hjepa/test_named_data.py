@@ -10,8 +10,10 @@ from PIL import Image
 
 from hjepa.assembly import open_source
 from hjepa.configs.load import load_settings
-from hjepa.named_data import NAMES, name_of, open_named
+from hjepa.named_data import NAMES, open_named
 from hjepa.pipeline import folder
+from hjepa.pipeline.open_source import name_of
+from hjepa.pipeline.open_source import open_source as open_unnamed
 from hjepa.pipeline.source import Samples, Source
 from tests.pipeline.test_arrays import write_cifar10
 
@@ -66,12 +68,19 @@ def test_what_lies_at_a_place_is_found_out(places: dict[str, Path], tmp_path: Pa
     for name in ("imagefolder", "cifar10", "stl10", "webdataset", "csv"):
         place = tmp_path / "stl10_binary" if name == "stl10" else places[name]
         assert name_of(place) == name
+        assert open_unnamed(place).fingerprint() == open_named(name, place).fingerprint()  # as whoever names nothing reads it
+    (tmp_path / "hundred" / "cifar-100-python").mkdir(parents=True)
+    (tmp_path / "hundred" / "cifar-100-python" / "test").touch()
+    assert name_of(tmp_path / "hundred") == "cifar100"
     shards = tmp_path / "shards"
     shards.mkdir()
     (shards / "0.tar").touch()
     assert name_of(shards) == "webdataset"
-    (shards / "dark").mkdir()  # images in folders, beside which an archive may lie
-    assert name_of(shards) == "imagefolder"
+    (shards / "dark").mkdir()
+    assert name_of(shards) == "webdataset"
+    Image.new("RGB", (8, 8)).save(shards / "dark" / "x.png")
+    with pytest.raises(ValueError, match=r"both \.tar files and images in folders \(dark/x.png\)"):
+        name_of(shards)
     names = {
         "shard-{0..9}.tar": "webdataset",
         "cifar-100-python.tar.gz": "cifar100",

@@ -1,5 +1,6 @@
 """Pixels are normalised by the data set's own numbers: in training, evaluation and the documents' data sets, and for ever."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,22 @@ def test_settings_that_are_written_down_keep_their_numbers(tmp_path: Path) -> No
     file.write_text(changes_to_yaml(of_cifar("x")), encoding="utf-8")
     assert numbers(load_settings(file)) == CIFAR
     assert numbers(with_changes(of_cifar("x"), {"data.dataset": "imagefolder"})) == CIFAR
+    as_imagenet = of_cifar("x", f"data.mean={list(IMAGENET_MEAN)}", f"data.std={list(IMAGENET_STD)}")
+    file.write_text(changes_to_yaml(as_imagenet), encoding="utf-8")
+    assert numbers(load_settings(file)) == IMAGENET
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.mean=[123.7, 116.3, 103.5]", "data.mean[0]=123.7 should be less than or equal to 1"),
+        ("data.std=[58.4, 57.1, 57.4]", "data.std[0]=58.4 should be less than or equal to 1"),
+        ("data.std=[0.2, 0, 0.2]", "data.std[1]=0 should be greater than 0"),
+    ],
+)
+def test_numbers_of_bytes_are_refused(override: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        of_cifar("x", override)
 
 
 def test_training_and_evaluation_see_the_same_numbers(tmp_path: Path) -> None:

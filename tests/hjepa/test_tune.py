@@ -133,6 +133,20 @@ def test_crops_that_nothing_reads_are_not_tuned(tiny: Settings) -> None:
             tune_step(with_changes(tiny, changes), source, Budget(step_ms=1), "crops", print)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "override",
+    ["data.multicrop.num_global_crops=1", "data.multicrop.curriculum=[{from_epoch: 2, local_crop_size: 16}]"],
+    ids=["one global crop", "local crops that a phase speaks of"],
+)
+def test_no_crops_are_tried_that_the_settings_would_refuse(override: str, tiny: Settings) -> None:
+    head = ["dino.num_prototypes=16", "dino.hidden=16", "dino.bottleneck=8"]
+    place = {"data.data_path": tiny.data.data_path, "data.dataset": "imagefolder"}
+    settings = load_settings(Path("small_dino"), [*TINY, *head, override], place)
+    said: list[str] = []
+    with pytest.raises(ValueError, match=r"num_local_crops=1, the least, is beyond the budget"):
+        tune_step(settings, open_source(tiny.data.data_path), Budget(memory_gib=1e-6), "crops", said.append)
+
+
 @pytest.mark.dali
 def test_every_setting_of_the_loader_is_tried(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     rates = iter([10, 20, 21, 5, 5, 9])

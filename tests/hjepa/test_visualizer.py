@@ -13,6 +13,7 @@ from torchvision.transforms.functional import normalize
 import hjepa
 from hjepa import Loader, MultiCropTransform, MultiCropVisualizer, analyze_crop_statistics, denormalize_tensor, preset
 from hjepa.multicrop_dataset import CropBatches
+from hjepa.pipeline.curriculum import Curriculum, Steps
 from hjepa.pipeline.presets.jepa import evaluation, multicrop
 from hjepa.pipeline.recipe import Recipe
 
@@ -20,7 +21,7 @@ SMALL = multicrop(global_crop_size=32, local_crop_size=16, num_local_crops=4, lo
 CIFAR = preset("cifar10")
 
 
-def load(folder: Path, recipe: Recipe = SMALL, batch_size: int = 8, **options: str) -> Loader:
+def load(folder: Path, recipe: Recipe | Curriculum = SMALL, batch_size: int = 8, **options: str) -> Loader:
     return Loader(folder, recipe, batch_size=batch_size, backend="torchvision", device="cpu", num_workers=0, **options)  # type: ignore[arg-type]
 
 
@@ -71,6 +72,13 @@ def test_statistics_of_one_crop_and_of_a_short_epoch(labelled: Path) -> None:
         found = analyze_crop_statistics(CropBatches(loader), n_batches=10)
     assert (found.images, list(found.views), found.local_to_global) == (40, ["global"], 0.0)
     assert found.views["global"].flipped == 0
+
+
+def test_statistics_are_held_against_the_recipe_of_their_epoch(labelled: Path) -> None:
+    areas = Steps(epochs=(0, 1), values=((0.1, 0.3), (0.6, 0.8)))
+    with load(labelled, Curriculum(recipe=SMALL, ramps={"local.area": areas})) as loader:
+        found = [analyze_crop_statistics(loader, n_batches=count) for count in (100, 2)]
+    assert [each.configured["local"] for each in found] == [(0.1, 0.3), (0.6, 0.8)]
 
 
 def test_loader_that_knows_no_boxes_is_refused(labelled: Path) -> None:
@@ -153,6 +161,13 @@ def test_effects_are_shown_for_each_image(count: int, labelled: Path) -> None:
     assert len(shown(figure)) == count * 7
     assert titles(figure)[1:7] == ["global 0", "global 1", *(f"local {place}" for place in range(4))]
     assert len(shown(hjepa.visualize_augmentation_effects(labelled, evaluation(32), count))) == count * 2
+
+
+def test_effects_are_shown_of_document_ds_configuration(labelled: Path) -> None:
+    config = {"data": {"dataset": "cifar10", "local_crops_number": 3}}
+    figure = hjepa.visualize_augmentation_effects(labelled, config, 1)
+    assert titles(figure)[1:] == ["global 0", "global 1", *(f"local {place}" for place in range(3))]
+    assert [image.shape[0] for image in shown(figure)[1:]] == [32] * 2 + [16] * 3
 
 
 def test_names_that_draw_are_loaded_late_and_others_are_refused() -> None:

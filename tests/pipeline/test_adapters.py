@@ -490,7 +490,7 @@ def test_every_name_takes_its_trainers_preset(name: str, recipe_name: str) -> No
         ("ijepa", MULTICROP, "I-JEPA reads 1 'global' crops"),
         ("vjepa2", MULTICROP, "V-JEPA 2 reads 1 'global' crops"),
         ("timm", MULTICROP, "one crop per image.*makes 5"),
-        ("document-c", SINGLE, "document C's dict reads"),
+        ("document-c", recipe(view("near", 1, 56)), "document C's dict reads"),
         ("hjepa", MULTICROP, "this mask generator reads 2 'global' and 6 'local' crops"),
         ("hjepa-single", SINGLE, "for 'global' crops of 224 px, not 56"),
         ("dino-loader", recipe(view("near", 1, 56)), "dino_loader reads"),
