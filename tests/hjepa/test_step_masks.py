@@ -82,6 +82,19 @@ def test_no_two_uses_of_a_samples_key_share_their_chance() -> None:
     assert len(every.unique()) == len(every) == 50 * (1 + 6 * 6)
 
 
+def test_indices_have_their_share_of_the_patches_and_contexts_the_least_that_is_kept(batch: Batch) -> None:
+    settings = settings_of("masking.min_keep=14", "masking.mask_scale=[0.03, 0.1]")
+    masks = draw_masks(build_masks(settings), batch, settings)
+    patches = masks.blocks.context.shape[-1]
+    assert masks.context_index.shape[-1] == int(settings.masking.context_tokens * patches)
+    assert masks.target_index.shape[-1] == int(settings.masking.target_tokens * patches)
+    nothing = torch.zeros(5, 4, patches, dtype=torch.bool)
+    _, kept = step_masks._context(nothing[:, 0], nothing, torch.arange(5), settings.masking)
+    assert kept.sum(-1).tolist() == [14] * 5
+    shown = masks.blocks.targets.sum(-1).clamp_max(masks.target_index.shape[-1])
+    assert torch.equal(masks.target_valid.sum(-1), shown)
+
+
 @pytest.mark.parametrize("watched", [False, True], ids=["by chance", "watched"])
 @pytest.mark.parametrize("law", ["exact", "nested", "reference"])
 @pytest.mark.parametrize("strategy", ["global_only", "global_with_local_context", "cross_crop_prediction"])

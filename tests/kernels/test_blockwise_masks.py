@@ -120,3 +120,12 @@ def test_masked_rows_are_chosen_by_their_keys() -> None:
     counts, _ = stratified_counts(keys[0], 196, probability=0.5, ratio=(0.1, 0.5), at_most=True)
     again, _ = stratified_counts(keys[0][shuffled], 196, probability=0.5, ratio=(0.1, 0.5), at_most=True)
     assert (counts[shuffled] == again).all()
+
+
+def test_a_size_lies_anywhere_in_its_stratum() -> None:
+    # Of two rows one is masked, so that there is one stratum, from 100 to 500 of 1000 patches.
+    options = {"probability": 0.5, "ratio": (0.1, 0.5), "at_most": True}
+    sizes = [stratified_counts(chance.key(seed, np.arange(2)), 1000, **options)[0].max() for seed in range(2000)]
+    quarters = np.histogram(sizes, bins=[100, 200, 300, 400, 501])[0]
+    assert quarters.sum() == 2000
+    assert abs(quarters - 500).max() < 100  # five standard deviations
