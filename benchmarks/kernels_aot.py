@@ -17,8 +17,8 @@ import torch
 import triton
 from rich.console import Console
 from rich.table import Table
+from triton.backends import nvidia
 from triton.backends.compiler import GPUTarget
-from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
 from hjepa.kernels import (
@@ -39,6 +39,8 @@ from hjepa.kernels import (
 )
 from hjepa.kernels.fused_crops import STORES
 
+PTXAS = Path(nvidia.__file__).parent / "bin" / "ptxas"
+"""NVIDIA's assembler, in the same place in every release of Triton from 3.2 on."""
 LAUNCH = {"ROWS": 4, "CHUNK": 256}
 EXACT, REFERENCE = exact_blocks_triton.constants(4), block_masks_triton.constants(4, 10)
 ARRANGEMENTS = {"M": weighted_blocks.ARRANGEMENTS, "MP": weighted_blocks.ARRANGEMENTS, "ROWS": weighted_blocks_triton.ROWS}
@@ -102,7 +104,7 @@ def report(name: str, capability: int) -> dict[str, int]:
         target = re.search(r"\.target (sm_\w+)", compiled.asm["ptx"])
         assert target is not None
         command = [
-            get_ptxas(capability).path,
+            str(PTXAS),
             "-v",
             f"-arch={target[1]}",
             str(assembly),
