@@ -86,7 +86,10 @@ def markdown(result: dict[str, Any]) -> str:
     settled = [each["highest_mib"] for each in minutes[SETTLED:]]
     if len(settled) > SETTLED:
         slope = float(np.polyfit(np.arange(len(settled)), settled, 1)[0])
-        lines += ["", f"After minute {SETTLED} the straight line through the highest changes by {60 * slope:+.1f} MiB in an hour."]
+        lines += [
+            "",
+            f"After minute {SETTLED} the straight line through the highest changes by {60 * slope:+.1f} MiB in an hour.",
+        ]
     return "\n".join([*lines, ""])
 
 
