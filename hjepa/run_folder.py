@@ -64,8 +64,10 @@ def fresh_folder(settings: Settings) -> Settings:
             "or another folder"
         )
     output = Path(settings.output_dir)
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"--output-dir {output} is a file; give a folder, which may be a new one")
+    there = next(place for place in (output, *output.absolute().parents) if place.exists())
+    if not there.is_dir():
+        why = "is a file" if there == output else f"cannot be made, because {there} is a file"
+        raise ValueError(f"--output-dir {output} {why}; give a folder, which may be a new one")
     taken = _run_folders(settings)
     if not taken:
         return settings

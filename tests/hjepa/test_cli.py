@@ -87,12 +87,15 @@ def test_without_a_gpu_the_small_settings_are_used_and_said(call: Call, labelled
 
 def test_no_run_overwrites_another_and_auto_goes_on_with_the_newest(call: Call, labelled: Path, tmp_path: Path) -> None:
     command = ["--data_path", labelled, "--output_dir", "out", *REFERENCE, *TINY]
-    for _ in range(3):
-        assert call(*command)[0] == 0
+    said = [call(*command) for _ in range(3)]
+    assert [code for code, *_ in said] == [0, 0, 0]
+    assert ["note: out holds another run" in output for _, output, _ in said] == [False, True, True]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out-2", "out-3"]
     code, output, _ = call(*command, "--resume", "auto")
     assert code == 0
     assert "resuming from out-3/checkpoints/latest.pt, step 5" in output
+    assert "nothing is left to do" in output
+    assert "another run" not in output.replace("more of them are another run", "")
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -224,6 +227,8 @@ def test_number_of_local_crops_follows_the_epochs(call: Call, labelled: Path) ->
         (["data.dataset=cifar10", "--data_path", "empty"], "no CIFAR-10 in"),
         (["--resume", "missing.pt"], "there is no checkpoint missing.pt"),
         (["--batch_size", "1000000", "--data_path", "images"], "more than the 40 images"),
+        (["--data_path", "images", "--output_dir", "texts/a.txt"], "--output-dir texts/a.txt is a file"),
+        (["--data_path", "images", "--output_dir", "texts/a.txt/b/c"], "cannot be made, because"),
         (["--device", "gpu"], "device"),
         (["--distributed"], "distributed.enabled=true, and this process was not started by torchrun"),
         (["--world_size", "2"], "distributed.world_size=2, and there are 1 ranks"),

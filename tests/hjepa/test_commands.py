@@ -92,14 +92,16 @@ def test_all_recipes_are_listed_with_their_sources(call: Call) -> None:
     code, output, _ = call("recipes")
     assert code == 0
     for name in PRESETS:
-        assert f" {name} " in output
+        assert f"\n{name} " in f"\n{output}"
     assert "2x256 global + 8x112 local + 2x512 gram" in output
     assert "arXiv 2006.09882" in output
 
 
 def test_names_are_whole_on_a_narrow_terminal(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    assert " dinov3-highres-768-336-1152 " in call("recipes")[1]
+    output = call("recipes")[1]
+    assert "\ndinov3-highres-768-336-1152 " in output
+    assert "src/data/multicrop_transforms.py" in output  # no word is cut where another line would hold it
     assert "…" not in call("recipes", "dinov3-gram")[1]
 
 
