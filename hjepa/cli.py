@@ -19,14 +19,14 @@ from hjepa.configs.schema import Settings
 from hjepa.display import Display
 from hjepa.distributed import Ranks, check_local_rank
 from hjepa.exits import INTERRUPTED, Version, command_line, run_command
-from hjepa.named_data import name_of
+from hjepa.named_data import asks_for_sample, name_of
 from hjepa.pipeline.backend import Engine, engine_of
 from hjepa.pipeline.curriculum import Curriculum, recipe_at
 from hjepa.pipeline.device import resolve_device
 from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, area_gap
 from hjepa.pipeline.source import Source
 from hjepa.recipe_table import summary
-from hjepa.run_folder import SETTINGS, Resume, find_resume, fresh_folder
+from hjepa.run_folder import Resume, find_resume, fresh_folder, mark_folder
 
 if TYPE_CHECKING:
     from hjepa.trainer import Result
@@ -196,9 +196,7 @@ def _train(settings: Settings, source: Source, display: Display, state: Resume |
     start = time.perf_counter()
     with Trainer(settings, source, display, None if state is None else state.content, ranks) as trainer:
         if ranks.is_first:
-            output = Path(settings.output_dir)
-            output.mkdir(parents=True, exist_ok=True)
-            (output / SETTINGS).write_text(to_yaml(settings), encoding="utf-8")
+            mark_folder(Path(settings.output_dir), to_yaml(settings), is_new=state is None)
         total = trainer.steps_per_epoch * settings.training.epochs
         if trainer.step >= total:
             display.say("nothing is left to do: all of its epochs are done; more of them are another run, without --resume")
@@ -228,11 +226,11 @@ def choose_settings(config: Path | None, overrides: list[str], flags: dict[str, 
     """The settings, and where they came from in words."""
     if flags["data.data_path"] == "":  # as of a shell's variable that is not set
         raise ValueError("--data-path is empty; give the place of the data, . for the current folder, or leave it out")
+    place = _asked("data.data_path", overrides, flags)
+    if place and not _asked("data.dataset", overrides, flags) and (config is None or asks_for_sample(config)):
+        flags = flags | {"data.dataset": name_of(str(place))}
     if config is not None:
         return load_settings(config, overrides, flags), f"{config}"
-    place = _asked("data.data_path", overrides, flags)
-    if place and not _asked("data.dataset", overrides, flags):
-        flags = flags | {"data.dataset": name_of(str(place))}
     reasons = []
     if resolve_device(str(_asked("device", overrides, flags) or "auto")).type == "cpu":
         reasons.append("the device is the CPU" if torch.cuda.is_available() else "there is no GPU")

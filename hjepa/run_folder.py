@@ -75,6 +75,18 @@ def fresh_folder(settings: Settings) -> Settings:
     return settings.model_copy(update={"output_dir": f"{output}-{number + 1}"})
 
 
+def mark_folder(output: Path, settings: str, *, is_new: bool) -> None:
+    """Writes the settings, which makes the folder the run's. Raises ValueError where another new run did so before."""
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(output / SETTINGS, "x" if is_new else "w", encoding="utf-8") as file:
+            file.write(settings)
+    except FileExistsError:
+        raise ValueError(
+            f"another run began in {output} at the same time; start this one again, and it takes a folder of its own"
+        ) from None
+
+
 def _run_folders(settings: Settings) -> list[Path]:
     """The output folder and its numbered successors, as far as they hold runs, oldest first."""
     first = Path(settings.output_dir)

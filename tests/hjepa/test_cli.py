@@ -99,6 +99,23 @@ def test_no_run_overwrites_another_and_auto_goes_on_with_the_newest(call: Call, 
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_of_two_runs_that_begin_at_once_one_takes_the_folder(
+    call: Call, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["--data_path", labelled, "--output_dir", "out", *REFERENCE, *TINY]
+    assert call(*command)[0] == 0
+    monkeypatch.setattr(cli, "fresh_folder", lambda settings: settings)  # as it was before the other one had begun
+    code, _, errors = call(*command)
+    assert code == 2
+    assert "another run began in out at the same time" in errors
+
+
+def test_small_settings_by_their_name_take_a_folder_of_images(call: Call, labelled: Path) -> None:
+    code, output, errors = call("--config", "small", "--data_path", labelled, "--output_dir", "out", *REFERENCE, *TINY)
+    assert (code, errors) == (0, "")
+    assert "40 images" in output
+
+
 @pytest.mark.parametrize("content", [None, b"no checkpoint of ours"], ids=["truncated", "foreign"])
 def test_resume_auto_passes_over_a_damaged_checkpoint_and_says_so(
     content: bytes | None, call: Call, labelled: Path, tmp_path: Path

@@ -86,6 +86,11 @@ def test_own_images_are_shown_as_picture_and_page(call: Call, labelled: Path, tm
     assert sorted(path.name for path in tmp_path.iterdir()) == ["crops.html", "crops.png"]
     call("view", labelled, "--count", 1, "--backend", "torchvision", "--recipe", "cifar10", "--output", "a.png")
     assert (tmp_path / "a.png").exists()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no image")
+    shutil.copy(next(labelled.rglob("*.jpg")), tmp_path / "photos")
+    _, output, _ = call("view", "photos", "--count", 1, "--backend", "torchvision", "--output", "b.png")
+    assert "left out: broken.jpg: not an image" in output
 
 
 def test_all_recipes_are_listed_with_their_sources(call: Call) -> None:
