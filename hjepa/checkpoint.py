@@ -64,7 +64,9 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def load(path: Path, device: torch.device) -> dict[str, Any]:
     """Reads a checkpoint; it may hold nothing but tensors and plain values. Raises CheckpointError."""
     if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}; give the path of a .pt file, or --resume auto")
+        raise CheckpointError(
+            f"there is no checkpoint {path}; give the path of a run's .pt file, such as runs/small/checkpoints/latest.pt"
+        )
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         version = state["format"]

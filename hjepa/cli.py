@@ -2,11 +2,10 @@
 
 import errno
 import os
-import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 import typer
@@ -14,11 +13,13 @@ from rich.console import Console
 
 from hjepa import checkpoint
 from hjepa.assembly import build_recipe, open_source
+from hjepa.command_data import say_left_out
 from hjepa.configs.load import asked, load_settings, to_yaml
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
 from hjepa.distributed import Ranks, check_local_rank
-from hjepa.exits import INTERRUPTED, Version, run_command
+from hjepa.exits import INTERRUPTED, Version, command_line, run_command
+from hjepa.named_data import asks_for_sample
 from hjepa.pipeline.backend import Engine, engine_of
 from hjepa.pipeline.curriculum import Curriculum, recipe_at
 from hjepa.pipeline.device import resolve_device
@@ -26,11 +27,13 @@ from hjepa.pipeline.open_source import name_of
 from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, area_gap
 from hjepa.pipeline.source import Source
 from hjepa.recipe_table import summary
-from hjepa.run_folder import SETTINGS, Resume, find_resume, fresh_folder
+from hjepa.run_folder import Resume, find_resume, fresh_folder, mark_folder
+
+if TYPE_CHECKING:
+    from hjepa.trainer import Result
 
 SMALL = {"hjepa": "small", "dino": "small_dino"}
 """Objective -> name of the shipped settings that train in minutes without a GPU."""
-SHOWN_BAD_IMAGES = 5
 ENGINES: dict[Engine, str] = {
     "fused": "DALI decodes and hjepa's kernel makes every crop",
     "dali-ops": "DALI's operators",
@@ -138,7 +141,7 @@ def run(config: Path | None, overrides: list[str], flags: dict[str, object], dis
     with Ranks(settings) as ranks:
         if not ranks.is_first:
             display = Display(Console(quiet=True))
-        state = ranks.share(find_resume(settings) if ranks.is_first else None)
+        state, asked = ranks.share(find_resume(settings) if ranks.is_first else None), settings.output_dir
         if state is None:
             settings = ranks.share(fresh_folder(settings) if ranks.is_first else settings)
         else:
@@ -147,6 +150,10 @@ def run(config: Path | None, overrides: list[str], flags: dict[str, object], dis
         joined = f" on each of {ranks.world_size} ranks" if ranks.world_size > 1 else ""
         display.say(f"engine: {_engine(settings, ranks)}; device: {_name(ranks.device)}{joined}")
         display.say(f"settings: {reason}")
+        if state is None and settings.output_dir != asked:
+            display.say(
+                f"note: {asked} holds another run, which --resume auto would go on with; this one is {settings.output_dir}"
+            )
         source = _open_in_turn(settings, ranks, display)
         _introduce(settings, source, display)
         _train_or_explain(settings, source, display, state, ranks)
@@ -167,7 +174,7 @@ def _train_or_explain(settings: Settings, source: Source, display: Display, stat
     try:
         _train(settings, source, display, state, ranks)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM):
             raise
         raise OSError(
             f"cannot write {error.filename or f'to {settings.output_dir} or {settings.log_folder}'} ({error.strerror}); "
@@ -190,16 +197,17 @@ def _train(settings: Settings, source: Source, display: Display, state: Resume |
     start = time.perf_counter()
     with Trainer(settings, source, display, None if state is None else state.content, ranks) as trainer:
         if ranks.is_first:
-            output = Path(settings.output_dir)
-            output.mkdir(parents=True, exist_ok=True)
-            (output / SETTINGS).write_text(to_yaml(settings), encoding="utf-8")
+            mark_folder(Path(settings.output_dir), to_yaml(settings), is_new=state is None)
+        total = trainer.steps_per_epoch * settings.training.epochs
+        if trainer.step >= total:
+            display.say("nothing is left to do: all of its epochs are done; more of them are another run, without --resume")
         result = trainer.run()
         latest = settings.checkpoint_folder / checkpoint.LATEST
         rows = {
-            "steps": f"{result.step} of {trainer.steps_per_epoch * settings.training.epochs}",
+            "steps": f"{result.step} of {total}",
             "images/s": f"{result.images / max(result.seconds, 1e-9):.0f} (training)",
             "data wait": f"{result.wait_seconds / max(result.seconds, 1e-9):.1%} of the training time",
-            "loss": "-" if result.last_loss is None else f"{result.first_loss:.4f} at first, {result.last_loss:.4f} at last",
+            "loss": _losses(result),
             "kNN accuracy": _accuracies(result.accuracies),
             **({"linear probe": _accuracies(result.probe_accuracies)} if result.probe_accuracies else {}),
             "time": f"{time.perf_counter() - start:.0f} s",
@@ -211,7 +219,7 @@ def _train(settings: Settings, source: Source, display: Display, state: Resume |
         }
     display.table("Finished" if result.finished else "Interrupted", rows)
     if not result.finished:
-        display.say(f"to go on: {_command_line()} --resume {latest}")
+        display.say(f"to go on: {command_line()} --resume {latest}")
         sys.exit(INTERRUPTED if result.signal == 2 else 0)
 
 
@@ -219,12 +227,12 @@ def choose_settings(config: Path | None, overrides: list[str], flags: dict[str, 
     """The settings, and where they came from in words."""
     if flags.get("data.data_path") == "":  # as of a shell's variable that is not set
         raise ValueError("--data-path is empty; give the place of the data, . for the current folder, or leave it out")
-    if config is not None:
-        return load_settings(config, overrides, flags), f"{config}"
     given = asked(overrides, flags)  # before the settings can be loaded
     place = given.get("data.data_path")
-    if place and not given.get("data.dataset"):
+    if place and not given.get("data.dataset") and (config is None or asks_for_sample(config)):
         flags = flags | {"data.dataset": name_of(str(place))}
+    if config is not None:
+        return load_settings(config, overrides, flags), f"{config}"
     reasons = []
     if resolve_device(str(given.get("device") or "auto")).type == "cpu":
         reasons.append("the device is the CPU" if torch.cuda.is_available() else "there is no GPU")
@@ -240,10 +248,7 @@ def choose_settings(config: Path | None, overrides: list[str], flags: dict[str, 
 def _introduce(settings: Settings, source: Source, display: Display) -> None:
     labels = f"{len(source.classes)} classes" if source.classes else "no labels"
     display.say(f"data: {len(source)} images in {source.name} ({labels})")
-    for bad in source.bad[:SHOWN_BAD_IMAGES]:
-        display.say(f"  left out: {bad.path}: {bad.reason}")
-    if len(source.bad) > SHOWN_BAD_IMAGES:
-        display.say(f"  left out: {len(source.bad) - SHOWN_BAD_IMAGES} more unreadable files")
+    say_left_out(source, display)
     plan = build_recipe(settings)
     recipe = recipe_at(plan, 0)
     crops = summary(recipe)
@@ -257,6 +262,13 @@ def _introduce(settings: Settings, source: Source, display: Display) -> None:
     encoder = settings.model.encoder
     display.say(f"crops: {crops}; encoder: width {encoder.width}, depth {encoder.depth}, patch {encoder.patch_size}")
     display.say(f"output of {settings.logging.experiment_name}: {settings.output_dir}")
+
+
+def _losses(result: "Result") -> str:
+    if result.first_loss is None or result.last_loss is None:
+        return "-"
+    first, last = f"{result.first_loss:.4f}", f"{result.last_loss:.4f}"
+    return last if first == last else f"{first} at first, {last} at last"
 
 
 def _accuracies(accuracies: dict[int, float]) -> str:
@@ -277,15 +289,3 @@ def _engine(settings: Settings, ranks: Ranks) -> str:
 
 def _name(device: torch.device) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else f"{device}"
-
-
-def _command_line() -> str:
-    """The command that was given, without its own --resume."""
-    arguments = iter(sys.argv[1:])
-    kept = []
-    for argument in arguments:
-        if argument == "--resume":
-            next(arguments, None)
-        elif not argument.startswith("--resume="):
-            kept.append(argument)
-    return shlex.join(["hjepa-train", *kept])

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from hjepa import parity
 from hjepa.configs.recipe_file import find_recipe, recipe_to_yaml
@@ -42,6 +43,8 @@ def show_recipes(
     as_markdown: Annotated[bool, typer.Option("--markdown", help="The table of docs/recipes.md.")] = False,
 ) -> None:
     """Lists the recipes, or shows one as a table and as YAML.
+
+    A recipe says which crops are made of an image, and what happens to them; `hjepa view` draws them.
 
     Examples:
 
@@ -118,6 +121,8 @@ def evaluate(
 ) -> None:
     """Measures a trained encoder: nearest neighbours, a linear probe, and whether its features have collapsed.
 
+    Without --data-path it reads the run's own images.
+
     Examples:
 
       hjepa eval runs/photos/checkpoints/latest.pt
@@ -155,6 +160,8 @@ def export(
 ) -> None:
     """Writes the teacher's encoder as a file that timm loads.
 
+    It prints the Python that loads it.
+
     Example:
 
       hjepa export runs/photos/checkpoints/latest.pt encoder.safetensors
@@ -172,12 +179,11 @@ def main() -> None:
 
 
 def _list(recipes: list[Recipe]) -> None:
-    table = Table()
-    table.add_column("name", no_wrap=True)
-    table.add_column("views", overflow="fold")
-    table.add_column("source", overflow="fold")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for recipe in recipes:
-        table.add_row(recipe.name, summary(recipe), recipe.source)
+        table.add_row(recipe.name, Text.assemble(summary(recipe), "\n", (recipe.source, "dim")))
     Display().console.print(table)
 
 

@@ -41,12 +41,17 @@ class Display:
             if self._task is None or description != self._description:
                 self.clear()
                 self._progress.start()
-                self._task = self._progress.add_task(description, total=total, note=note)
+                self._task = self._progress.add_task(self._cut(description, total, note), total=total, note=note)
             self._progress.update(self._task, completed=done, total=total, note=note)
         elif description != self._description or time.monotonic() - self._spoke > QUIET_SECONDS:
             self._spoke = time.monotonic()
             self.say(f"{description}: {done}/{total} {note}".rstrip())
         self._description = description
+
+    def _cut(self, description: str, total: int, note: str) -> str:
+        """The description, without its end where counters and times would not fit beside it."""
+        room = max(self.console.width - len(f" {'━' * 10} {total}/{total} {note} 0:00:00 0:00:00"), 16)
+        return description if len(description) <= room else f"{description[: room - 1]}…"
 
     def clear(self) -> None:
         """Takes the bar away."""

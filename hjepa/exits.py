@@ -1,6 +1,7 @@
 """How every command of hjepa ends: a user's mistake with one clear message and exit code 2, a failure with 1, no traceback."""
 
 import re
+import shlex
 import sys
 from importlib.metadata import version
 from typing import Annotated, TypeAlias, cast
@@ -44,3 +45,15 @@ def run_command(app: typer.Typer, name: str) -> None:
 def _fail(name: str, error: object, code: int) -> None:
     print(f"{name}: {error}", file=sys.stderr)
     sys.exit(code)
+
+
+def command_line() -> str:
+    """The call of `hjepa-train` that was given, without its own --resume."""
+    arguments = iter(sys.argv[1:])
+    kept = []
+    for argument in arguments:
+        if argument == "--resume":
+            next(arguments, None)
+        elif not argument.startswith("--resume="):
+            kept.append(argument)
+    return shlex.join(["hjepa-train", *kept])

@@ -64,13 +64,27 @@ def fresh_folder(settings: Settings) -> Settings:
             "or another folder"
         )
     output = Path(settings.output_dir)
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"--output-dir {output} is a file; give a folder, which may be a new one")
+    there = next(place for place in (output, *output.absolute().parents) if place.exists())
+    if not there.is_dir():
+        why = "is a file" if there == output else f"cannot be made, because {there} is a file"
+        raise ValueError(f"--output-dir {output} {why}; give a folder, which may be a new one")
     taken = _run_folders(settings)
     if not taken:
         return settings
     number = 1 if taken[-1] == output else int(taken[-1].name.removeprefix(f"{output.name}-"))
     return settings.model_copy(update={"output_dir": f"{output}-{number + 1}"})
+
+
+def mark_folder(output: Path, settings: str, *, is_new: bool) -> None:
+    """Writes the settings, which makes the folder the run's. Raises ValueError where another new run did so before."""
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(output / SETTINGS, "x" if is_new else "w", encoding="utf-8") as file:
+            file.write(settings)
+    except FileExistsError:
+        raise ValueError(
+            f"another run began in {output} at the same time; start this one again, and it takes a folder of its own"
+        ) from None
 
 
 def _run_folders(settings: Settings) -> list[Path]:

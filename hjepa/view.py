@@ -49,7 +49,8 @@ def save_picture(
             assert batch.locals is not None
             _show(own[1, 1 + number], to_picture(batch.locals[number, image], recipe), f"local {number}")
     title = "Masked crops: dark = hidden from the student, full colour = its context, tint = target blocks"
-    figure.suptitle("Crops" if masks is None else title, fontsize=9)
+    boxes = "Boxes in the image: orange = global crops, blue = local crops"
+    figure.suptitle(f"{'Crops' if masks is None else title}\n{boxes}", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 

@@ -5,7 +5,7 @@ from typing import Annotated, cast
 
 import typer
 
-from hjepa.command_data import open_data
+from hjepa.command_data import open_data, say_left_out
 from hjepa.configs.recipe_file import find_recipe
 from hjepa.display import Display
 from hjepa.pipeline.backend import BackendName
@@ -51,8 +51,10 @@ def view(
         check_ending(file)
     wanted = find_recipe(recipe)
     with Display() as display:
+        source = open_data(data, display)
+        say_left_out(source, display)
         sheet = gather(
-            open_data(data, display),
+            source,
             wanted,
             backend=cast(BackendName, backend),  # the Loader refuses others
             masks=masks,

@@ -59,9 +59,11 @@ class Sampler:
         if self.tail == "keep" and self.world_size > 1:
             raise ValueError(f"tail='keep' would give the {self.world_size} ranks unequal batches; use 'drop' or 'wrap'")
         if not len(self):
+            most = self.num_samples // self.world_size
+            advice = f"a batch_size up to {most}, or in a Loader tail='wrap'" if most else "fewer ranks"
             raise ValueError(
                 f"batch_size={self.batch_size} x {self.world_size} ranks is more than the {self.num_samples} images; "
-                f"use a batch_size up to {self.num_samples // self.world_size}, or tail='wrap'"
+                f"use {advice}"
             )
 
     @property

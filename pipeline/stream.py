@@ -3,6 +3,7 @@
 Requests are made on the backend's background thread, ahead of the batches that are taken.
 """
 
+import atexit
 import contextlib
 import os
 from collections import deque
@@ -56,6 +57,8 @@ class Stream:
         self._stages = stages
         self._flying: deque[_Flight] = deque()
         self._crops = self._render()
+        # A thread that meets the end of the interpreter inside of a native library aborts the process, or hangs it.
+        atexit.register(self._close_at_exit)
 
     @property
     def ended(self) -> bool:
@@ -86,8 +89,13 @@ class Stream:
     def close(self) -> None:
         """Ends the backend's work; while another thread is in `take`, by giving it no further request."""
         self._closed = True
+        atexit.unregister(self._close_at_exit)
         with contextlib.suppress(ValueError):  # "generator already executing", in that other thread
             self._crops.close()  # type: ignore[attr-defined]  # render is a generator: closing it ends the backend's work
+
+    def _close_at_exit(self) -> None:
+        if self.process == os.getpid():  # a forked process has none of the threads
+            self.close()
 
     def _render(self) -> Iterator[Crops]:
         return self._stages.backend.render(self._requests(*self.next))

@@ -87,13 +87,33 @@ def test_without_a_gpu_the_small_settings_are_used_and_said(call: Call, labelled
 
 def test_no_run_overwrites_another_and_auto_goes_on_with_the_newest(call: Call, labelled: Path, tmp_path: Path) -> None:
     command = ["--data_path", labelled, "--output_dir", "out", *REFERENCE, *TINY]
-    for _ in range(3):
-        assert call(*command)[0] == 0
+    said = [call(*command) for _ in range(3)]
+    assert [code for code, *_ in said] == [0, 0, 0]
+    assert ["note: out holds another run" in output for _, output, _ in said] == [False, True, True]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out-2", "out-3"]
     code, output, _ = call(*command, "--resume", "auto")
     assert code == 0
     assert "resuming from out-3/checkpoints/latest.pt, step 5" in output
+    assert "nothing is left to do" in output
+    assert "another run" not in output.replace("more of them are another run", "")
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_of_two_runs_that_begin_at_once_one_takes_the_folder(
+    call: Call, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["--data_path", labelled, "--output_dir", "out", *REFERENCE, *TINY]
+    assert call(*command)[0] == 0
+    monkeypatch.setattr(cli, "fresh_folder", lambda settings: settings)  # as it was before the other one had begun
+    code, _, errors = call(*command)
+    assert code == 2
+    assert "another run began in out at the same time" in errors
+
+
+def test_small_settings_by_their_name_take_a_folder_of_images(call: Call, labelled: Path) -> None:
+    code, output, errors = call("--config", "small", "--data_path", labelled, "--output_dir", "out", *REFERENCE, *TINY)
+    assert (code, errors) == (0, "")
+    assert "40 images" in output
 
 
 @pytest.mark.parametrize("content", [None, b"no checkpoint of ours"], ids=["truncated", "foreign"])
@@ -242,6 +262,8 @@ def test_number_and_size_of_local_crops_follow_the_epochs(call: Call, labelled: 
         (["data.dataset=cifar10", "--data_path", "empty"], "no CIFAR-10 in"),
         (["--resume", "missing.pt"], "there is no checkpoint missing.pt"),
         (["--batch_size", "1000000", "--data_path", "images"], "more than the 40 images"),
+        (["--data_path", "images", "--output_dir", "texts/a.txt"], "--output-dir texts/a.txt is a file"),
+        (["--data_path", "images", "--output_dir", "texts/a.txt/b/c"], "cannot be made, because"),
         (["--device", "gpu"], "device"),
         (["--distributed"], "distributed.enabled=true, and this process was not started by torchrun"),
         (["--world_size", "2"], "distributed.world_size=2, and there are 1 ranks"),

@@ -86,20 +86,27 @@ def test_own_images_are_shown_as_picture_and_page(call: Call, labelled: Path, tm
     assert sorted(path.name for path in tmp_path.iterdir()) == ["crops.html", "crops.png"]
     call("view", labelled, "--count", 1, "--backend", "torchvision", "--recipe", "cifar10", "--output", "a.png")
     assert (tmp_path / "a.png").exists()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no image")
+    shutil.copy(next(labelled.rglob("*.jpg")), tmp_path / "photos")
+    _, output, _ = call("view", "photos", "--count", 1, "--backend", "torchvision", "--output", "b.png")
+    assert "left out: broken.jpg: not an image" in output
 
 
 def test_all_recipes_are_listed_with_their_sources(call: Call) -> None:
     code, output, _ = call("recipes")
     assert code == 0
     for name in PRESETS:
-        assert f" {name} " in output
+        assert f"\n{name} " in f"\n{output}"
     assert "2x256 global + 8x112 local + 2x512 gram" in output
     assert "arXiv 2006.09882" in output
 
 
 def test_names_are_whole_on_a_narrow_terminal(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    assert " dinov3-highres-768-336-1152 " in call("recipes")[1]
+    output = call("recipes")[1]
+    assert "\ndinov3-highres-768-336-1152 " in output
+    assert "src/data/multicrop_transforms.py" in output  # no word is cut where another line would hold it
     assert "…" not in call("recipes", "dinov3-gram")[1]
 
 

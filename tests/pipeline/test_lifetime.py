@@ -3,6 +3,8 @@
 import gc
 import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +39,20 @@ def test_loader_that_is_forgotten_leaves_no_thread(backend: str, photographs: Pa
     del loader
     gc.collect()
     assert own_threads() == before
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_program_that_closes_no_loader_ends_without_a_word(backend: str, photographs: Path) -> None:
+    """While batches are made: with so many in flight a thread is busy whenever the interpreter ends."""
+    script = f"""
+from hjepa.pipeline.loader import Loader
+from hjepa.pipeline.presets.jepa import multicrop
+recipe = multicrop(num_global_crops=1, num_local_crops=0, global_crop_size=16)
+loader = Loader({str(photographs)!r}, recipe, backend={backend!r}, device="cpu", num_workers=1, batch_size=1, prefetch=1000)
+next(iter(loader))
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_stage_that_is_closed_on_its_own_thread_ends() -> None:

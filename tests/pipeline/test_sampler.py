@@ -40,6 +40,7 @@ def test_kept_tail_is_a_smaller_batch() -> None:
     [
         ({"batch_size": 0}, "batch_size=0"),
         ({"batch_size": 11}, "batch_size up to 10"),
+        ({"batch_size": 1, "world_size": 11}, "use fewer ranks"),
         ({"batch_size": 2, "rank": 2, "world_size": 2}, "rank=2"),
         ({"batch_size": 2, "tail": "keep", "world_size": 2}, "unequal"),
         ({"batch_size": 2, "tail": "cut"}, "tail='cut'"),
