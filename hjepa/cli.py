@@ -16,10 +16,10 @@ from hjepa.assembly import build_recipe, open_source
 from hjepa.command_data import say_left_out
 from hjepa.configs.load import asked, load_settings, to_yaml
 from hjepa.configs.schema import Settings
+from hjepa.configs.yaml_file import SettingsError
 from hjepa.display import Display
 from hjepa.distributed import Ranks, check_local_rank
 from hjepa.exits import INTERRUPTED, Version, command_line, run_command
-from hjepa.named_data import asks_for_sample
 from hjepa.pipeline.backend import Engine, engine_of
 from hjepa.pipeline.curriculum import Curriculum, recipe_at
 from hjepa.pipeline.device import resolve_device
@@ -229,7 +229,7 @@ def choose_settings(config: Path | None, overrides: list[str], flags: dict[str, 
         raise ValueError("--data-path is empty; give the place of the data, . for the current folder, or leave it out")
     given = asked(overrides, flags)  # before the settings can be loaded
     place = given.get("data.data_path")
-    if place and not given.get("data.dataset") and (config is None or asks_for_sample(config)):
+    if place and not given.get("data.dataset") and (config is None or _asks_for_sample(config)):
         flags = flags | {"data.dataset": name_of(str(place))}
     if config is not None:
         return load_settings(config, overrides, flags), f"{config}"
@@ -243,6 +243,13 @@ def choose_settings(config: Path | None, overrides: list[str], flags: dict[str, 
     name = SMALL.get(str(given.get("objective")), "small")
     small = load_settings(Path(name), overrides, flags)
     return small, f"configs/{name}.yaml (small crops and a small ViT), because {' and '.join(reasons)}"
+
+
+def _asks_for_sample(config: Path) -> bool:
+    try:
+        return load_settings(config).data.dataset == "sample"
+    except SettingsError:  # is said where the file is loaded, with all that completes it
+        return False
 
 
 def _introduce(settings: Settings, source: Source, display: Display) -> None:

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from hjepa.configs.load import load_settings
-from hjepa.configs.yaml_file import SettingsError
 from hjepa.pipeline.cifar import open_cifar
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.header import MAX_PIXELS
@@ -54,11 +52,3 @@ def open_named(
     if name == "csv":
         return open_csv(place, max_pixels=max_pixels, verify=verify, progress=progress)
     raise ValueError(f"the data set {name!r} is unknown; use one of {', '.join(NAMES)}")
-
-
-def asks_for_sample(config: Path) -> bool:
-    """Whether a YAML file of settings names the sample images."""
-    try:
-        return load_settings(config).data.dataset == "sample"
-    except SettingsError:  # is said where the file is loaded, with all that completes it
-        return False
