@@ -70,13 +70,17 @@ def finish() -> None:
         torch.cuda.synchronize()
 
 
+def torchvision_rate(folder: str) -> float:
+    """torchvision's; its workers read ahead as long as their DataLoader lives, which is until here."""
+    images = ImageFolder(folder, dino)
+    return rate(DataLoader(images, BATCH, shuffle=True, drop_last=True, num_workers=CORES, persistent_workers=True), 10 * CORES)
+
+
 def main(folder: str, rounds: int = 3) -> None:
     """Measures in turn, and prints the medians and their ratio."""
     theirs, ours = [], []
     for _ in range(rounds):
-        images = ImageFolder(folder, dino)
-        workers = DataLoader(images, BATCH, shuffle=True, drop_last=True, num_workers=CORES, persistent_workers=True)
-        theirs.append(rate(workers, 10 * CORES))
+        theirs.append(torchvision_rate(folder))
         with hjepa.Loader(folder, "dino", batch_size=BATCH) as loader:
             ours.append(rate(loader, 100 * CORES))
         print(f"torchvision {theirs[-1]:.0f} images/s, hjepa {ours[-1]:.0f} images/s", flush=True)
@@ -84,4 +88,6 @@ def main(folder: str, rounds: int = 3) -> None:
 
 
 if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit(__doc__)
     main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -354,5 +354,5 @@ def test_first_line_names_the_engine_that_dali_stands_for(call: Call, labelled: 
 
     monkeypatch.setattr("hjepa.pipeline.backend.builds", missing)
     _, output, _ = call(*command, "--resume", "auto")
-    assert output.startswith("engine: dali-ops, DALI's operators (hjepa's own kernel is faster; it was not built")
+    assert output.startswith("engine: dali-ops, DALI's operators (hjepa's own kernel is faster, but is not built")
     assert "the crops were made by fused so far and are by dali-ops from here on" in output
