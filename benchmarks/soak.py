@@ -32,10 +32,9 @@ from hjepa.pipeline.presets import PRESETS, preset
 
 MINUTE, BETWEEN = 60.0, 2.0
 """Seconds of a minute, and from one reading of the memory to the next."""
+FIGURES = ("lowest_mib", "highest_mib")
 SHOWN = (1, 2, 5, 10, 20, 30, 60, 120, 240)
 """Minutes with a row of the table."""
-SETTLED = 10
-"""Minutes after which nothing should grow any more."""
 
 
 def main() -> None:
@@ -71,7 +70,7 @@ def minute(batches: Iterator[Batch]) -> dict[str, float]:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """The command, the machine, some of the minutes, and by how much the memory grows in an hour once it has settled."""
+    """The command, the machine, some of the minutes, and by how much the memory grows in an hour in the end."""
     minutes, machine = result["minutes"], result["machine"]
     read = np.cumsum([each["images"] for each in minutes])
     lines = [
@@ -82,14 +81,15 @@ def markdown(result: dict[str, Any]) -> str:
         "|---|---|---|---|",
     ]
     for number in (number for number in SHOWN if number <= len(minutes)):
-        low, high = (minutes[number - 1][name] for name in ("lowest_mib", "highest_mib"))
+        low, high = (minutes[number - 1][name] for name in FIGURES)
         lines.append(f"| {number} | {read[number - 1] / result['images']:.0f} | {low:.0f} | {high:.0f} |")
-    settled = [each["highest_mib"] for each in minutes[SETTLED:]]
-    if len(settled) > SETTLED:
-        slope = float(np.polyfit(np.arange(len(settled)), settled, 1)[0])
+    half = minutes[len(minutes) // 2 :]
+    if len(half) > 2:
+        low, high = (60 * np.polyfit(np.arange(len(half)), [each[name] for each in half], 1)[0] for name in FIGURES)
         lines += [
             "",
-            f"After minute {SETTLED} the straight line through the highest changes by {60 * slope:+.1f} MiB in an hour.",
+            f"In the second half the straight line through the lowest changes by {low:+.0f} MiB in an hour, that through the "
+            f"highest by {high:+.0f}.",
         ]
     return "\n".join([*lines, ""])
 
