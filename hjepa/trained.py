@@ -33,6 +33,7 @@ def load_model(path: Path, changes: Mapping[str, object]) -> tuple[Model, Settin
     plain["evaluation"]["linear_probe"] |= {"dataset": None, "data_path": ""}  # the probe reads the images that are named
     # The numbers of the run, also for other images; where it is too old to say, they were ImageNet's.
     plain["data"] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, **plain["data"]}
+    plain["data"]["hw_decoder_load"] = 0.0  # the GPU that it was tuned for may not be here
     settings = settings_from_plain(plain, changes)
     model = build_model(settings, resolve_device(settings.device))
     model.load_state_dict(state["model"])

@@ -21,7 +21,8 @@ CPU = torch.device("cpu")
 def saved(labelled: Path, tmp_path: Path) -> Path:
     """A checkpoint of a model that was not trained."""
     place = ["data.dataset=imagefolder", f"data.data_path={labelled}", "data.pipeline=torchvision", "data.num_workers=0"]
-    settings = load_settings(Path("small"), [*place, "device=cpu", "evaluation.linear_probe.dataset=cifar10"])
+    of_a_gpu = ["data.hw_decoder_load=1.0"]  # which is refused where there is none
+    settings = load_settings(Path("small"), [*place, "device=cpu", "evaluation.linear_probe.dataset=cifar10", *of_a_gpu])
     path = tmp_path / "latest.pt"
     model = build_model(settings, CPU)
     checkpoint.save(path, {"model": model.state_dict(), "settings": checkpoint.plain_settings(settings)})
