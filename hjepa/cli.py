@@ -290,12 +290,8 @@ def _accuracies(accuracies: dict[int, float]) -> str:
 def _engine(settings: Settings, ranks: Ranks) -> str:
     engine = engine_of(settings.data.pipeline, ranks.device)
     missing = settings.data.pipeline == "dali" and engine == "dali-ops" and ranks.device.type == "cpu"
-    hint = (
-        " (hjepa's own kernel is faster, but is not built for this Python: install hjepa again, with a C++ compiler)"
-        if missing
-        else ""
-    )
-    return f"{engine}, {ENGINES[engine]}{hint}"
+    hint = " (hjepa's own kernel is faster, but is not built for this Python: install hjepa again, with a C++ compiler)"
+    return f"{engine}, {ENGINES[engine]}{hint if missing else ''}"
 
 
 def _name(device: torch.device) -> str:
