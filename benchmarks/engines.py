@@ -38,29 +38,37 @@ def available() -> list[str]:
     return [*own, *filter(installed, PEERS), DECODE]
 
 
-def engine(name: str, source: FolderSource, recipe: Recipe, batch_size: int, device: torch.device) -> Batches:
+def engine(
+    name: str, source: FolderSource, recipe: Recipe, batch_size: int, device: torch.device, hw_decoder_load: float = 0.0
+) -> Batches:
     """The engine of that name. Raises ValueError where it cannot do the recipe."""
     if name in HJEPA:
-        return lambda workers: loader_batches(source, recipe, batch_size, device, workers, name)
+        return lambda workers: loader_batches(source, recipe, batch_size, device, workers, name, hw_decoder_load)
     if name == DECODE:
-        return lambda workers: decoded_batches(source, recipe, batch_size, device, workers)
+        return lambda workers: decoded_batches(source, recipe, batch_size, device, workers, hw_decoder_load)
     crops = PEERS[name][1](recipe)
     return lambda workers: peer_batches(source, crops, batch_size, device, workers)
 
 
 def loader_batches(
-    source: FolderSource, recipe: Recipe, batch_size: int, device: torch.device, workers: int, backend: str
+    source: FolderSource,
+    recipe: Recipe,
+    batch_size: int,
+    device: torch.device,
+    workers: int,
+    backend: str,
+    hw_decoder_load: float,
 ) -> Generator[Any, None, None]:
     """hjepa's loader, for ever."""
     options: dict[str, Any] = {"batch_size": batch_size, "backend": backend, "device": device, "num_workers": workers}
-    with Loader(source, recipe, **options) as loader:
+    with Loader(source, recipe, **options, hw_decoder_load=hw_decoder_load) as loader:
         while True:
             for batch in loader:
                 yield batch.views()
 
 
 def decoded_batches(
-    source: FolderSource, recipe: Recipe, batch_size: int, device: torch.device, workers: int
+    source: FolderSource, recipe: Recipe, batch_size: int, device: torch.device, workers: int, hw_decoder_load: float
 ) -> Generator[Any, None, None]:
     """DALI that reads and decodes the same files in the loader's order on the same device, and does no more."""
     sampler = Sampler(num_samples=len(source), batch_size=batch_size)
@@ -77,6 +85,7 @@ def decoded_batches(
         prefetch=2,
         pin_memory=False,
         dtype=torch.float32,
+        hw_decoder_load=hw_decoder_load,
     )
     number = device_id(settings)
     pipe = Pipeline(batch_size=batch_size, num_threads=workers, device_id=number, prefetch_queue_depth=2, exec_dynamic=True)

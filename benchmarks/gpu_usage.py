@@ -68,7 +68,7 @@ class GpuUsage:
         """GPU time and bytes from the host for each image of some batches. Empty without a GPU."""
         if self._device.type != "cuda":
             return {}
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA], acc_events=True) as profile:
             for _ in range(TRACED):
                 next(batches)
             torch.cuda.synchronize(self._device)

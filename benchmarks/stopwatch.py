@@ -32,10 +32,12 @@ Moments = list[tuple[int, float, float]]
 class Stopwatch:
     """Measures one engine in a process that lives until end()."""
 
-    def __init__(self, name: str, folder: Path, recipe: Recipe, batch_size: int, device: torch.device) -> None:
+    def __init__(
+        self, name: str, folder: Path, recipe: Recipe, batch_size: int, device: torch.device, hw_decoder_load: float = 0.0
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other, name, folder, recipe, batch_size, device))
+        self._process = context.Process(target=_serve, args=(other, name, folder, recipe, batch_size, device, hw_decoder_load))
         self._process.start()
         other.close()
 
@@ -85,7 +87,9 @@ def stopwatches(names: Iterable[str], *what: Any) -> Iterator[dict[str, Stopwatc
             watch.join()
 
 
-def _serve(pipe: Connection, name: str, folder: Path, recipe: Recipe, batch_size: int, device: torch.device) -> None:
+def _serve(
+    pipe: Connection, name: str, folder: Path, recipe: Recipe, batch_size: int, device: torch.device, hw_decoder_load: float
+) -> None:
     warnings.filterwarnings("ignore", message="This DataLoader will create")  # the search tries more workers than cores
     source, usage = open_folder(folder), GpuUsage(device)
     while True:
@@ -99,7 +103,8 @@ def _serve(pipe: Connection, name: str, folder: Path, recipe: Recipe, batch_size
             elif task == "moments":
                 answer = _moments(recipe, name, *arguments)
             else:
-                answer = _measure(engine(name, source, recipe, batch_size, device), batch_size, usage, *arguments)
+                batches = engine(name, source, recipe, batch_size, device, hw_decoder_load)
+                answer = _measure(batches, batch_size, usage, *arguments)
             pipe.send((False, answer))
         except Exception as error:
             pipe.send((True, "".join(traceback.format_exception_only(error)).strip()))

@@ -82,6 +82,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, help="processes of the other engines; the best number is searched by default")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--hw-decoder-load", type=float, default=0.0, help="share of the JPEGs for a GPU's JPEG engines: hjepa's and decode's"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8.0, help="length of one measurement")
     parser.add_argument(
@@ -104,7 +107,8 @@ def run(source: FolderSource, arguments: argparse.Namespace, console: Console) -
     """Measures every engine on one folder of images, and shows the table."""
     recipe, device = choose_recipe(arguments), resolve_device(arguments.device)
     check(source, recipe, arguments, device)
-    with stopwatches(arguments.engines, source.root, recipe, arguments.batch_size, device) as watches:
+    what = (source.root, recipe, arguments.batch_size, device, arguments.hw_decoder_load)
+    with stopwatches(arguments.engines, *what) as watches:
         failed = check_pixels(watches, source, console)
         workers = {name: arguments.threads if name not in PEERS else best_workers(watches[name], arguments) for name in watches}
         rounds: dict[str, list[dict[str, float]]] = {name: [] for name in watches if name not in failed}

@@ -27,10 +27,12 @@ ACROSS_BITS, ACROSS_HALF = tl.constexpr(14 + 7), tl.constexpr(1 << 20)
 
 
 @triton.jit
-def reflect(position, size):
-    """Of ..., -1, size, ... among 0 ... size - 1: mirrored at the borders' own pixels, again and again."""
+def reflect(position, size, reach):
+    """Of -reach ... size - 1 + reach among 0 ... size - 1: mirrored at the borders' own pixels, as often as it takes."""
     period = tl.maximum(2 * (size - 1), 1)
-    rest = tl.abs(position) % period
+    rest = tl.abs(position)
+    if reach >= size:  # else one mirror does, and no division, which is slow
+        rest = rest % period
     return tl.minimum(rest, period - rest)
 
 
@@ -42,6 +44,7 @@ def blur_down(
     top, size, radius,
     X: tl.constexpr,
     Y: tl.constexpr,
+    UNROLL: tl.constexpr,
 ):  # fmt: skip
     """Y rows from top on -> slot."""
     row = tl.arange(0, Y)
@@ -51,9 +54,9 @@ def blur_down(
         inside = (rows < size)[:, None] & (columns < size)[None, :]
         total = tl.load(levels + rows[:, None].to(tl.int64) * size + columns[None, :], mask=inside, other=0).to(tl.int32)
         total *= tl.load(bell)
-        for distance in range(1, radius + 1):
-            above = reflect(rows - distance, size)[:, None].to(tl.int64) * size + columns[None, :]
-            below = reflect(rows + distance, size)[:, None].to(tl.int64) * size + columns[None, :]
+        for distance in tl.range(1, radius + 1, loop_unroll_factor=UNROLL):
+            above = reflect(rows - distance, size, radius)[:, None].to(tl.int64) * size + columns[None, :]
+            below = reflect(rows + distance, size, radius)[:, None].to(tl.int64) * size + columns[None, :]
             both = tl.load(levels + above, mask=inside, other=0).to(tl.int32)
             both += tl.load(levels + below, mask=inside, other=0).to(tl.int32)
             total += both * tl.load(bell + distance)
@@ -71,13 +74,14 @@ def blurred_across(
     columns,  # int32 [X]
     inside, size, radius,
     Y: tl.constexpr,
+    UNROLL: tl.constexpr,
 ):  # fmt: skip
     """slot -> levels, float32 [Y, X]."""
     row = slot + tl.arange(0, Y)[:, None].to(tl.int64) * size
     total = tl.load(row + columns[None, :], mask=inside, other=0).to(tl.int32) * tl.load(bell)
-    for distance in range(1, radius + 1):
-        both = tl.load(row + reflect(columns - distance, size)[None, :], mask=inside, other=0).to(tl.int32)
-        both += tl.load(row + reflect(columns + distance, size)[None, :], mask=inside, other=0).to(tl.int32)
+    for distance in tl.range(1, radius + 1, loop_unroll_factor=UNROLL):
+        both = tl.load(row + reflect(columns - distance, size, radius)[None, :], mask=inside, other=0).to(tl.int32)
+        both += tl.load(row + reflect(columns + distance, size, radius)[None, :], mask=inside, other=0).to(tl.int32)
         total += both * tl.load(bell + distance)
     return ((total + ACROSS_HALF) >> ACROSS_BITS).to(tl.float32)
 
@@ -95,6 +99,7 @@ def blur_kernel(
     STORE: tl.constexpr,  # fused_crops.STORES
     X: tl.constexpr,
     Y: tl.constexpr,
+    UNROLL: tl.constexpr,  # distances whose loads are under way at once
 ):  # fmt: skip
     """Every P-th piece: blurred, solarized, normalised and stored."""
     slot = slots + tl.program_id(0).to(tl.int64) * slot_length
@@ -105,13 +110,13 @@ def blur_kernel(
         channel, top = piece % 3, piece // 3 * Y
         area, bell = size.to(tl.int64) * size, bells + crop * bell_length
         levels = pictures + tl.multiple_of(tl.load(place + PICTURE), ALIGNMENT) + channel * plane_of(size.to(tl.int64))
-        blur_down(levels, bell, slot, top, size, radius, X, Y)
+        blur_down(levels, bell, slot, top, size, radius, X, Y, UNROLL)
         tl.debug_barrier()  # what other threads of this program wrote is read now
         rows = top + tl.arange(0, Y)
         for start in range(0, size, X):
             columns = start + tl.arange(0, X)
             inside = (rows < size)[:, None] & (columns < size)[None, :]
-            blurred = blurred_across(slot, bell, columns, inside, size, radius, Y)
+            blurred = blurred_across(slot, bell, columns, inside, size, radius, Y, UNROLL)
             offsets = channel * area + rows[:, None].to(tl.int64) * size + columns[None, :]
             store_levels(tl.load(place + OUT), channel, offsets, blurred, threshold, colours, inside, STORE)
         tl.debug_barrier()  # before the next piece is written there

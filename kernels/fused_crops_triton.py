@@ -3,7 +3,6 @@
 The definition is fused_reference.py, and the arithmetic that of the native kernel, so that the bits are its. The launches:
 weights of both axes; resize, and the colours up to the contrast, whose mean is that of the whole crop; the contrast and what
 follows it; and the blur. A crop is stored by the first of them that completes it. On the way it is a picture of 8-bit levels.
-It has been run in Triton's interpreter only, and compiled for sm_80 and sm_90.
 """
 
 # mypy: disable-error-code="import-untyped"
@@ -26,9 +25,9 @@ from hjepa.kernels.fused_resize_triton import resize_kernel, weights_kernel
 
 # B images, V crops of one name, S pixels, I pieces of work
 WEIGHTS = {"X": 128, "num_warps": 4}
-RESIZE = {"X": 64, "Y": 32, "ROWS": 8, "num_warps": 8, "maxnreg": 128}
+RESIZE = {"X": 32, "Y": 32, "ROWS": 4, "UNROLL": 1, "num_warps": 4, "maxnreg": 128}
 CONTRAST = {"N": 1024, "num_warps": 4}
-BLUR = {"X": 64, "Y": 16, "num_warps": 4}
+BLUR = {"X": 32, "Y": 16, "UNROLL": 1, "num_warps": 4}
 """A program's work, and its warps. What of it is best was reckoned from registers (benchmarks/kernels_aot.py), not measured."""
 RESIZES_PER_PROCESSOR, BLURS_PER_PROCESSOR = 2, 6
 """Programs that fit on a multiprocessor at once, by their registers; each has memory of its own."""

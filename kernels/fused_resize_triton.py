@@ -108,6 +108,7 @@ def resample_across(
     left, size,
     X: tl.constexpr,
     ROWS: tl.constexpr,
+    UNROLL: tl.constexpr,
 ):  # fmt: skip
     """Rows first_row to first_row + num_rows of the box -> slot, for the output's columns from left on."""
     columns = left + tl.arange(0, X)
@@ -126,7 +127,7 @@ def resample_across(
         green = tl.zeros((ROWS, X), tl.int32)
         blue = tl.zeros((ROWS, X), tl.int32)
         by = weights
-        for tap in range(taps):
+        for tap in tl.range(0, taps, loop_unroll_factor=UNROLL):
             weight = tl.load(by, mask=across, other=0).to(tl.int32)[None, :]
             inside = within[:, None] & (across & (begin + tap < width))[None, :]
             red += weight * tl.load(pixel, mask=inside, other=0).to(tl.int32)
@@ -149,6 +150,7 @@ def resample_down(
     num_rows, taps, size,
     X: tl.constexpr,
     Y: tl.constexpr,
+    UNROLL: tl.constexpr,
 ):  # fmt: skip
     """slot -> three colours of levels, float32 [Y, X]."""
     red = tl.zeros((Y, X), tl.int32)
@@ -156,7 +158,7 @@ def resample_down(
     blue = tl.zeros((Y, X), tl.int32)
     levels = slot + begin[:, None].to(tl.int64) * (3 * X) + tl.arange(0, X)[None, :]
     weights += rows
-    for tap in range(taps):
+    for tap in tl.range(0, taps, loop_unroll_factor=UNROLL):
         inside = (rows < size) & (begin + tap < num_rows)
         weight = tl.load(weights, mask=inside, other=0).to(tl.int32)[:, None]
         red += weight * tl.load(levels, mask=inside[:, None], other=0).to(tl.int32)
@@ -206,6 +208,7 @@ def resize_kernel(
     X: tl.constexpr,
     Y: tl.constexpr,
     ROWS: tl.constexpr,  # of the box, at a time
+    UNROLL: tl.constexpr,  # taps whose loads are under way at once
 ):  # fmt: skip
     """Every P-th tile: resized, and coloured up to the contrast."""
     slot = slots + tl.program_id(0).to(tl.int64) * most_rows * (3 * X)
@@ -221,10 +224,10 @@ def resize_kernel(
         end = tl.minimum(tl.load(first + tl.minimum(top + Y, size) - 1) + taps, tl.load(number + HEIGHT))
         across, down = weights + tl.load(place + WEIGHTS_ACROSS), weights + tl.load(place + WEIGHTS_DOWN)
         num_rows = end - first_row
-        resample_across(place, number, across, first + size, slot, first_row, num_rows, most_rows, left, size, X, ROWS)
+        resample_across(place, number, across, first + size, slot, first_row, num_rows, most_rows, left, size, X, ROWS, UNROLL)
         tl.debug_barrier()  # what other threads of this program wrote is read now
         begin = tl.load(first + rows, mask=rows < size, other=0) - first_row
-        red, green, blue = resample_down(slot, down, begin, rows, num_rows, taps, size, X, Y)
+        red, green, blue = resample_down(slot, down, begin, rows, num_rows, taps, size, X, Y, UNROLL)
         tl.debug_barrier()  # before the next tile is written there
         finish_tile(
             red, green, blue, rows, columns, place, number, factors + crop * NUM_PARTS, colours, pictures, sums + crop, STORE

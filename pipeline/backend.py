@@ -3,6 +3,7 @@
 The texts in backends/ are parallel: the same functions in the same order, so that a diff of two shows only the library.
 """
 
+import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, get_args
@@ -87,7 +88,7 @@ def check_size(decoded: tuple[int, int], expected: tuple[int, int]) -> str | Non
 
 
 def engine_of(name: BackendName, device: torch.device) -> Engine:
-    """The engine that a backend's name stands for on this device: "dali" is "fused" on a CPU where the kernel was built.
+    """The engine that a backend's name stands for on this device: "dali" is "fused" wherever its kernels can run.
 
     Raises ValueError for another name.
     """
@@ -95,8 +96,8 @@ def engine_of(name: BackendName, device: torch.device) -> Engine:
         raise ValueError(f"backend={name!r} is unknown; use one of {', '.join(map(repr, get_args(BackendName)))}")
     if name != "dali":
         return name
-    if device.type != "cpu":  # until somebody has measured the kernels there against DALI's own operators
-        return "dali-ops"
+    if device.type != "cpu":
+        return "fused" if importlib.util.find_spec("triton") else "dali-ops"
     try:
         builds()
     except MissingKernelError:
@@ -113,6 +114,8 @@ def open_backend(name: BackendName, settings: BackendSettings) -> Backend:
         return TorchvisionBackend(settings)
     try:
         if engine == "fused" and settings.device.type == "cuda":
+            if importlib.util.find_spec("triton") is None:
+                raise MissingKernelError("Triton on a GPU: pip install triton")
             from hjepa.pipeline.backends.fused_gpu import FusedGpuBackend
 
             return FusedGpuBackend(settings)

@@ -16,6 +16,7 @@ import torch
 from hjepa.kernels import fused_plan, fused_reference
 from hjepa.kernels.fused_crops import CropGroup, Decoded
 from tests.kernels.test_fused_crops import MEAN, ODD_SIZES, STD, decoded, pictures, plain_group, random_group, rendered
+from tests.kernels.waiting import nothing_waits
 
 pytest.importorskip("triton", reason="needs Triton, which comes with torch for Linux")
 ROOT = Path(__file__).parents[2]
@@ -125,11 +126,8 @@ def test_nothing_waits_for_the_gpu() -> None:
     with on_gpu(images) as batch:
         render(batch, [found], MEAN, STD)
         found.out.fill_(torch.nan)
-        torch.cuda.set_sync_debug_mode("error")
-        try:
+        with nothing_waits():
             render(batch, [found], MEAN, STD)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
     assert torch.equal(found.out.cpu(), rendered(images, group))
 
 

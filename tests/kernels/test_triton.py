@@ -16,6 +16,7 @@ from hjepa.kernels.mask_indices import context_indices, mask_indices
 from hjepa.kernels.shared_blocks import block_masks, tube_masks
 from hjepa.kernels.simple_masks import paint_rectangles, random_masks
 from hjepa.pipeline.masks import HierarchicalMaskGenerator
+from tests.kernels.waiting import nothing_waits
 
 pytest.importorskip("triton", reason="needs Triton, which comes with torch for Linux")
 ROOT = Path(__file__).parents[2]
@@ -88,11 +89,8 @@ def test_masks_on_a_gpu_are_those_of_the_cpu_and_nothing_waits(kind: str, weight
     keys, weights = chance.key_tensor(chance.key(1, np.arange(256))), torch.rand(256, 196) if weighted else None
     on_gpu, of_gpu = keys.cuda(), None if weights is None else weights.cuda()
     generator.sample(on_gpu, of_gpu)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with nothing_waits():
         found = generator.sample(on_gpu, of_gpu)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     wanted = generator.sample(keys, weights)
     assert torch.equal(found.context.cpu(), wanted.context)
     assert torch.equal(found.targets.cpu(), wanted.targets)
@@ -116,11 +114,8 @@ def families_given(seed: int, device: str) -> tuple[torch.Tensor, torch.Tensor, 
 def test_the_other_families_on_a_gpu_are_those_of_the_cpu_and_nothing_waits() -> None:
     given = families_given(1, "cuda")
     families(*given)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with nothing_waits():
         found = families(*given)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     for one, other in zip(found, families(*families_given(1, "cpu")), strict=True):
         assert torch.equal(one.cpu(), other)
 
