@@ -83,7 +83,7 @@ KERNELS: dict[str, tuple[Any, dict[str, str], dict[str, int]]] = {
     "gather tokens": (token_gather_triton.gather_kernel, {**TYPES, "slots": "i32"}, {"WIDTH": 1024}),
     "combine tokens": (token_gather_triton.combine_kernel, TYPES, {"WIDTH": 1024}),
     "crop weights": (fused_resize_triton.weights_kernel, CROPS, fused_crops_triton.WEIGHTS),
-    "crop resize": (fused_resize_triton.resize_kernel, CROPS, {**STORE, **fused_crops_triton.RESIZE}),
+    "crop resize": (fused_resize_triton.resize_kernel, {**CROPS, "weights": "*i64"}, {**STORE, **fused_crops_triton.RESIZE}),
     "crop contrast": (fused_colour_triton.contrast_kernel, CROPS, {**STORE, **fused_crops_triton.CONTRAST}),
     "crop blur": (fused_blur_triton.blur_kernel, {**CROPS, "slots": "*i16"}, {**STORE, **fused_crops_triton.BLUR}),
 }

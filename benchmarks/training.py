@@ -26,6 +26,7 @@ from throughput import machine
 from hjepa.assembly import build_loader, build_masks, build_model, open_source
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
+from hjepa.configs.yaml_file import SettingsError
 from hjepa.pipeline.backend import BackendName
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.device import resolve_device
@@ -50,7 +51,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file for every figure")
     parser.add_argument("overrides", nargs="*", help="settings, such as data.batch_size=64")
     arguments = parser.parse_args()
-    settings = load_settings(arguments.config, arguments.overrides, {})
+    try:
+        settings = load_settings(arguments.config, arguments.overrides, {})
+    except SettingsError as error:
+        parser.error(str(error))
     source, device = open_source(settings, lambda *_: None), resolve_device(settings.device)
     step = build_step(settings, device)
     names = [IN_MEMORY, *arguments.engines]

@@ -94,12 +94,12 @@ def _launch(plan: Plan, store: int, device: torch.device) -> None:
 
 
 def _weights(plan: Plan, places: Tensor, numbers: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
-    """The resize's weights and first taps; sums are zero then."""
+    """The resize's weights, four to a number of 64 bits, and first taps; sums are zero then."""
     weights = torch.empty(plan.num_weights, dtype=torch.int16, device=sums.device)
     firsts = torch.empty(plan.num_firsts, dtype=torch.int32, device=sums.device)
     grid = (len(sums), 2, triton.cdiv(int(plan.column("size").max()), WEIGHTS["X"]))
     weights_kernel[grid](places, numbers, weights, firsts, sums, **WEIGHTS, enable_fp_fusion=False)
-    return weights, firsts
+    return weights.view(torch.int64), firsts
 
 
 def _slots(num_items: int, per_processor: int, slot_bytes: int, device: torch.device) -> tuple[Tensor, int]:

@@ -161,7 +161,7 @@ def _blur(group: CropGroup, widest: int) -> Columns:
 def _shared_memory(columns: Columns) -> tuple[Columns, int, int, int]:
     """Where each crop's weights, first taps and levels begin, and how many there are of each."""
     size = columns["size"]
-    down, across = columns["taps_down"] * size, columns["taps_across"] * size
+    down, across = ((columns[taps] + 3) // 4 * 4 * size for taps in ("taps_down", "taps_across"))  # read by fours
     waits = (columns["contrast"] < columns["num_parts"]) | (columns["radius"] > 0)
     levels = np.where(waits, 3 * plane_bytes(size), 0)
     ends_of_weights, ends_of_levels = np.cumsum(down + across), np.cumsum(levels)

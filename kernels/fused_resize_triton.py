@@ -54,7 +54,7 @@ def filter_of(distance, support):
 def weights_kernel(
     places,  # int64 [C, PLACES]
     numbers,  # int32 [C, NUMBERS]
-    weights,  # int16: by crop and axis [taps, S]
+    weights,  # int16: by crop and axis [taps / 4, S, 4]
     firsts,  # int32: by crop [2, S]
     sums,  # int64 [C]
     X: tl.constexpr,
@@ -80,14 +80,13 @@ def weights_kernel(
     factor = 16384.0 / total
     running = tl.zeros((X,), tl.float64)
     before = tl.zeros((X,), tl.int32) + 32768  # what is cut off is never negative
-    to = weights + tl.load(place + WEIGHTS_DOWN + axis) + pixel
-    for tap in range(taps):
+    to = weights + tl.load(place + WEIGHTS_DOWN + axis) + 4 * pixel
+    for tap in range((taps + 3) // 4 * 4):  # those beyond the last are 0
         raw = filter_of(tl.abs(((begin + tap).to(tl.float64) - center + 0.5) * inverse), support)
         running += tl.where(begin + tap < end, raw, 0.0) * factor
         after = (running + 32768.5).to(tl.int32)
-        tl.store(to, (after - before).to(tl.int16), mask=inside)
+        tl.store(to + tap // 4 * 4 * size + tap % 4, (after - before).to(tl.int16), mask=inside)
         before = after
-        to += size
     tl.store(firsts + tl.load(place + FIRSTS) + axis * size + pixel, begin, mask=inside)
     tl.store(sums + crop, tl.zeros((), tl.int64), mask=(axis == 0) & (tl.program_id(2) == 0))
 
@@ -101,7 +100,7 @@ def rounded_level(total):
 @triton.jit
 def resample_across(
     place, number,  # the crop's rows of PLACES and NUMBERS
-    weights,  # int16 [taps, S]
+    weights,  # int64 [taps / 4, S]
     firsts,  # int32 [S]
     slot,  # uint8 [most_rows, 3, X]
     first_row, num_rows, most_rows,
@@ -110,41 +109,76 @@ def resample_across(
     ROWS: tl.constexpr,
     UNROLL: tl.constexpr,
 ):  # fmt: skip
-    """Rows first_row to first_row + num_rows of the box -> slot, for the output's columns from left on."""
-    columns = left + tl.arange(0, X)
-    source = tl.where(tl.load(number + FLIP) != 0, size - 1 - columns, columns)
-    across = columns < size
+    """Rows first_row to first_row + num_rows of the box -> slot, for the output's columns from left on.
+
+    Four taps at a time: their twelve bytes are three words, once they are shifted to where a word begins.
+    """
+    lane = tl.arange(0, ROWS * X)  # in one dimension, so that neighbours among the threads are neighbours in a row
+    column, row = lane % X, lane // X
+    source = left + column
+    across = source < size
+    source = tl.where(tl.load(number + FLIP) != 0, size - 1 - source, source)
     width, taps = tl.load(number + WIDTH), tl.load(number + TAPS_ACROSS)
-    row_bytes = tl.load(place + ROW_BYTES)
-    pixels = tl.load(place + PIXELS).to(tl.pointer_type(tl.uint8)) + first_row.to(tl.int64) * row_bytes
+    row_bytes, pixels = tl.load(place + ROW_BYTES), tl.load(place + PIXELS)
+    words, odd = (pixels // 4 * 4).to(tl.pointer_type(tl.uint32)), pixels % 4
     begin = tl.load(firsts + source, mask=across, other=0)
     weights += source
     for start in range(0, num_rows, ROWS):
-        rows = start + tl.arange(0, ROWS)
-        within = (rows < num_rows) & (rows < most_rows)
-        pixel = pixels + rows[:, None].to(tl.int64) * row_bytes + 3 * begin[None, :].to(tl.int64)
-        red = tl.zeros((ROWS, X), tl.int32)
-        green = tl.zeros((ROWS, X), tl.int32)
-        blue = tl.zeros((ROWS, X), tl.int32)
+        rows = start + row
+        within = across & (rows < num_rows) & (rows < most_rows)
+        line = odd + (first_row + rows).to(tl.int64) * row_bytes
+        line, odd_of_line = words + line // 4, (line % 4).to(tl.int32)
+        byte = odd_of_line + 3 * begin
+        word, shift = line + byte // 4, byte % 4 * 8
+        remaining = tl.where(within, (odd_of_line + 3 * width - 1) // 4 - byte // 4, -1)  # words of the box that follow
+        rest = tl.load(word, mask=remaining >= 0, other=0)
+        red = tl.zeros((ROWS * X,), tl.int32)
+        green = tl.zeros((ROWS * X,), tl.int32)
+        blue = tl.zeros((ROWS * X,), tl.int32)
         by = weights
-        for tap in tl.range(0, taps, loop_unroll_factor=UNROLL):
-            weight = tl.load(by, mask=across, other=0).to(tl.int32)[None, :]
-            inside = within[:, None] & (across & (begin + tap < width))[None, :]
-            red += weight * tl.load(pixel, mask=inside, other=0).to(tl.int32)
-            green += weight * tl.load(pixel + 1, mask=inside, other=0).to(tl.int32)
-            blue += weight * tl.load(pixel + 2, mask=inside, other=0).to(tl.int32)
-            pixel += 3
+        for _ in tl.range(0, taps, 4, loop_unroll_factor=UNROLL):
+            second = tl.load(word + 1, mask=remaining >= 1, other=0)
+            third = tl.load(word + 2, mask=remaining >= 2, other=0)
+            fourth = tl.load(word + 3, mask=remaining >= 3, other=0)
+            four = tl.load(by, mask=across, other=0)  # beyond the box they are 0
+            w0, w1, w2, w3 = weight_of(four, 0), weight_of(four, 1), weight_of(four, 2), weight_of(four, 3)
+            one, two, three = joined(rest, second, shift), joined(second, third, shift), joined(third, fourth, shift)
+            red += w0 * byte_of(one, 0) + w1 * byte_of(one, 3) + w2 * byte_of(two, 2) + w3 * byte_of(three, 1)
+            green += w0 * byte_of(one, 1) + w1 * byte_of(two, 0) + w2 * byte_of(two, 3) + w3 * byte_of(three, 2)
+            blue += w0 * byte_of(one, 2) + w1 * byte_of(two, 1) + w2 * byte_of(three, 0) + w3 * byte_of(three, 3)
+            rest = fourth
+            word += 3
+            remaining -= 3
             by += size
-        to = slot + rows[:, None].to(tl.int64) * (3 * X) + tl.arange(0, X)[None, :]
-        tl.store(to, rounded_level(red).to(tl.uint8), mask=within[:, None])
-        tl.store(to + X, rounded_level(green).to(tl.uint8), mask=within[:, None])
-        tl.store(to + 2 * X, rounded_level(blue).to(tl.uint8), mask=within[:, None])
+        to = slot + rows.to(tl.int64) * (3 * X) + column
+        tl.store(to, rounded_level(red).to(tl.uint8), mask=within)
+        tl.store(to + X, rounded_level(green).to(tl.uint8), mask=within)
+        tl.store(to + 2 * X, rounded_level(blue).to(tl.uint8), mask=within)
+
+
+@triton.jit
+def joined(low, high, shift):
+    """The 32 bits from `shift` on of two words that follow each other."""
+    return (((high.to(tl.uint64) << 32) | low.to(tl.uint64)) >> shift.to(tl.uint64)).to(tl.uint32)
+
+
+@triton.jit
+def weight_of(four, place: tl.constexpr):
+    """One of the four weights of a word of 64 bits, int32."""
+    two = (four >> 32).to(tl.int32) if place >= 2 else four.to(tl.int32)
+    return two >> 16 if place % 2 else (two << 16) >> 16
+
+
+@triton.jit
+def byte_of(word, place: tl.constexpr):
+    """A byte of a word, int32."""
+    return ((word >> (8 * place)) & 255).to(tl.int32)
 
 
 @triton.jit
 def resample_down(
     slot,  # uint8 [num_rows, 3, X]
-    weights,  # int16 [taps, S]
+    weights,  # int64 [taps / 4, S]
     begin,  # int32 [Y]: first taps, rows of the slot
     rows,  # int32 [Y]: of the output
     num_rows, taps, size,
@@ -158,13 +192,15 @@ def resample_down(
     blue = tl.zeros((Y, X), tl.int32)
     levels = slot + begin[:, None].to(tl.int64) * (3 * X) + tl.arange(0, X)[None, :]
     weights += rows
-    for tap in tl.range(0, taps, loop_unroll_factor=UNROLL):
-        inside = (rows < size) & (begin + tap < num_rows)
-        weight = tl.load(weights, mask=inside, other=0).to(tl.int32)[:, None]
-        red += weight * tl.load(levels, mask=inside[:, None], other=0).to(tl.int32)
-        green += weight * tl.load(levels + X, mask=inside[:, None], other=0).to(tl.int32)
-        blue += weight * tl.load(levels + 2 * X, mask=inside[:, None], other=0).to(tl.int32)
-        levels += 3 * X
+    for tap in tl.range(0, taps, 4, loop_unroll_factor=UNROLL):
+        four = tl.load(weights, mask=rows < size, other=0)
+        for place in tl.static_range(4):
+            inside = ((rows < size) & (begin + tap + place < num_rows))[:, None]
+            weight = weight_of(four, place)[:, None]
+            red += weight * tl.load(levels, mask=inside, other=0).to(tl.int32)
+            green += weight * tl.load(levels + X, mask=inside, other=0).to(tl.int32)
+            blue += weight * tl.load(levels + 2 * X, mask=inside, other=0).to(tl.int32)
+            levels += 3 * X
         weights += size
     return rounded_level(red).to(tl.float32), rounded_level(green).to(tl.float32), rounded_level(blue).to(tl.float32)
 
@@ -198,7 +234,7 @@ def resize_kernel(
     factors,  # float32 [C, NUM_PARTS]
     colours,  # float32 [2, 3]
     work,  # int32 [I, 2]: crop, and number of a tile
-    weights,  # int16
+    weights,  # int64
     firsts,  # int32
     slots,  # uint8 [P, most_rows, 3, X]
     pictures,  # uint8
@@ -222,7 +258,7 @@ def resize_kernel(
         first = firsts + tl.load(place + FIRSTS)
         first_row = tl.load(first + top)
         end = tl.minimum(tl.load(first + tl.minimum(top + Y, size) - 1) + taps, tl.load(number + HEIGHT))
-        across, down = weights + tl.load(place + WEIGHTS_ACROSS), weights + tl.load(place + WEIGHTS_DOWN)
+        across, down = weights + tl.load(place + WEIGHTS_ACROSS) // 4, weights + tl.load(place + WEIGHTS_DOWN) // 4
         num_rows = end - first_row
         resample_across(place, number, across, first + size, slot, first_row, num_rows, most_rows, left, size, X, ROWS, UNROLL)
         tl.debug_barrier()  # what other threads of this program wrote is read now
