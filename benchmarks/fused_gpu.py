@@ -1,21 +1,27 @@
 """Milliseconds that the kernels of `fused` take on a GPU for a batch that is decoded already, beside what its bytes must take.
 
     python benchmarks/fused_gpu.py [--recipe hjepa] [--images 256] [--height 375] [--width 500] [--dtype bfloat16] [--rounds 20]
+        [--output FILE]
 
 Medians of rounds after warm-up: between CUDA events around the launches, and of the host's time to enqueue them. The bound is
 the time to read every image once and to write every crop once at the speed at which this GPU copies a GiB.
 """
 
 import argparse
+import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.markdown import Markdown
+from throughput import machine
 from torch import Tensor
 
 from hjepa.kernels.fused_crops import CropGroup, Decoded
@@ -74,24 +80,60 @@ def bytes_per_ms(rounds: int) -> float:
 def main() -> None:
     """Measures and shows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", default="hjepa")
+    parser.add_argument("--recipe", nargs="+", default=["hjepa"])
     for name, default in {"images": 256, "height": 375, "width": 500, "rounds": 20}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="bfloat16")
+    parser.add_argument("--output", type=Path, help="JSON file for every figure")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         parser.error("this needs a CUDA GPU, and torch finds none")
-    shape, recipe = (arguments.images, arguments.height, arguments.width, 3), preset(arguments.recipe)
+    rate = bytes_per_ms(arguments.rounds)
+    result = {
+        "command": " ".join(["python", "benchmarks/fused_gpu.py", *sys.argv[1:]]),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine(torch.device("cuda")),
+        "copied_bytes_per_second": 1000 * rate,
+        "images": [arguments.images, arguments.height, arguments.width],
+        "dtype": arguments.dtype,
+        "rows": {recipe: of_recipe(preset(recipe), arguments, rate) for recipe in arguments.recipe},
+    }
+    Console().print(Markdown(markdown(result)))
+    if arguments.output:
+        arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def of_recipe(recipe: Recipe, arguments: argparse.Namespace, rate: float) -> dict[str, float]:
+    """Milliseconds of a batch; rate: bytes that a copy moves in one."""
+    shape = (arguments.images, arguments.height, arguments.width, 3)
     images: Tensor = torch.randint(0, 256, shape, dtype=torch.uint8, device="cuda")
     sizes = np.tile(np.array(shape[1:3], dtype=np.int32), (arguments.images, 1))
     decoded = Decoded(pointers=np.array([image.data_ptr() for image in images]), sizes=sizes)
     groups = groups_of(recipe, sizes, getattr(torch, arguments.dtype))
     on_gpu, on_host = measure(lambda: render(decoded, groups, recipe.mean, recipe.std), arguments.rounds)
-    bound = (images.nbytes + sum(group.out.nbytes for group in groups)) / bytes_per_ms(arguments.rounds)
-    table = Table("on the GPU, ms", "enqueued in, ms", "bound, ms", "of the bound", "images/s")
-    rate = f"{1e3 * arguments.images / on_gpu:,.0f}"
-    table.add_row(f"{on_gpu:.3f}", f"{on_host:.3f}", f"{bound:.3f}", f"{bound / on_gpu:.0%}", rate)
-    Console().print(table)
+    return {
+        "on_gpu_ms": on_gpu,
+        "on_host_ms": on_host,
+        "bound_ms": (images.nbytes + sum(group.out.nbytes for group in groups)) / rate,
+    }
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The command, the machine, and the medians."""
+    where, (count, height, width) = result["machine"], result["images"]
+    lines = [
+        f"`{result['command']}`, {result['date']}: {where['device']}, torch {where['versions']['torch']}; {count} images of "
+        f"{width}x{height} px to {result['dtype']}; medians.",
+        "",
+        "| recipe | on the GPU, ms | images/s | enqueued in, ms | bound, ms |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in result["rows"].items():
+        lines.append(
+            f"| {name} | {row['on_gpu_ms']:.2f} | {1000 * count / row['on_gpu_ms']:,.0f} | {row['on_host_ms']:.2f} | "
+            f"{row['bound_ms']:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

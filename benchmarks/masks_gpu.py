@@ -1,19 +1,26 @@
 """Milliseconds that the masks of a batch take on a GPU: by hjepa's Triton kernels, and by the torch texts that define them.
 
-    python benchmarks/masks_gpu.py [--batch 256] [--rounds 20]
+    python benchmarks/masks_gpu.py [--batch 256] [--rounds 20] [--output FILE]
 
 2 global crops, 3 levels, 14 x 14 patches, 4 targets. Medians after warm-up, between CUDA events around the launches and of the
-host's time to enqueue them, as in fused_gpu.py. What the CPU takes for them is in masks.py.
+host's time to enqueue them, as in fused_gpu.py; and of a CUDA graph's replay, for which the host launches once. What the CPU
+takes for them is in masks.py.
 """
 
 import argparse
+import json
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from fused_gpu import measure
 from rich.console import Console
-from rich.table import Table
+from rich.markdown import Markdown
+from throughput import machine
 
 from hjepa.kernels import chance
 from hjepa.kernels.exact_blocks import draw_exact, exact_law_tensor
@@ -56,14 +63,46 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--output", type=Path, help="JSON file for every figure")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         parser.error("this needs a CUDA GPU, and torch finds none")
-    table = Table(f"masks of {arguments.batch} images", "on the GPU, ms", "enqueued in, ms")
+    rows = {}
     for name, draw in contests(arguments.batch, "cuda").items():
         on_gpu, on_host = measure(draw, arguments.rounds)
-        table.add_row(name, f"{on_gpu:.3f}", f"{on_host:.3f}")
-    Console().print(table)
+        rows[name] = {"on_gpu_ms": on_gpu, "on_host_ms": on_host, "replayed_ms": measure(captured(draw), arguments.rounds)[0]}
+    result = {
+        "command": " ".join(["python", "benchmarks/masks_gpu.py", *sys.argv[1:]]),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine(torch.device("cuda")),
+        "batch": arguments.batch,
+        "rows": rows,
+    }
+    Console().print(Markdown(markdown(result)))
+    if arguments.output:
+        arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def captured(draw: Callable[[], object]) -> Callable[[], None]:
+    """Replays it as a CUDA graph."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        draw()
+    return graph.replay
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The command, the machine, and the medians."""
+    where = result["machine"]
+    lines = [
+        f"`{result['command']}`, {result['date']}: {where['device']}, torch {where['versions']['torch']}; medians.",
+        "",
+        f"| masks of {result['batch']} images | on the GPU, ms | as a CUDA graph, ms | enqueued in, ms |",
+        "|---|---|---|---|",
+    ]
+    for name, row in result["rows"].items():
+        lines.append(f"| {name} | {row['on_gpu_ms']:.3f} | {row['replayed_ms']:.3f} | {row['on_host_ms']:.3f} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import fused_gpu
+import masks_gpu
 import memory
 import resume
 import scaling_table
@@ -24,6 +26,8 @@ import training
 ROOT = Path(__file__).parents[1]
 RESULTS, IMAGES = ROOT / "benchmarks" / "results", ROOT / "docs" / "images"
 MARKDOWN = {
+    "fused_gpu": fused_gpu.markdown,
+    "masks_gpu": masks_gpu.markdown,
     "memory": memory.markdown,
     "resume": resume.markdown,
     "soak": soak.markdown,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from hjepa.data_check import PROGRESSIVE, DataSet
-from hjepa.machine import Machine
+from hjepa.machine import VIDEO_LIBRARY, Machine
 from hjepa.pipeline.recipe import Recipe
 from hjepa.short_run import ShortRun
 
@@ -127,15 +127,14 @@ def _torch(machine: Machine) -> Finding:
 def _jpeg_engine(machine: Machine) -> Finding:
     has_engine = any(gpu.jpeg_engine for gpu in machine.gpus)
     text = "the GPU has an engine for JPEGs" if has_engine else "the GPU has no engine for JPEGs"
-    if has_engine and not _sees_video(machine):
-        text += ", and this container does not see it (NVIDIA_DRIVER_CAPABILITIES is without 'video')"
+    if has_engine and not machine.video_driver:
+        text += (
+            f", which needs the driver's {VIDEO_LIBRARY}, and that is not here; a container gets it with "
+            "NVIDIA_DRIVER_CAPABILITIES=compute,utility,video"
+        )
     elif has_engine:
         text += "; `hjepa tune` finds out whether data.hw_decoder_load=1, which decodes with it, is faster here"
     return Finding(level="ok", subject="JPEG engine", text=text)
-
-
-def _sees_video(machine: Machine) -> bool:
-    return not machine.in_container or bool({"video", "all"} & set(machine.capabilities.split(",")))
 
 
 def _dali(machine: Machine) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """What a machine has, as far as loading images and training on them is concerned. Nothing is judged here: see diagnosis.py."""
 
+import ctypes
 import importlib
 import os
 import platform
@@ -18,6 +19,7 @@ GIB = 1 << 30
 DALI_WHEELS = ("nvidia-dali-cuda110", "nvidia-dali-cuda120", "nvidia-dali-cuda130")
 CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 COMPILERS = ("c++", "g++", "clang++")
+VIDEO_LIBRARY = "libnvcuvid.so.1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,9 +64,8 @@ class Machine:
     """Wheels of DALI that are installed -> version."""
     dali_error: str
     """Why DALI does not import."""
-    in_container: bool
-    capabilities: str
-    """NVIDIA_DRIVER_CAPABILITIES, which says what of the driver a container has."""
+    video_driver: bool
+    """Whether the driver's part for video is there, through which the JPEG engines are used; containers often lack it."""
     compiler: str
     """Path of a C++ compiler."""
     kernel: str
@@ -90,8 +91,7 @@ def look_at_machine() -> Machine:
         torch_gpus=torch.cuda.device_count() if torch.cuda.is_available() else 0,
         dali=_installed(DALI_WHEELS),
         dali_error=_import_error("nvidia.dali"),
-        in_container=Path("/.dockerenv").exists() or Path("/run/.containerenv").exists(),
-        capabilities=os.environ.get("NVIDIA_DRIVER_CAPABILITIES", ""),
+        video_driver=_loads(VIDEO_LIBRARY),
         compiler=next((path for name in COMPILERS if (path := shutil.which(name))), ""),
         kernel=_kernel(),
     )
@@ -160,6 +160,14 @@ def _import_error(module: str) -> str:
     except (ImportError, OSError, RuntimeError) as error:  # a library that does not load is an OSError
         return str(error)
     return ""
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _kernel() -> str:
