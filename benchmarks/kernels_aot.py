@@ -24,7 +24,9 @@ from triton.compiler import ASTSource
 from hjepa.kernels import (
     block_masks_triton,
     blockwise_masks_triton,
+    chance_triton,
     exact_blocks_triton,
+    folded_keys_triton,
     fused_blur_triton,
     fused_colour_triton,
     fused_crops_triton,
@@ -47,10 +49,10 @@ ARRANGEMENTS = {"M": weighted_blocks.ARRANGEMENTS, "MP": weighted_blocks.ARRANGE
 PATCHES = {"NP": 256, "ROWS": 1}
 INTEGERS = ["num_rows", "num_levels", "num_samples", "num_sums", "H", "W", "min_keep", "last_rows", "last_columns"]
 INTEGERS += ["N", "K", "D", "G", "F", "f", "h", "w", "T", "min_patches", "most", "rounds", "min_outside"]
-INTEGERS += ["context_height", "context_width", "context_frames"]
+INTEGERS += ["context_height", "context_width", "context_frames", *chance_triton.PARTS]
 TYPES = {
     **dict.fromkeys(INTEGERS, "i32"),
-    **dict.fromkeys(("keys", "chosen", "sums", "counts", "index", "slots", "rectangles"), "*i64"),
+    **dict.fromkeys(("keys", "chosen", "folded", "sums", "counts", "index", "slots", "rectangles"), "*i64"),
     **dict.fromkeys(("contexts", "targets", "masks", "unions", "valid"), "*i8"),
     **dict.fromkeys(("tokens", "gathered", "parts", "combined"), "*bf16"),
     "laws": "*fp32",
@@ -68,6 +70,7 @@ CROPS = {
 LIMITS = ("num_warps", "maxnreg")
 STORE = {"STORE": STORES[torch.bfloat16]}
 KERNELS: dict[str, tuple[Any, dict[str, str], dict[str, int]]] = {
+    "folded keys": (folded_keys_triton.fold_kernel, TYPES, {**folded_keys_triton.FOLD, "PARTS": 4}),
     "reference masks": (block_masks_triton.reference_kernel, TYPES, {**LAUNCH, **REFERENCE}),
     "exact masks": (exact_blocks_triton.exact_kernel, TYPES, {**LAUNCH, **EXACT}),
     "nested masks": (nested_blocks_triton.nested_kernel, TYPES, {**LAUNCH, **EXACT}),

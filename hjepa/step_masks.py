@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hjepa.configs.model_sections import MaskingSettings
 from hjepa.configs.schema import Settings
-from hjepa.kernels import chance
+from hjepa.kernels.folded_keys import fold_ranges
 from hjepa.kernels.mask_indices import context_indices, mask_indices
 from hjepa.models.geometry import PatchPlaces, place_patches, touches
 from hjepa.models.local_crops import LocalMasks, MaskedLocals
@@ -144,11 +144,7 @@ def _seen(seen: Tensor, order: Tensor, masking: MaskingSettings) -> tuple[Tensor
 
 def _fold(keys: Tensor, use: int, axes: torch.Size) -> Tensor:
     """Keys int64 [*axes, B] of the samples' keys [B], for one use of them."""
-    folded = chance.fold_tensor(keys, use)
-    for place, count in enumerate(axes, start=1):
-        numbers = torch.arange(count, device=keys.device)
-        folded = chance.fold_tensor(folded, numbers.view(-1, *(1 for _ in axes[place:]), 1))
-    return folded
+    return fold_ranges(keys, range(use, use + 1), *map(range, axes))[0]
 
 
 def _places(

@@ -17,7 +17,7 @@ from hjepa import step_masks
 from hjepa.assembly import build_loader, build_masks
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
-from hjepa.kernels import chance, rectangles, simple_masks, token_gather
+from hjepa.kernels import chance, folded_keys, rectangles, simple_masks, token_gather
 from hjepa.kernels.blockwise_masks import blockwise_masks
 from hjepa.kernels.mask_indices import context_indices, mask_indices
 from hjepa.kernels.shared_blocks import block_masks, tube_masks
@@ -49,7 +49,7 @@ class NoWait(TorchDispatchMode):
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The torch texts, on tensors without values; what they keep for a device is forgotten afterwards."""
-    for module in (rectangles, simple_masks, token_gather):
+    for module in (folded_keys, rectangles, simple_masks, token_gather):
         monkeypatch.setattr(module, "has_triton", lambda: False)
     with FakeTensorMode(allow_non_fake_inputs=True):
         yield

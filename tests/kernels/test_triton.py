@@ -12,6 +12,7 @@ import torch
 
 from hjepa.kernels import chance
 from hjepa.kernels.blockwise_masks import blockwise_masks
+from hjepa.kernels.folded_keys import fold_ranges
 from hjepa.kernels.mask_indices import context_indices, mask_indices
 from hjepa.kernels.shared_blocks import block_masks, tube_masks
 from hjepa.kernels.simple_masks import paint_rectangles, random_masks
@@ -19,7 +20,15 @@ from hjepa.pipeline.masks import HierarchicalMaskGenerator
 
 pytest.importorskip("triton", reason="needs Triton, which comes with torch for Linux")
 ROOT = Path(__file__).parents[2]
-KERNELS = ["reference masks", "exact masks", "nested masks", "weighted reference", "weighted exact", "blockwise masks"]
+KERNELS = [
+    "folded keys",
+    "reference masks",
+    "exact masks",
+    "nested masks",
+    "weighted reference",
+    "weighted exact",
+    "blockwise masks",
+]
 KERNELS += [
     "shared blocks",
     "tubes",
@@ -103,7 +112,7 @@ def families(keys: torch.Tensor, counts: torch.Tensor, rectangles: torch.Tensor)
     hidden = blockwise_masks(keys, counts, (14, 14))
     context, targets = block_masks(keys, (12, 12), (5, 6), (14, 14), num_targets=4, min_outside=10)
     indices = context_indices(context, targets.any(1), 60, 10, keys), mask_indices(hidden, 40, keys)
-    simple = [random_masks(keys, 196, 147), paint_rectangles(rectangles, (14, 14))]
+    simple = [random_masks(keys, 196, 147), paint_rectangles(rectangles, (14, 14)), fold_ranges(keys, range(2, 5), range(3))]
     return [hidden, context, targets, *indices[0], *indices[1], *tube_masks(keys, (2, 5, 5), (4, 14, 14), 3, 2), *simple]
 
 

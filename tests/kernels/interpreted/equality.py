@@ -21,6 +21,8 @@ from hjepa.kernels import (
     chance,
     exact_blocks,
     exact_blocks_triton,
+    folded_keys,
+    folded_keys_triton,
     mask_indices,
     mask_indices_triton,
     native_masks,
@@ -141,6 +143,10 @@ def compare_families(numbers: np.random.Generator, keys: Tensor, grid: tuple[int
         found += [native_masks.tube_masks(keys, tube, cube, 2, frames)] if native else []
         same(f"tubes, {grid}, {frames} frames", shared_blocks.tube_reference(keys, tube, cube, 2, frames), *found)
     compare_simple(numbers, keys, grid)
+    for parts in range(1, folded_keys.MOST_PARTS + 1):
+        drawn = [range(first, first + count) for first, count in numbers.integers([0, 1], [1 << 31, 4], (parts, 2)).tolist()]
+        folded = folded_keys_triton.fold_ranges(keys[:7], *drawn)
+        same(f"folded, {drawn}", (folded_keys.fold_reference(keys[:7], *drawn),), (folded,))
     length, order = int(numbers.integers(1, patches + 5)), chance.fold_tensor(keys, 9)
     union, least = wanted[1].any(1), int(numbers.integers(0, min(length, patches) + 1))
     for mask, beside, keep in ((hidden, None, 0), (wanted[0], union, least)):
