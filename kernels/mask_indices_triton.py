@@ -12,8 +12,10 @@ from torch import Tensor
 
 from hjepa.kernels.chance_triton import ANY, bits, on_its_device
 
-ROWS = 1
-"""Rows of one program: N values of each are held at once."""
+LAUNCH = {"ROWS": 1, "PER_WARP": 256}
+"""Rows of one program, of which N values each are held at once, and how many of these a warp holds: with one warp to a row,
+no count of its patches waits for another warp."""
+MOST_WARPS = 8
 BITS = tl.constexpr(50)
 """Of an order: 48, and 2 for its class."""
 
@@ -63,10 +65,11 @@ def index_kernel(
         count = tl.maximum(count, min_keep)
     else:
         kind = tl.where(mask, 0, 3)
-    order = random_order(key, patches) + (kind.to(tl.int64) << 48)
-    order = tl.where(inside, order, tl.full((1, 1), 1, tl.int64) << 60)
     count = tl.minimum(count, tl.minimum(K, N))
-    kept = lowest(order, count)
+    kept = mask & inside
+    if tl.max((count != tl.sum(kept.to(tl.int32), axis=1)).to(tl.int32), axis=0) != 0:  # else what is kept is the mask
+        order = random_order(key, patches) + (kind.to(tl.int64) << 48)
+        kept = lowest(tl.where(inside, order, tl.full((1, 1), 1, tl.int64) << 60), count)
     slot = tl.cumsum(kept.to(tl.int32), axis=1) - 1
     tl.store(index + rows[:, None] * K + slot, patches.to(tl.int64) + rows[:, None] * 0, mask=kept & inside)
     slots = tl.arange(0, KP)[None, :]
@@ -82,13 +85,13 @@ def indices(masks: Tensor, unions: Tensor | None, length: int, min_keep: int, ke
     patches = masks.shape[-1]
     index = torch.empty(*masks.shape[:-1], length, dtype=torch.int64, device=masks.device)
     valid = torch.empty_like(index, dtype=torch.bool)
-    num_rows = masks.numel() // patches
+    num_rows, rows, NP = masks.numel() // patches, LAUNCH["ROWS"], triton.next_power_of_2(patches)
     if index.numel():
         flat = masks.contiguous().view(torch.int8)
-        index_kernel[(triton.cdiv(num_rows, ROWS),)](
+        index_kernel[(triton.cdiv(num_rows, rows),)](
             flat, flat if unions is None else unions.contiguous().view(torch.int8),
             keys.expand(masks.shape[:-1]).contiguous(), index, valid.view(torch.int8), num_rows, patches, length, min_keep,
-            CONTEXT=unions is not None, NP=triton.next_power_of_2(patches), KP=triton.next_power_of_2(length),
-            ROWS=ROWS, num_warps=4, enable_fp_fusion=False,
+            CONTEXT=unions is not None, NP=NP, KP=triton.next_power_of_2(length), ROWS=rows,
+            num_warps=min(MOST_WARPS, max(1, rows * NP // LAUNCH["PER_WARP"])), enable_fp_fusion=False,
         )  # fmt: skip
     return index, valid

@@ -100,7 +100,7 @@ class MaskSampler:
             return weighted_reference(rows, laws, sums, self.grid, num_targets=count, max_attempts=self.max_attempts)
         moved = len(self.laws) - 1 if self.nested else 0  # the first level that weights move
         chosen = weighted_exact(rows[:, moved:], laws[moved:], sums, self.grid, num_targets=count, min_keep=self.min_keep)
-        return torch.cat([rows[:, :moved], chosen], 1)
+        return torch.cat([rows[:, :moved], chosen], 1) if moved else chosen
 
     def _check_weights(self, weights: Tensor, rows: Tensor) -> None:
         num_crops, _, num_samples = rows.shape
