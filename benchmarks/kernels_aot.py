@@ -51,16 +51,18 @@ WEIGHTED_REFERENCE = of_program(weighted_blocks_triton.REFERENCE, ARRANGEMENTS, 
 PATCHES = {"NP": 256, "ROWS": 1}
 INTEGERS = ["num_rows", "num_levels", "num_samples", "num_sums", "H", "W", "min_keep", "last_rows", "last_columns"]
 INTEGERS += ["N", "K", "D", "G", "F", "f", "h", "w", "T", "min_patches", "most", "rounds", "min_outside"]
-INTEGERS += ["context_height", "context_width", "context_frames", *chance_triton.PARTS]
+INTEGERS += ["context_length", "target_length", "context_height", "context_width", "context_frames", *chance_triton.PARTS]
 TYPES = {
     **dict.fromkeys(INTEGERS, "i32"),
-    **dict.fromkeys(("keys", "chosen", "folded", "sums", "counts", "index", "slots", "rectangles"), "*i64"),
-    **dict.fromkeys(("contexts", "targets", "masks", "unions", "valid"), "*i8"),
+    **dict.fromkeys(
+        ("keys", "chosen", "folded", "sums", "counts", "index", "context_index", "target_index", "slots", "rectangles"), "*i64"
+    ),
+    **dict.fromkeys(("contexts", "targets", "masks", "unions", "valid", "context_valid", "target_valid"), "*i8"),
     **dict.fromkeys(("tokens", "gathered", "parts", "combined"), "*bf16"),
     "laws": "*fp32",
     "log_aspect": "fp32",
 }
-INDEX = {**PATCHES, "KP": 128, "num_warps": 1}
+INDEX = {"KP": 128, **mask_indices_triton.of_program(14 * 14)}
 CROPS = {
     **dict.fromkeys(("places", "sums"), "*i64"),
     **dict.fromkeys(("numbers", "work", "firsts", "bells"), "*i32"),
@@ -85,6 +87,7 @@ KERNELS: dict[str, tuple[Any, dict[str, str], dict[str, int]]] = {
     "given rectangles": (simple_masks_triton.rectangle_kernel, TYPES, PAINT),
     "mask indices": (mask_indices_triton.index_kernel, TYPES, {**INDEX, "CONTEXT": 0}),
     "context indices": (mask_indices_triton.index_kernel, TYPES, {**INDEX, "CONTEXT": 1}),
+    "block indices": (mask_indices_triton.block_index_kernel, TYPES, {**INDEX, "T": 4, "CP": 128, "TP": 64}),
     "gather tokens": (token_gather_triton.gather_kernel, {**TYPES, "slots": "i32"}, {"WIDTH": 1024}),
     "combine tokens": (token_gather_triton.combine_kernel, TYPES, {"WIDTH": 1024}),
     "crop weights": (fused_resize_triton.weights_kernel, CROPS, fused_crops_triton.WEIGHTS),

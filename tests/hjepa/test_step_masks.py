@@ -89,7 +89,7 @@ def test_indices_have_their_share_of_the_patches_and_contexts_the_least_that_is_
     assert masks.context_index.shape[-1] == int(settings.masking.context_tokens * patches)
     assert masks.target_index.shape[-1] == int(settings.masking.target_tokens * patches)
     nothing = torch.zeros(5, 4, patches, dtype=torch.bool)
-    _, kept = step_masks._context(nothing[:, 0], nothing, torch.arange(5), settings.masking)
+    _, kept, _, _ = step_masks._indices(nothing[:, 0], nothing, torch.arange(5), settings.masking)
     assert kept.sum(-1).tolist() == [14] * 5
     shown = masks.blocks.targets.sum(-1).clamp_max(masks.target_index.shape[-1])
     assert torch.equal(masks.target_valid.sum(-1), shown)

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from hjepa.kernels import chance
 from hjepa.kernels.blockwise_masks import blockwise_masks
 from hjepa.kernels.folded_keys import fold_ranges
-from hjepa.kernels.mask_indices import context_indices, mask_indices
+from hjepa.kernels.mask_indices import block_indices, context_indices, mask_indices
 from hjepa.kernels.shared_blocks import block_masks, tube_masks
 from hjepa.kernels.simple_masks import paint_rectangles, random_masks
 from hjepa.pipeline.masks import HierarchicalMaskGenerator
@@ -36,6 +37,7 @@ KERNELS += [
     "given rectangles",
     "mask indices",
     "context indices",
+    "block indices",
     "gather tokens",
     "combine tokens",
 ]
@@ -113,7 +115,8 @@ def families(keys: torch.Tensor, counts: torch.Tensor, rectangles: torch.Tensor)
     context, targets = block_masks(keys, (12, 12), (5, 6), (14, 14), num_targets=4, min_outside=10)
     indices = context_indices(context, targets.any(1), 60, 10, keys), mask_indices(hidden, 40, keys)
     simple = [random_masks(keys, 196, 147), paint_rectangles(rectangles, (14, 14)), fold_ranges(keys, range(2, 5), range(3))]
-    return [hidden, context, targets, *indices[0], *indices[1], *tube_masks(keys, (2, 5, 5), (4, 14, 14), 3, 2), *simple]
+    indices += (block_indices(context, targets, 60, 20, 10, keys),)
+    return [hidden, context, targets, *chain(*indices), *tube_masks(keys, (2, 5, 5), (4, 14, 14), 3, 2), *simple]
 
 
 def families_given(seed: int, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -106,6 +106,7 @@ def families(grid: tuple[int, int], targets: int, samples: int) -> None:
     for length in (1, patches):
         mask_indices_triton.indices(masks, None, length, 0, keys)
         mask_indices_triton.indices(masks, masks, length, 1, keys)
+        mask_indices_triton.block_indices(masks, masks.unsqueeze(1).expand(-1, targets, -1), length, 1, 1, keys)
 
 
 def tokens(rows: int, dtype: torch.dtype) -> None:
