@@ -24,7 +24,9 @@ from triton.compiler import ASTSource
 from hjepa.kernels import (
     block_masks_triton,
     blockwise_masks_triton,
+    chance_triton,
     exact_blocks_triton,
+    folded_keys_triton,
     fused_blur_triton,
     fused_colour_triton,
     fused_crops_triton,
@@ -34,29 +36,33 @@ from hjepa.kernels import (
     shared_blocks_triton,
     simple_masks_triton,
     token_gather_triton,
-    weighted_blocks,
     weighted_blocks_triton,
 )
 from hjepa.kernels.fused_crops import STORES
+from hjepa.kernels.weighted_blocks import ARRANGEMENTS
+from hjepa.kernels.weighted_blocks_triton import of_program
 
 PTXAS = Path(nvidia.__file__).parent / "bin" / "ptxas"
 """NVIDIA's assembler, in the same place in every release of Triton from 3.2 on."""
-LAUNCH = {"ROWS": 4, "CHUNK": 256}
+PAINT = {"ROWS": simple_masks_triton.PAINTED, "CHUNK": block_masks_triton.CHUNK}
 EXACT, REFERENCE = exact_blocks_triton.constants(4), block_masks_triton.constants(4, 10)
-ARRANGEMENTS = {"M": weighted_blocks.ARRANGEMENTS, "MP": weighted_blocks.ARRANGEMENTS, "ROWS": weighted_blocks_triton.ROWS}
+WEIGHTED_EXACT = of_program(weighted_blocks_triton.EXACT, ARRANGEMENTS, EXACT["TP"] ** 2)
+WEIGHTED_REFERENCE = of_program(weighted_blocks_triton.REFERENCE, ARRANGEMENTS, REFERENCE["AP"] * REFERENCE["TP"])
 PATCHES = {"NP": 256, "ROWS": 1}
 INTEGERS = ["num_rows", "num_levels", "num_samples", "num_sums", "H", "W", "min_keep", "last_rows", "last_columns"]
 INTEGERS += ["N", "K", "D", "G", "F", "f", "h", "w", "T", "min_patches", "most", "rounds", "min_outside"]
-INTEGERS += ["context_height", "context_width", "context_frames"]
+INTEGERS += ["context_length", "target_length", "context_height", "context_width", "context_frames", *chance_triton.PARTS]
 TYPES = {
     **dict.fromkeys(INTEGERS, "i32"),
-    **dict.fromkeys(("keys", "chosen", "sums", "counts", "index", "slots", "rectangles"), "*i64"),
-    **dict.fromkeys(("contexts", "targets", "masks", "unions", "valid"), "*i8"),
+    **dict.fromkeys(
+        ("keys", "chosen", "folded", "sums", "counts", "index", "context_index", "target_index", "slots", "rectangles"), "*i64"
+    ),
+    **dict.fromkeys(("contexts", "targets", "masks", "unions", "valid", "context_valid", "target_valid"), "*i8"),
     **dict.fromkeys(("tokens", "gathered", "parts", "combined"), "*bf16"),
     "laws": "*fp32",
     "log_aspect": "fp32",
 }
-INDEX = {**PATCHES, "KP": 128}
+INDEX = {"KP": 128, **mask_indices_triton.of_program(14 * 14)}
 CROPS = {
     **dict.fromkeys(("places", "sums"), "*i64"),
     **dict.fromkeys(("numbers", "work", "firsts", "bells"), "*i32"),
@@ -68,18 +74,20 @@ CROPS = {
 LIMITS = ("num_warps", "maxnreg")
 STORE = {"STORE": STORES[torch.bfloat16]}
 KERNELS: dict[str, tuple[Any, dict[str, str], dict[str, int]]] = {
-    "reference masks": (block_masks_triton.reference_kernel, TYPES, {**LAUNCH, **REFERENCE}),
-    "exact masks": (exact_blocks_triton.exact_kernel, TYPES, {**LAUNCH, **EXACT}),
-    "nested masks": (nested_blocks_triton.nested_kernel, TYPES, {**LAUNCH, **EXACT}),
-    "weighted reference": (weighted_blocks_triton.weighted_reference_kernel, TYPES, {**REFERENCE, **ARRANGEMENTS}),
-    "weighted exact": (weighted_blocks_triton.weighted_exact_kernel, TYPES, {**EXACT, **ARRANGEMENTS}),
+    "folded keys": (folded_keys_triton.fold_kernel, TYPES, {**folded_keys_triton.FOLD, "PARTS": 4}),
+    "reference masks": (block_masks_triton.reference_kernel, TYPES, {**REFERENCE, **block_masks_triton.LAUNCH}),
+    "exact masks": (exact_blocks_triton.exact_kernel, TYPES, {**EXACT, **exact_blocks_triton.LAUNCH}),
+    "nested masks": (nested_blocks_triton.nested_kernel, TYPES, {**EXACT, **nested_blocks_triton.LAUNCH}),
+    "weighted reference": (weighted_blocks_triton.weighted_reference_kernel, TYPES, {**REFERENCE, **WEIGHTED_REFERENCE}),
+    "weighted exact": (weighted_blocks_triton.weighted_exact_kernel, TYPES, {**EXACT, **WEIGHTED_EXACT}),
     "blockwise masks": (blockwise_masks_triton.blockwise_kernel, TYPES, PATCHES),
     "shared blocks": (shared_blocks_triton.shared_kernel, TYPES, {**PATCHES, "AXES": 2}),
     "tubes": (shared_blocks_triton.shared_kernel, TYPES, {"NP": 2048, "ROWS": 1, "AXES": 3}),
     "random masks": (simple_masks_triton.random_kernel, TYPES, PATCHES),
-    "given rectangles": (simple_masks_triton.rectangle_kernel, TYPES, LAUNCH),
+    "given rectangles": (simple_masks_triton.rectangle_kernel, TYPES, PAINT),
     "mask indices": (mask_indices_triton.index_kernel, TYPES, {**INDEX, "CONTEXT": 0}),
     "context indices": (mask_indices_triton.index_kernel, TYPES, {**INDEX, "CONTEXT": 1}),
+    "block indices": (mask_indices_triton.block_index_kernel, TYPES, {**INDEX, "T": 4, "CP": 128, "TP": 64}),
     "gather tokens": (token_gather_triton.gather_kernel, {**TYPES, "slots": "i32"}, {"WIDTH": 1024}),
     "combine tokens": (token_gather_triton.combine_kernel, TYPES, {"WIDTH": 1024}),
     "crop weights": (fused_resize_triton.weights_kernel, CROPS, fused_crops_triton.WEIGHTS),

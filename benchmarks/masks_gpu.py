@@ -24,7 +24,8 @@ from throughput import machine
 
 from hjepa.kernels import chance
 from hjepa.kernels.exact_blocks import draw_exact, exact_law_tensor
-from hjepa.kernels.mask_indices import context_indices, mask_indices
+from hjepa.kernels.folded_keys import fold_ranges
+from hjepa.kernels.mask_indices import block_indices
 from hjepa.kernels.rectangles import masks_of
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
 
@@ -39,14 +40,8 @@ def contests(batch: int, device: str) -> dict[str, Callable[[], object]]:
     nested, sampler = MultiCropMaskGenerator(nested=True), exact.global_sampler
     laws = exact_law_tensor(sampler.laws, sampler.grid, sampler.num_target_masks, sampler.min_keep).to(device)
     numbers = {"num_targets": sampler.num_target_masks, "min_keep": sampler.min_keep}
-    crops, levels = torch.arange(2, device=device).view(-1, 1, 1), torch.arange(3, device=device).view(-1, 1)
-    rows = chance.fold_tensor(chance.fold_tensor(keys, crops), levels)
+    rows = fold_ranges(keys, range(2), range(3))
     masks = exact.sample(keys)
-
-    def indexed() -> list[torch.Tensor]:
-        union = masks.targets.any(-2)
-        context = context_indices(masks.context, union, CONTEXT, 1, rows)
-        return [*context, *mask_indices(masks.targets, TARGET, rows.unsqueeze(-1))]
 
     return {
         "reference": lambda: reference.sample(keys),
@@ -54,7 +49,7 @@ def contests(batch: int, device: str) -> dict[str, Callable[[], object]]:
         "exact, nested": lambda: nested.sample(keys),
         "exact, weighted": lambda: exact.sample(keys, weights),
         "exact, torch text": lambda: masks_of(draw_exact(rows, laws, sampler.grid, **numbers), sampler.grid),
-        "their indices": indexed,
+        "their indices": lambda: block_indices(masks.context, masks.targets, CONTEXT, TARGET, 1, rows),
     }
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from hjepa.configs.model_sections import MaskingSettings
 from hjepa.configs.schema import Settings
-from hjepa.kernels import chance
-from hjepa.kernels.mask_indices import context_indices, mask_indices
+from hjepa.kernels.folded_keys import fold_ranges
+from hjepa.kernels.mask_indices import block_indices, mask_indices
 from hjepa.models.geometry import PatchPlaces, place_patches, touches
 from hjepa.models.local_crops import LocalMasks, MaskedLocals
 from hjepa.pipeline.batch import Batch
@@ -62,8 +62,7 @@ def draw_masks(
     masking, keys = settings.masking, batch.mask_keys
     blocks = generator.sample(keys, None if watched is None else watched.attention)
     order = _fold(keys, GLOBALS, blocks.context.shape[:2])
-    context_index, context_valid = _context(blocks.context, blocks.targets, order, masking)
-    target_index, target_valid = _targets(blocks.targets, order, masking)
+    context_index, context_valid, target_index, target_valid = _indices(blocks.context, blocks.targets, order, masking)
     places = local = None
     if masking.strategy != "global_only":
         places = _places(batch, generator, "global", "local")
@@ -107,8 +106,7 @@ def _masked_locals(generator: MultiCropMaskGenerator, batch: Batch, num_masked: 
     blocks = generator.sample_local(batch.mask_keys)
     context, targets = blocks.context[:num_masked, 0], blocks.targets[:num_masked, 0]  # [M, B, n] and [M, B, T, n]
     order = _fold(batch.mask_keys, MASKED, context.shape[:1])
-    context_index, context_valid = _context(context, targets, order, masking)
-    target_index, target_valid = _targets(targets, order, masking)
+    context_index, context_valid, target_index, target_valid = _indices(context, targets, order, masking)
     # Where the other local crops lie in the masked ones, which is what the global crops are elsewhere.
     read = _places(batch, generator, "local", "local", slice(0, num_masked), slice(num_masked, None))
     seen = torch.ones_like(read.inside)  # [M, U, B, n]
@@ -125,16 +123,12 @@ def _masked_locals(generator: MultiCropMaskGenerator, batch: Batch, num_masked: 
     )
 
 
-def _context(context: Tensor, targets: Tensor, order: Tensor, masking: MaskingSettings) -> tuple[Tensor, Tensor]:
-    """Index and valid [..., K] of masks [..., N] beside targets [..., T, N]."""
-    length = max(1, int(masking.context_tokens * context.shape[-1]))
-    return context_indices(context, targets.any(-2), length=length, min_keep=min(masking.min_keep, length), keys=order)
-
-
-def _targets(targets: Tensor, order: Tensor, masking: MaskingSettings) -> tuple[Tensor, Tensor]:
-    """Index and valid [..., T, P] of blocks [..., T, N]."""
-    length = max(1, int(masking.target_tokens * targets.shape[-1]))
-    return mask_indices(targets, length=length, keys=order.unsqueeze(-1))
+def _indices(
+    context: Tensor, targets: Tensor, order: Tensor, masking: MaskingSettings
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Index and valid [..., K] of contexts [..., N], and [..., T, P] of their targets [..., T, N]."""
+    tokens, asked = (max(1, int(share * context.shape[-1])) for share in (masking.context_tokens, masking.target_tokens))
+    return block_indices(context, targets, tokens, asked, min(masking.min_keep, tokens), order)
 
 
 def _seen(seen: Tensor, order: Tensor, masking: MaskingSettings) -> tuple[Tensor, Tensor]:
@@ -144,11 +138,7 @@ def _seen(seen: Tensor, order: Tensor, masking: MaskingSettings) -> tuple[Tensor
 
 def _fold(keys: Tensor, use: int, axes: torch.Size) -> Tensor:
     """Keys int64 [*axes, B] of the samples' keys [B], for one use of them."""
-    folded = chance.fold_tensor(keys, use)
-    for place, count in enumerate(axes, start=1):
-        numbers = torch.arange(count, device=keys.device)
-        folded = chance.fold_tensor(folded, numbers.view(-1, *(1 for _ in axes[place:]), 1))
-    return folded
+    return fold_ranges(keys, range(use, use + 1), *map(range, axes))[0]
 
 
 def _places(

@@ -13,10 +13,10 @@ from torch import Tensor
 from hjepa.kernels.chance_triton import ANY, clamp, on_its_device, rounded, uniform
 from hjepa.kernels.rectangles import Grid
 
-ROWS = 4
-"""Rows of masks made by one program: enough to fill its warps."""
 CHUNK = 256
 """Patches painted at a time."""
+LAUNCH = {"ROWS": 4, "CHUNK": CHUNK, "num_warps": 4}
+"""Rows of masks made by one program, and its warps."""
 
 
 @triton.jit
@@ -153,11 +153,10 @@ def reference_masks(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int,
     """`block_masks.block_masks` on a GPU, or anywhere under TRITON_INTERPRET=1."""
     contexts, targets = empty_masks(keys, grid, num_targets)
     if keys.numel():
-        reference_kernel[(triton.cdiv(keys.numel(), ROWS),)](
+        reference_kernel[(triton.cdiv(keys.numel(), LAUNCH["ROWS"]),)](
             keys.contiguous(), laws, contexts.view(torch.int8), targets.view(torch.int8),
             keys.numel(), keys.shape[-2], keys.shape[-1], *grid,
-            **constants(num_targets, max_attempts),
-            ROWS=ROWS, CHUNK=CHUNK, num_warps=4, enable_fp_fusion=False,
+            **constants(num_targets, max_attempts), **LAUNCH, enable_fp_fusion=False,
         )  # fmt: skip
     return contexts, targets
 

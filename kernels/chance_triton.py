@@ -25,7 +25,9 @@ SECOND = tl.constexpr(0x94D049BB133111EB)
 ROWS = ["num_rows", "num_levels", "num_samples", "num_sums"]
 GRIDS = ["H", "W", "min_keep", "min_patches", "min_outside", "most", "rounds", "last_rows", "last_columns"]
 BLOCKS = ["f", "h", "w", "F", "context_height", "context_width", "context_frames"]
-ANY = {"do_not_specialize": [*ROWS, *GRIDS, *BLOCKS]}
+LENGTHS = ["context_length", "target_length"]
+PARTS = ["first_3", "first_2", "first_1", "first_0", "count_2", "count_1", "count_0"]
+ANY = {"do_not_specialize": [*ROWS, *GRIDS, *BLOCKS, *PARTS, *LENGTHS]}
 """Numbers for which no kernel is compiled anew. Of its own accord Triton makes a constant of each that is 1, which a kernel
 cannot convert (`min_keep.to(...)`), and compiles again for multiples of 16: for most batches, and for an epoch's last one."""
 

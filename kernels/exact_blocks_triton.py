@@ -19,8 +19,8 @@ from hjepa.kernels.chance_triton import ANY, exponential, on_its_device, uniform
 from hjepa.kernels.exact_layouts_triton import fits, last_resort, row_of, sides, spread
 from hjepa.kernels.rectangles import Grid
 
-ROWS = 4
-"""Rows of masks made by one program."""
+LAUNCH = {"ROWS": 1, "CHUNK": CHUNK, "num_warps": 1}
+"""Rows of masks made by one program, patches painted at a time, and warps."""
 NO_LAYOUT = tl.constexpr(exact_blocks.NO_LAYOUT)
 
 
@@ -176,10 +176,10 @@ def exact_masks(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int, min
     """`exact_blocks.exact_masks` on a GPU, or anywhere under TRITON_INTERPRET=1."""
     contexts, targets = empty_masks(keys, grid, num_targets)
     if keys.numel():
-        exact_kernel[(triton.cdiv(keys.numel(), ROWS),)](
+        exact_kernel[(triton.cdiv(keys.numel(), LAUNCH["ROWS"]),)](
             keys.contiguous(), laws, contexts.view(torch.int8), targets.view(torch.int8),
             keys.numel(), keys.shape[-2], keys.shape[-1], *grid, min_keep, *exact_blocks.last_layout(num_targets, grid),
-            **constants(num_targets), ROWS=ROWS, CHUNK=CHUNK, num_warps=4, enable_fp_fusion=False,
+            **constants(num_targets), **LAUNCH, enable_fp_fusion=False,
         )  # fmt: skip
     return contexts, targets
 

@@ -42,11 +42,7 @@ def context_indices(context: Tensor, targets_union: Tensor, length: int, min_kee
     (targets_union bool [..., N]), and only when there are none left, with random patches of the targets.
     """
     num_patches = context.shape[-1]
-    if not 0 <= min_keep <= min(length, num_patches):
-        raise ValueError(
-            f"min_keep={min_keep} does not fit into length={length} and {num_patches} patches; "
-            f"use 0 to {min(length, num_patches)}"
-        )
+    _check_least(min_keep, length, num_patches)
     if has_patch_kernel(context, num_patches):
         from hjepa.kernels import mask_indices_triton
 
@@ -63,6 +59,32 @@ def context_reference(
     order = random_order(keys, context.shape[-1])
     order = order + torch.where(context, 0, torch.where(targets_union, 2, 1)) * _CLASS  # context, then outside, then targets
     return _first_in_order(order, context.sum(-1).clamp_min(min_keep), length)
+
+
+def block_indices(
+    context: Tensor, targets: Tensor, context_length: int, target_length: int, min_keep: int, keys: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`context_indices` of contexts bool [..., N] beside their targets bool [..., T, N], and `mask_indices` of the targets.
+
+    Index and valid of the contexts [..., K], then of the targets [..., T, K]. keys: int64 [...], the same for both. On a GPU it
+    is one launch.
+    """
+    num_patches = context.shape[-1]
+    _check_least(min_keep, context_length, num_patches)
+    if has_patch_kernel(context, num_patches):
+        from hjepa.kernels import mask_indices_triton
+
+        return mask_indices_triton.block_indices(context, targets, context_length, target_length, min_keep, keys)
+    of_context = context_indices(context, targets.any(-2), context_length, min_keep, keys)
+    return *of_context, *mask_indices(targets, target_length, keys.unsqueeze(-1))
+
+
+def _check_least(min_keep: int, length: int, num_patches: int) -> None:
+    if not 0 <= min_keep <= min(length, num_patches):
+        raise ValueError(
+            f"min_keep={min_keep} does not fit into length={length} and {num_patches} patches; "
+            f"use 0 to {min(length, num_patches)}"
+        )
 
 
 _CLASS = 1 << 48

@@ -16,8 +16,8 @@ from hjepa.kernels.chance_triton import ANY, bits, exponential, on_its_device, r
 from hjepa.kernels.exact_blocks_triton import constants, draw_areas, draw_context, draw_targets, load_law
 from hjepa.kernels.rectangles import Grid
 
-ROWS = 4
-"""Rows of masks made by one program."""
+LAUNCH = {"ROWS": 1, "CHUNK": CHUNK, "num_warps": 1}
+"""Crops of samples whose masks one program makes, patches painted at a time, and warps."""
 INSIDE = tl.constexpr(nested_blocks.INSIDE)
 
 
@@ -91,9 +91,9 @@ def nested_masks(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int, mi
     contexts, targets = empty_masks(keys, grid, num_targets)
     num_rows = keys.numel() // max(1, keys.shape[-2])
     if num_rows:
-        nested_kernel[(triton.cdiv(num_rows, ROWS),)](
+        nested_kernel[(triton.cdiv(num_rows, LAUNCH["ROWS"]),)](
             keys.contiguous(), laws, contexts.view(torch.int8), targets.view(torch.int8),
             num_rows, keys.shape[-2], keys.shape[-1], *grid, min_keep, *exact_blocks.last_layout(num_targets, grid),
-            **constants(num_targets), ROWS=ROWS, CHUNK=CHUNK, num_warps=4, enable_fp_fusion=False,
+            **constants(num_targets), **LAUNCH, enable_fp_fusion=False,
         )  # fmt: skip
     return contexts, targets

@@ -1,9 +1,12 @@
-"""`weighted_blocks` in Triton, bit for bit: a program draws its rows' arrangements in turn and keeps their products."""
+"""`weighted_blocks` in Triton, bit for bit: a program draws all arrangements of its rows at once, beside each other.
+
+In turn they would wait for each other: one arrangement is a long chain of steps, and far too little work for a warp.
+"""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, import-untyped, untyped-decorator"
 # The arguments of a Triton kernel have types of its own language, and Triton carries no annotations.
 
-# R rows (crops, levels, samples), T targets, M arrangements, H x W grid
+# R rows (crops, levels, samples), T targets, M arrangements, MP the next power of 2, D = ROWS * MP draws, H x W grid
 
 import torch
 import triton
@@ -15,8 +18,10 @@ from hjepa.kernels.block_masks_triton import pick
 from hjepa.kernels.chance_triton import ANY, bits, on_its_device, uniform
 from hjepa.kernels.rectangles import Grid
 
-ROWS = 2
-"""Rows whose keys are chosen by one program."""
+EXACT = {"ROWS": 1, "PER_WARP": 128}
+REFERENCE = {"ROWS": 1, "PER_WARP": 256}
+"""Rows whose keys are chosen by one program, and how many values of its largest tensor a warp holds."""
+MOST_WARPS = 8
 CHOICE = tl.constexpr(weighted_blocks.CHOICE)
 SHARES = tl.constexpr(weighted_blocks.SHARES)
 LEAST = tl.constexpr(weighted_blocks.LEAST)
@@ -24,13 +29,30 @@ LEAST = tl.constexpr(weighted_blocks.LEAST)
 
 @triton.jit
 def arrangement_key(key, number):
-    """The key of an arrangement of rows with these keys [ROWS]."""
+    """The keys of the arrangements with these numbers, of rows with these keys."""
     return tl.where(number == 0, key, bits(key, number + CHOICE))
 
 
 @triton.jit
+def draws(keys, num_rows, num_levels, num_samples, ROWS: tl.constexpr, MP: tl.constexpr):
+    """For each draw [D] its row, whether there is one, its level, and the key of its arrangement."""
+    number = tl.arange(0, ROWS * MP)
+    rows = tl.program_id(0).to(tl.int64) * ROWS + number // MP
+    within = rows < num_rows
+    key = tl.load(keys + rows, mask=within, other=0).to(tl.uint64, bitcast=True)
+    return rows, within, (rows // num_samples) % num_levels, arrangement_key(key, number % MP)
+
+
+@triton.jit
+def sums_of(sums, rows, num_levels, num_samples, num_sums, H, W):
+    """Where the sums of each row begin."""
+    crop = tl.where(num_sums > 1, rows // num_samples // num_levels, 0)
+    return sums + (crop * num_samples + rows % num_samples) * (H + 1) * (W + 1)
+
+
+@triton.jit
 def product_of(sums, within, number, top, bottom, left, right, W, T: tl.constexpr):
-    """Products [ROWS] of the mean weights under the targets; sums [ROWS]: where each row's begin; number: as in `paint`."""
+    """Products [D] of the mean weights under the targets; sums [D]: where each row's begin; number: as in `paint`."""
     real = within[:, None] & (number < T)
     stride = W + 1
     corner = sums[:, None]
@@ -48,8 +70,13 @@ def product_of(sums, within, number, top, bottom, left, right, W, T: tl.constexp
 
 
 @triton.jit
-def take(key, products, numbers, M: tl.constexpr):
-    """`weighted_blocks._take` of products [ROWS, MP], and the key that is taken; numbers [1, MP]."""
+def take(keys, chosen, num_rows, products, ROWS: tl.constexpr, M: tl.constexpr, MP: tl.constexpr):
+    """`weighted_blocks._take` of products [D]: the keys that are taken, written."""
+    rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    within = rows < num_rows
+    key = tl.load(keys + rows, mask=within, other=0).to(tl.uint64, bitcast=True)
+    products = tl.reshape(products, (ROWS, MP))
+    numbers = tl.arange(0, MP)[None, :]
     real = numbers < M
     greatest = tl.max(tl.where(real, products, 0.0), axis=1)[:, None]
     shares = tl.maximum((tl.div_rn(products, greatest) * SHARES).to(tl.int32), 1)
@@ -62,7 +89,8 @@ def take(key, products, numbers, M: tl.constexpr):
     ends = tl.sum(tl.where(before, shares[:, None, :], 0), axis=2)
     place = tl.where(real, place, M)
     found = tl.min(tl.where((ends > hit[:, None]) & real, place, M - 1), axis=1)
-    return arrangement_key(key, tl.sum(tl.where(place == found[:, None], numbers, 0), axis=1))
+    taken = arrangement_key(key, tl.sum(tl.where(place == found[:, None], numbers, 0), axis=1))
+    tl.store(chosen + rows, taken.to(tl.int64, bitcast=True), mask=within)
 
 
 @triton.jit(**ANY)
@@ -82,23 +110,13 @@ def weighted_exact_kernel(
     ROWS: tl.constexpr,
 ):  # fmt: skip
     """`weighted_blocks.weighted_exact` of ROWS rows."""
-    rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    within = rows < num_rows
-    key = tl.load(keys + rows, mask=within, other=0).to(tl.uint64, bitcast=True)
-    level = (rows // num_samples) % num_levels
+    rows, within, level, key = draws(keys, num_rows, num_levels, num_samples, ROWS, MP)
     low, high, _, _, together, aspect, growth = exact_blocks_triton.load_law(laws, level, within)
-    crop = rows // num_samples // num_levels
-    own = sums + (tl.where(num_sums > 1, crop, 0) * num_samples + rows % num_samples) * (H + 1) * (W + 1)
-    numbers = tl.arange(0, MP)[None, :]
-    products = tl.zeros((ROWS, MP), tl.float32)
-    for number in range(M):
-        folded = arrangement_key(key, tl.zeros((ROWS,), tl.int32) + number)
-        rank, top, bottom, left, right = exact_blocks_triton.draw_targets(
-            folded, low, high, together, aspect, growth, H, W, min_keep, last_rows, last_columns, T, TP, PROPOSALS, MAX_ROWS
-        )
-        product = product_of(own, within, rank, top, bottom, left, right, W, T)
-        products = tl.where(numbers == number, product[:, None], products)
-    tl.store(chosen + rows, take(key, products, numbers, M).to(tl.int64, bitcast=True), mask=within)
+    rank, top, bottom, left, right = exact_blocks_triton.draw_targets(
+        key, low, high, together, aspect, growth, H, W, min_keep, last_rows, last_columns, T, TP, PROPOSALS, MAX_ROWS
+    )
+    own = sums_of(sums, rows, num_levels, num_samples, num_sums, H, W)
+    take(keys, chosen, num_rows, product_of(own, within, rank, top, bottom, left, right, W, T), ROWS, M, MP)
 
 
 @triton.jit(**ANY)
@@ -118,24 +136,14 @@ def weighted_reference_kernel(
     ROWS: tl.constexpr,
 ):  # fmt: skip
     """`weighted_blocks.weighted_reference` of ROWS rows."""
-    rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    within = rows < num_rows
-    key = tl.load(keys + rows, mask=within, other=0).to(tl.uint64, bitcast=True)
-    level = (rows // num_samples) % num_levels
+    rows, within, level, key = draws(keys, num_rows, num_levels, num_samples, ROWS, MP)
     low, high, _, _, aspect_low, aspect_high, tall, wide = block_masks_triton.load_law(laws, level, within, H, W)
-    crop = rows // num_samples // num_levels
-    own = sums + (tl.where(num_sums > 1, crop, 0) * num_samples + rows % num_samples) * (H + 1) * (W + 1)
-    numbers = tl.arange(0, MP)[None, :]
-    products = tl.zeros((ROWS, MP), tl.float32)
-    slots = tl.arange(0, TP)[None, :] + tl.zeros((ROWS, 1), tl.int32)
-    for number in range(M):
-        folded = arrangement_key(key, tl.zeros((ROWS,), tl.int32) + number)
-        top, bottom, left, right = block_masks_triton.draw_targets(
-            folded, low, high, aspect_low, aspect_high, tall, wide, H, W, T, TP, A, AP
-        )
-        product = product_of(own, within, slots, top, bottom, left, right, W, T)
-        products = tl.where(numbers == number, product[:, None], products)
-    tl.store(chosen + rows, take(key, products, numbers, M).to(tl.int64, bitcast=True), mask=within)
+    top, bottom, left, right = block_masks_triton.draw_targets(
+        key, low, high, aspect_low, aspect_high, tall, wide, H, W, T, TP, A, AP
+    )
+    own = sums_of(sums, rows, num_levels, num_samples, num_sums, H, W)
+    slots = tl.arange(0, TP)[None, :] + tl.zeros((ROWS * MP, 1), tl.int32)
+    take(keys, chosen, num_rows, product_of(own, within, slots, top, bottom, left, right, W, T), ROWS, M, MP)
 
 
 @on_its_device
@@ -145,10 +153,11 @@ def weighted_exact(
     """`weighted_blocks.weighted_exact` on a GPU, or anywhere under TRITON_INTERPRET=1."""
     chosen = torch.empty_like(keys, memory_format=torch.contiguous_format)
     if keys.numel():
-        weighted_exact_kernel[(triton.cdiv(keys.numel(), ROWS),)](
+        constants = exact_blocks_triton.constants(num_targets)
+        weighted_exact_kernel[(triton.cdiv(keys.numel(), EXACT["ROWS"]),)](
             keys.contiguous(), laws, sums.contiguous(), chosen, keys.numel(), *keys.shape[1:], len(sums), *grid,
-            min_keep, *exact_blocks.last_layout(num_targets, grid), **exact_blocks_triton.constants(num_targets),
-            M=arrangements, MP=triton.next_power_of_2(arrangements), ROWS=ROWS, num_warps=4, enable_fp_fusion=False,
+            min_keep, *exact_blocks.last_layout(num_targets, grid), **constants,
+            **of_program(EXACT, arrangements, constants["TP"] ** 2), enable_fp_fusion=False,
         )  # fmt: skip
     return chosen
 
@@ -160,9 +169,16 @@ def weighted_reference(
     """`weighted_blocks.weighted_reference` on a GPU, or anywhere under TRITON_INTERPRET=1."""
     chosen = torch.empty_like(keys, memory_format=torch.contiguous_format)
     if keys.numel():
-        weighted_reference_kernel[(triton.cdiv(keys.numel(), ROWS),)](
+        constants = block_masks_triton.constants(num_targets, max_attempts)
+        weighted_reference_kernel[(triton.cdiv(keys.numel(), REFERENCE["ROWS"]),)](
             keys.contiguous(), laws, sums.contiguous(), chosen, keys.numel(), *keys.shape[1:], len(sums), *grid,
-            **block_masks_triton.constants(num_targets, max_attempts),
-            M=arrangements, MP=triton.next_power_of_2(arrangements), ROWS=ROWS, num_warps=4, enable_fp_fusion=False,
+            **constants, **of_program(REFERENCE, arrangements, constants["AP"] * constants["TP"]), enable_fp_fusion=False,
         )  # fmt: skip
     return chosen
+
+
+def of_program(launch: dict[str, int], arrangements: int, values: int) -> dict[str, int]:
+    """Constants and warps of a program whose largest tensor has this many values for each draw."""
+    MP = triton.next_power_of_2(arrangements)
+    warps = min(MOST_WARPS, max(1, launch["ROWS"] * MP * values // launch["PER_WARP"]))
+    return {"M": arrangements, "MP": MP, "ROWS": launch["ROWS"], "num_warps": warps}

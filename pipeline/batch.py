@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,7 +70,8 @@ class Batch:
     @property
     def mask_keys(self) -> Tensor:
         """int64 [B] on the loader's device: keys of (seed, epoch, sample) for masks, which so resume and shard as crops do."""
-        return chance.fold_tensor(chance.key_tensor(self.draws.keys, self.labels.device), MASKS)
+        folded = chance.bits(self.draws.keys, np.asarray(MASKS))  # on the CPU: on a GPU it would be ten launches
+        return chance.key_tensor(folded, self.labels.device)
 
     def views(self) -> list[Tensor]:
         """All crops as a list of [B, 3, S, S], in the recipe's order (globals first), without a copy."""

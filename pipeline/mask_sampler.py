@@ -16,6 +16,7 @@ from torch import Tensor
 from hjepa.kernels import chance
 from hjepa.kernels.block_masks import BlockLaw, block_masks, law_tensor
 from hjepa.kernels.exact_blocks import exact_law_tensor, exact_masks
+from hjepa.kernels.folded_keys import fold_ranges
 from hjepa.kernels.nested_blocks import nested_masks
 from hjepa.kernels.weighted_blocks import weight_sums, weighted_exact, weighted_reference
 
@@ -78,11 +79,7 @@ class MaskSampler:
         weights: floating [B, N], or [G, B, N] where crops differ, 0 or more: targets lean to where they are greater, as
         `kernels.weighted_blocks` says. Equal weights change nothing. With nested levels they move the coarsest one.
         """
-        assert keys.dtype == torch.int64, keys.dtype
-        assert keys.ndim == 1, keys.shape
-        crop_numbers = torch.arange(crops.start, crops.stop, device=keys.device).view(-1, 1, 1)
-        levels = torch.arange(len(self.laws), device=keys.device).view(-1, 1)
-        rows = chance.fold_tensor(chance.fold_tensor(keys, crop_numbers), levels)
+        rows = fold_ranges(keys, crops, range(len(self.laws)))
         laws, count = self._laws_on(keys.device), self.num_target_masks
         if weights is not None:
             rows = self._weighted(rows, laws, weights)
@@ -103,7 +100,7 @@ class MaskSampler:
             return weighted_reference(rows, laws, sums, self.grid, num_targets=count, max_attempts=self.max_attempts)
         moved = len(self.laws) - 1 if self.nested else 0  # the first level that weights move
         chosen = weighted_exact(rows[:, moved:], laws[moved:], sums, self.grid, num_targets=count, min_keep=self.min_keep)
-        return torch.cat([rows[:, :moved], chosen], 1)
+        return torch.cat([rows[:, :moved], chosen], 1) if moved else chosen
 
     def _check_weights(self, weights: Tensor, rows: Tensor) -> None:
         num_crops, _, num_samples = rows.shape

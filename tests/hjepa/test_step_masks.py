@@ -17,7 +17,7 @@ from hjepa import step_masks
 from hjepa.assembly import build_loader, build_masks
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
-from hjepa.kernels import chance, rectangles, simple_masks, token_gather
+from hjepa.kernels import chance, folded_keys, rectangles, simple_masks, token_gather
 from hjepa.kernels.blockwise_masks import blockwise_masks
 from hjepa.kernels.mask_indices import context_indices, mask_indices
 from hjepa.kernels.shared_blocks import block_masks, tube_masks
@@ -49,7 +49,7 @@ class NoWait(TorchDispatchMode):
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The torch texts, on tensors without values; what they keep for a device is forgotten afterwards."""
-    for module in (rectangles, simple_masks, token_gather):
+    for module in (folded_keys, rectangles, simple_masks, token_gather):
         monkeypatch.setattr(module, "has_triton", lambda: False)
     with FakeTensorMode(allow_non_fake_inputs=True):
         yield
@@ -89,7 +89,7 @@ def test_indices_have_their_share_of_the_patches_and_contexts_the_least_that_is_
     assert masks.context_index.shape[-1] == int(settings.masking.context_tokens * patches)
     assert masks.target_index.shape[-1] == int(settings.masking.target_tokens * patches)
     nothing = torch.zeros(5, 4, patches, dtype=torch.bool)
-    _, kept = step_masks._context(nothing[:, 0], nothing, torch.arange(5), settings.masking)
+    _, kept, _, _ = step_masks._indices(nothing[:, 0], nothing, torch.arange(5), settings.masking)
     assert kept.sum(-1).tolist() == [14] * 5
     shown = masks.blocks.targets.sum(-1).clamp_max(masks.target_index.shape[-1])
     assert torch.equal(masks.target_valid.sum(-1), shown)

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 
 from hjepa.kernels import chance
 from hjepa.kernels.blockwise_masks import blockwise_masks
-from hjepa.kernels.mask_indices import context_indices, mask_indices
+from hjepa.kernels.folded_keys import fold_ranges
+from hjepa.kernels.mask_indices import block_indices, context_indices, mask_indices
 from hjepa.kernels.shared_blocks import block_masks, tube_masks
 from hjepa.kernels.simple_masks import paint_rectangles, random_masks
 from hjepa.pipeline.masks import HierarchicalMaskGenerator
@@ -20,7 +22,15 @@ from tests.kernels.waiting import nothing_waits
 
 pytest.importorskip("triton", reason="needs Triton, which comes with torch for Linux")
 ROOT = Path(__file__).parents[2]
-KERNELS = ["reference masks", "exact masks", "nested masks", "weighted reference", "weighted exact", "blockwise masks"]
+KERNELS = [
+    "folded keys",
+    "reference masks",
+    "exact masks",
+    "nested masks",
+    "weighted reference",
+    "weighted exact",
+    "blockwise masks",
+]
 KERNELS += [
     "shared blocks",
     "tubes",
@@ -28,6 +38,7 @@ KERNELS += [
     "given rectangles",
     "mask indices",
     "context indices",
+    "block indices",
     "gather tokens",
     "combine tokens",
 ]
@@ -101,8 +112,9 @@ def families(keys: torch.Tensor, counts: torch.Tensor, rectangles: torch.Tensor)
     hidden = blockwise_masks(keys, counts, (14, 14))
     context, targets = block_masks(keys, (12, 12), (5, 6), (14, 14), num_targets=4, min_outside=10)
     indices = context_indices(context, targets.any(1), 60, 10, keys), mask_indices(hidden, 40, keys)
-    simple = [random_masks(keys, 196, 147), paint_rectangles(rectangles, (14, 14))]
-    return [hidden, context, targets, *indices[0], *indices[1], *tube_masks(keys, (2, 5, 5), (4, 14, 14), 3, 2), *simple]
+    simple = [random_masks(keys, 196, 147), paint_rectangles(rectangles, (14, 14)), fold_ranges(keys, range(2, 5), range(3))]
+    indices += (block_indices(context, targets, 60, 20, 10, keys),)
+    return [hidden, context, targets, *chain(*indices), *tube_masks(keys, (2, 5, 5), (4, 14, 14), 3, 2), *simple]
 
 
 def families_given(seed: int, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

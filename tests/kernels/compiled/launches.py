@@ -23,6 +23,7 @@ from hjepa.kernels import (
     blockwise_masks_triton,
     chance,
     exact_blocks_triton,
+    folded_keys_triton,
     fused_crops_triton,
     mask_indices_triton,
     nested_blocks_triton,
@@ -98,10 +99,14 @@ def families(grid: tuple[int, int], targets: int, samples: int) -> None:
     shared_blocks_triton.tube_masks(keys, (1, 1, 1), (1, *grid), targets, 1)
     simple_masks_triton.random_masks(keys, patches, 1)
     simple_masks_triton.paint_rectangles(keys.view(-1, 1).expand(-1, 4), grid)
+    for parts in range(1, 5):
+        folded_keys_triton.fold_ranges(keys, *[range(1, 2)] * parts)
+        folded_keys_triton.fold_ranges(keys, *[range(16, 32)] * parts)
     masks = torch.zeros(samples, patches, dtype=torch.bool)
     for length in (1, patches):
         mask_indices_triton.indices(masks, None, length, 0, keys)
         mask_indices_triton.indices(masks, masks, length, 1, keys)
+        mask_indices_triton.block_indices(masks, masks.unsqueeze(1).expand(-1, targets, -1), length, 1, 1, keys)
 
 
 def tokens(rows: int, dtype: torch.dtype) -> None:
@@ -132,6 +137,7 @@ def main() -> None:
     mask_kernels = Counter({name: len(made) for name, made in compiled.items()})
     for name in ("reference", "exact", "nested", "weighted_reference", "weighted_exact"):
         assert mask_kernels[f"{name}_kernel"] == 2, mask_kernels  # for 1 and for 4 targets
+    assert mask_kernels["fold_kernel"] == 4, mask_kernels  # for 1 to 4 parts
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         tokens(2, dtype)
         crops([(1, 1)], 1, dtype)

@@ -21,6 +21,8 @@ from hjepa.kernels import (
     chance,
     exact_blocks,
     exact_blocks_triton,
+    folded_keys,
+    folded_keys_triton,
     mask_indices,
     mask_indices_triton,
     native_masks,
@@ -94,7 +96,7 @@ def compare_blocks(
     found += [native_masks.block_masks(keys, reference, grid, "reference", **tries)] if native else []
     same(f"reference, {where}", masks_of(drawn, grid), *found)
     weights = chance.uniform_tensor(chance.fold_tensor(keys[:1], 7).view(1, 1, 1), torch.arange(grid[0] * grid[1])) ** 4
-    sums, keys, most = weighted_blocks.weight_sums(weights, grid), keys.unsqueeze(0), {"arrangements": 2}
+    sums, keys, most = weighted_blocks.weight_sums(weights, grid), keys.unsqueeze(0), {"arrangements": 3}
     draw = partial(exact_blocks.draw_exact, laws=exact, grid=grid, num_targets=targets, min_keep=min_keep)
     chosen = [weighted_blocks_triton.weighted_exact(keys, exact, sums, grid, **numbers, **most)]
     chosen += [native_masks.weighted_keys(keys, exact, grid, "exact", sums, **numbers, **most)] if native else []
@@ -141,6 +143,10 @@ def compare_families(numbers: np.random.Generator, keys: Tensor, grid: tuple[int
         found += [native_masks.tube_masks(keys, tube, cube, 2, frames)] if native else []
         same(f"tubes, {grid}, {frames} frames", shared_blocks.tube_reference(keys, tube, cube, 2, frames), *found)
     compare_simple(numbers, keys, grid)
+    for parts in range(1, folded_keys.MOST_PARTS + 1):
+        drawn = [range(first, first + count) for first, count in numbers.integers([0, 1], [1 << 31, 4], (parts, 2)).tolist()]
+        folded = folded_keys_triton.fold_ranges(keys[:7], *drawn)
+        same(f"folded, {drawn}", (folded_keys.fold_reference(keys[:7], *drawn),), (folded,))
     length, order = int(numbers.integers(1, patches + 5)), chance.fold_tensor(keys, 9)
     union, least = wanted[1].any(1), int(numbers.integers(0, min(length, patches) + 1))
     for mask, beside, keep in ((hidden, None, 0), (wanted[0], union, least)):
@@ -150,6 +156,11 @@ def compare_families(numbers: np.random.Generator, keys: Tensor, grid: tuple[int
         if beside is not None:
             definition = mask_indices.context_reference(mask, beside, length, keep, order)
         same(f"indices, {grid}", definition, *found)
+    lengths = length, int(numbers.integers(1, patches + 5))
+    of_context = mask_indices.context_reference(wanted[0], union, length, least, order)
+    definition = *of_context, *mask_indices.mask_reference(wanted[1], lengths[1], order.unsqueeze(-1))
+    found = [mask_indices_triton.block_indices(*wanted, *lengths, least, order)]
+    same(f"indices of blocks, {grid}", definition, *found)
 
 
 def compare_simple(numbers: np.random.Generator, keys: Tensor, grid: tuple[int, int]) -> None:
@@ -172,13 +183,17 @@ def main() -> None:
     settings = 1024 if wanted >= 1024 * len(SIZES) else 256
     sizes = SIZES[: -(-wanted // settings)]
     # One program a launch, or as few as Triton's largest tensor allows: the interpreter is slow in programs.
-    for module in (block_masks_triton, exact_blocks_triton, nested_blocks_triton, weighted_blocks_triton):
-        module.ROWS = settings
+    for launch in (block_masks_triton.LAUNCH, exact_blocks_triton.LAUNCH, nested_blocks_triton.LAUNCH):
+        launch["ROWS"] = settings
+    for launch in (weighted_blocks_triton.EXACT, weighted_blocks_triton.REFERENCE):
+        launch["ROWS"] = settings
     numbers, last = np.random.default_rng(0), 0
     for launch, (grid, targets, min_keep) in enumerate(sizes):
         simple_masks_triton.PAINTED = settings
-        for module in (blockwise_masks_triton, shared_blocks_triton, mask_indices_triton, simple_masks_triton):
-            module.ROWS = min(settings, (1 << 20) // (1 << (grid[0] * grid[1]).bit_length()))
+        rows = min(settings, (1 << 20) // (1 << (grid[0] * grid[1]).bit_length()))
+        for module in (blockwise_masks_triton, shared_blocks_triton, simple_masks_triton):
+            module.ROWS = rows
+        mask_indices_triton.LAUNCH["ROWS"] = rows
         laws = [legal_law(numbers, grid, targets, min_keep) for _ in range(settings)]
         keys = chance.key_tensor(chance.key(launch, np.arange(settings)))
         if part == "blocks":
