@@ -20,7 +20,7 @@ any order, or come from single operations that round correctly: a kernel can giv
 
 import math
 from collections.abc import Sequence
-from functools import reduce
+from functools import cache, reduce
 
 import torch
 from torch import Tensor
@@ -180,6 +180,7 @@ def _chosen(
     return height, width, rows, torch.where(last, last_columns, choice // PROPOSALS % 2) == 1
 
 
+@cache
 def last_layout(num_targets: int, grid: Grid) -> tuple[int, int]:
     """Rows, and 1 for columns, of the layout whose cells are most nearly square; it has room for all blocks."""
     found = []
