@@ -44,7 +44,6 @@ def blur_down(
     top, size, radius,
     X: tl.constexpr,
     Y: tl.constexpr,
-    UNROLL: tl.constexpr,
 ):  # fmt: skip
     """Y rows from top on -> slot."""
     row = tl.arange(0, Y)
@@ -54,7 +53,7 @@ def blur_down(
         inside = (rows < size)[:, None] & (columns < size)[None, :]
         total = tl.load(levels + rows[:, None].to(tl.int64) * size + columns[None, :], mask=inside, other=0).to(tl.int32)
         total *= tl.load(bell)
-        for distance in tl.range(1, radius + 1, loop_unroll_factor=UNROLL):
+        for distance in range(1, radius + 1):
             above = reflect(rows - distance, size, radius)[:, None].to(tl.int64) * size + columns[None, :]
             below = reflect(rows + distance, size, radius)[:, None].to(tl.int64) * size + columns[None, :]
             both = tl.load(levels + above, mask=inside, other=0).to(tl.int32)
@@ -74,12 +73,11 @@ def blurred_across(
     columns,  # int32 [X]
     inside, size, radius,
     Y: tl.constexpr,
-    UNROLL: tl.constexpr,
 ):  # fmt: skip
     """slot -> levels, float32 [Y, X]."""
     row = slot + tl.arange(0, Y)[:, None].to(tl.int64) * size
     total = tl.load(row + columns[None, :], mask=inside, other=0).to(tl.int32) * tl.load(bell)
-    for distance in tl.range(1, radius + 1, loop_unroll_factor=UNROLL):
+    for distance in range(1, radius + 1):
         both = tl.load(row + reflect(columns - distance, size, radius)[None, :], mask=inside, other=0).to(tl.int32)
         both += tl.load(row + reflect(columns + distance, size, radius)[None, :], mask=inside, other=0).to(tl.int32)
         total += both * tl.load(bell + distance)
@@ -99,7 +97,6 @@ def blur_kernel(
     STORE: tl.constexpr,  # fused_crops.STORES
     X: tl.constexpr,
     Y: tl.constexpr,
-    UNROLL: tl.constexpr,  # distances whose loads are under way at once
 ):  # fmt: skip
     """Every P-th piece: blurred, solarized, normalised and stored."""
     slot = slots + tl.program_id(0).to(tl.int64) * slot_length
@@ -110,13 +107,13 @@ def blur_kernel(
         channel, top = piece % 3, piece // 3 * Y
         area, bell = size.to(tl.int64) * size, bells + crop * bell_length
         levels = pictures + tl.multiple_of(tl.load(place + PICTURE), ALIGNMENT) + channel * plane_of(size.to(tl.int64))
-        blur_down(levels, bell, slot, top, size, radius, X, Y, UNROLL)
+        blur_down(levels, bell, slot, top, size, radius, X, Y)
         tl.debug_barrier()  # what other threads of this program wrote is read now
         rows = top + tl.arange(0, Y)
         for start in range(0, size, X):
             columns = start + tl.arange(0, X)
             inside = (rows < size)[:, None] & (columns < size)[None, :]
-            blurred = blurred_across(slot, bell, columns, inside, size, radius, Y, UNROLL)
+            blurred = blurred_across(slot, bell, columns, inside, size, radius, Y)
             offsets = channel * area + rows[:, None].to(tl.int64) * size + columns[None, :]
             store_levels(tl.load(place + OUT), channel, offsets, blurred, threshold, colours, inside, STORE)
         tl.debug_barrier()  # before the next piece is written there

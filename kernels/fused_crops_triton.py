@@ -25,11 +25,11 @@ from hjepa.kernels.fused_resize_triton import resize_kernel, weights_kernel
 
 # B images, V crops of one name, S pixels, I pieces of work
 WEIGHTS = {"X": 128, "num_warps": 4}
-RESIZE = {"X": 32, "Y": 32, "ROWS": 4, "UNROLL": 1, "num_warps": 4, "maxnreg": 128}
+RESIZE = {"X": 32, "Y": 32, "ROWS": 4, "num_warps": 4, "maxnreg": 128}
 CONTRAST = {"N": 1024, "num_warps": 4}
-BLUR = {"X": 32, "Y": 16, "UNROLL": 1, "num_warps": 4}
-"""A program's work, and its warps. What of it is best was reckoned from registers (benchmarks/kernels_aot.py), not measured."""
-RESIZES_PER_PROCESSOR, BLURS_PER_PROCESSOR = 2, 6
+BLUR = {"X": 32, "Y": 8, "num_warps": 4}
+"""A program's work, and its warps: the best of some that were tried on an H200."""
+RESIZES_PER_PROCESSOR, BLURS_PER_PROCESSOR = 4, 8
 """Programs that fit on a multiprocessor at once, by their registers; each has memory of its own."""
 SCRATCH_BYTES = 1 << 28
 """That they have together, at most: where boxes are so long that it is not enough, fewer of them run."""

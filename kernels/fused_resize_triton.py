@@ -107,7 +107,6 @@ def resample_across(
     left, size,
     X: tl.constexpr,
     ROWS: tl.constexpr,
-    UNROLL: tl.constexpr,
 ):  # fmt: skip
     """Rows first_row to first_row + num_rows of the box -> slot, for the output's columns from left on.
 
@@ -136,7 +135,7 @@ def resample_across(
         green = tl.zeros((ROWS * X,), tl.int32)
         blue = tl.zeros((ROWS * X,), tl.int32)
         by = weights
-        for _ in tl.range(0, taps, 4, loop_unroll_factor=UNROLL):
+        for _ in range(0, taps, 4):
             second = tl.load(word + 1, mask=remaining >= 1, other=0)
             third = tl.load(word + 2, mask=remaining >= 2, other=0)
             fourth = tl.load(word + 3, mask=remaining >= 3, other=0)
@@ -184,7 +183,6 @@ def resample_down(
     num_rows, taps, size,
     X: tl.constexpr,
     Y: tl.constexpr,
-    UNROLL: tl.constexpr,
 ):  # fmt: skip
     """slot -> three colours of levels, float32 [Y, X]."""
     red = tl.zeros((Y, X), tl.int32)
@@ -192,7 +190,7 @@ def resample_down(
     blue = tl.zeros((Y, X), tl.int32)
     levels = slot + begin[:, None].to(tl.int64) * (3 * X) + tl.arange(0, X)[None, :]
     weights += rows
-    for tap in tl.range(0, taps, 4, loop_unroll_factor=UNROLL):
+    for tap in range(0, taps, 4):
         four = tl.load(weights, mask=rows < size, other=0)
         for place in tl.static_range(4):
             inside = ((rows < size) & (begin + tap + place < num_rows))[:, None]
@@ -244,7 +242,6 @@ def resize_kernel(
     X: tl.constexpr,
     Y: tl.constexpr,
     ROWS: tl.constexpr,  # of the box, at a time
-    UNROLL: tl.constexpr,  # taps whose loads are under way at once
 ):  # fmt: skip
     """Every P-th tile: resized, and coloured up to the contrast."""
     slot = slots + tl.program_id(0).to(tl.int64) * most_rows * (3 * X)
@@ -260,10 +257,10 @@ def resize_kernel(
         end = tl.minimum(tl.load(first + tl.minimum(top + Y, size) - 1) + taps, tl.load(number + HEIGHT))
         across, down = weights + tl.load(place + WEIGHTS_ACROSS) // 4, weights + tl.load(place + WEIGHTS_DOWN) // 4
         num_rows = end - first_row
-        resample_across(place, number, across, first + size, slot, first_row, num_rows, most_rows, left, size, X, ROWS, UNROLL)
+        resample_across(place, number, across, first + size, slot, first_row, num_rows, most_rows, left, size, X, ROWS)
         tl.debug_barrier()  # what other threads of this program wrote is read now
         begin = tl.load(first + rows, mask=rows < size, other=0) - first_row
-        red, green, blue = resample_down(slot, down, begin, rows, num_rows, taps, size, X, Y, UNROLL)
+        red, green, blue = resample_down(slot, down, begin, rows, num_rows, taps, size, X, Y)
         tl.debug_barrier()  # before the next tile is written there
         finish_tile(
             red, green, blue, rows, columns, place, number, factors + crop * NUM_PARTS, colours, pictures, sums + crop, STORE
