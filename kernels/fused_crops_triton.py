@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hjepa.kernels.fused_blur_triton import blur_kernel
 from hjepa.kernels.fused_colour_triton import contrast_kernel
-from hjepa.kernels.fused_crops import MAX_SIDE, STORES, Colours, CropGroup, Decoded, check_groups
+from hjepa.kernels.fused_crops import STORES, Colours, CropGroup, Decoded, check_groups
 from hjepa.kernels.fused_plan import Plan, make_plan, pieces, rows_of_tile
 from hjepa.kernels.fused_resize_triton import resize_kernel, weights_kernel
 
@@ -42,8 +42,6 @@ def render(decoded: Decoded, groups: Sequence[CropGroup], mean: Colours, std: Co
     for what cannot be rendered, before anything is enqueued.
     """
     dtype = check_groups(decoded, groups)
-    for group in groups:
-        _check_values(decoded, group)
     out = groups[0].out
     if not len(decoded.sizes):
         return
@@ -107,20 +105,3 @@ def _slots(num_items: int, per_processor: int, slot_bytes: int, device: torch.de
     processors = torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
     programs = max(1, min(num_items, per_processor * processors, SCRATCH_BYTES // slot_bytes))
     return torch.empty(programs * slot_bytes, dtype=torch.uint8, device=device), programs
-
-
-def _check_values(decoded: Decoded, group: CropGroup) -> None:
-    """As csrc/checks.cpp."""
-    box, sizes = group.box.astype(np.int64), decoded.sizes[:, None].astype(np.int64)
-    first, sides = box[..., :2], box[..., 2:]
-    if ((first < 0) | (sides < 1) | (sides > MAX_SIDE) | (first + sides > sizes)).any():
-        raise ValueError(f"a box is not within its image, or longer than {MAX_SIDE} pixels")
-    if (np.sort(group.order, axis=-1) != np.arange(4)).any():
-        raise ValueError("order must hold 0, 1, 2 and 3 for every crop")
-    factors, turns = group.jitter[..., :3], group.jitter[..., 3]
-    if not ((factors >= 0) & (factors <= 1e6)).all():
-        raise ValueError("jitter's factors must be between 0 and 1e6")
-    if not (np.abs(turns) <= 0.5).all():
-        raise ValueError("jitter's hue must be between -0.5 and 0.5 turns")
-    if not (np.isfinite(group.sigma) & (group.sigma >= 0)).all():
-        raise ValueError("sigma must be finite, and 0 or more")

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from hjepa.kernels.fused_crops import Colours, CropGroup, Decoded
+from hjepa.kernels.fused_crops import MAX_SIDE, Colours, CropGroup, Decoded
 
 # B images, V crops of one name, C crops of all names (those of an image follow each other), R the widest blur's radius
 Columns: TypeAlias = dict[str, npt.NDArray[Any]]
@@ -60,17 +60,17 @@ class Plan:
 
 
 def make_plan(decoded: Decoded, groups: Sequence[CropGroup], mean: Colours, std: Colours) -> Plan:
-    """The crops of all groups, image by image, because an image is in the cache then."""
-    radius = max(group.blur_window // 2 for group in groups)
-    described = [_geometry(decoded, group) | _parts(group) | _blur(group, radius) for group in groups]
-    image = np.concatenate([np.repeat(np.arange(len(decoded.sizes)), group.out.shape[0]) for group in groups])
-    order = np.argsort(image, kind="stable")
-    columns = {name: np.concatenate([columns[name] for columns in described])[order] for name in described[0]}
+    """The crops of all groups, image by image, because an image is in the cache then. Raises ValueError for wrong values."""
+    drawn = {name: _beside(groups, name) for name in ("box", "flip", "jitter", "order", "gray", "sigma", "solarize")}
+    _check_values(decoded, drawn)
+    columns = _geometry(decoded, groups, drawn["box"]) | _parts(drawn) | _blur(groups, drawn["sigma"])
+    columns["flip"] = drawn["flip"]
+    columns["threshold"] = np.where(drawn["solarize"], _of_crops(groups, [group.solarize_threshold for group in groups]), 256)
     places, num_weights, num_firsts, num_levels = _shared_memory(columns)
     columns |= places
     deviations = np.asarray(std, dtype=np.float64)
     return Plan(
-        places=np.stack([columns[name] for name in PLACES], axis=1).astype(np.int64),
+        places=np.stack([columns[name] for name in PLACES], axis=1),
         numbers=np.column_stack([*(columns[name] for name in NUMBERS), columns["parts"]]).astype(np.int32),
         factors=columns["factors"],
         bells=columns["bells"],
@@ -79,6 +79,19 @@ def make_plan(decoded: Decoded, groups: Sequence[CropGroup], mean: Colours, std:
         num_firsts=num_firsts,
         num_levels=num_levels,
     )
+
+
+def _beside(groups: Sequence[CropGroup], name: str) -> npt.NDArray[Any]:
+    """What was drawn for all groups' crops [C, ...]: those of an image follow each other."""
+    arrays = [getattr(group, name) for group in groups]
+    joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
+    return joined.reshape(-1, *joined.shape[2:])
+
+
+def _of_crops(groups: Sequence[CropGroup], values: Sequence[int]) -> npt.NDArray[np.int64]:
+    """A value of each group, for each of its crops [C]."""
+    of_image = np.repeat(np.array(values, dtype=np.int64), [group.out.shape[0] for group in groups])
+    return np.tile(of_image, groups[0].out.shape[1])
 
 
 def pieces(crops: npt.NDArray[np.bool_], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
@@ -95,67 +108,86 @@ def rows_of_tile(plan: Plan, tile_rows: int) -> int:
     return int(np.minimum(height, between + plan.column("taps_down")).max())
 
 
-def _geometry(decoded: Decoded, group: CropGroup) -> Columns:
-    """Where each crop's pixels come from and go to, and how wide the filter is. Rows are by image, then by view."""
-    num_views, num_images, _, size, _ = group.out.shape
-    top, left, height, width = group.box.reshape(-1, 4).astype(np.int64).T
-    image, view = np.divmod(np.arange(num_images * num_views), num_views)
-    row_bytes = 3 * decoded.sizes[image, 1].astype(np.int64)
-    support = 2 if group.interpolation == "bicubic" else 1
-    bytes_of_crop = 3 * size * size * group.out.element_size()
+def _check_values(decoded: Decoded, drawn: Columns) -> None:
+    """As csrc/checks.cpp."""
+    box = drawn["box"].reshape(len(decoded.sizes), -1, 4)
+    first, sides = box[..., :2], box[..., 2:]
+    if ((first < 0) | (sides < 1) | (sides > MAX_SIDE) | (first > decoded.sizes[:, None] - sides)).any():
+        raise ValueError(f"a box is not within its image, or longer than {MAX_SIDE} pixels")
+    if (np.sort(drawn["order"], axis=-1) != np.arange(4)).any():
+        raise ValueError("order must hold 0, 1, 2 and 3 for every crop")
+    factors, turns = drawn["jitter"][:, :HUE], drawn["jitter"][:, HUE]
+    if not ((factors >= 0) & (factors <= 1e6)).all():
+        raise ValueError("jitter's factors must be between 0 and 1e6")
+    if not (np.abs(turns) <= 0.5).all():
+        raise ValueError("jitter's hue must be between -0.5 and 0.5 turns")
+    if not (np.isfinite(drawn["sigma"]) & (drawn["sigma"] >= 0)).all():
+        raise ValueError("sigma must be finite, and 0 or more")
+
+
+def _geometry(decoded: Decoded, groups: Sequence[CropGroup], box: npt.NDArray[np.int32]) -> Columns:
+    """Where each crop's pixels come from and go to, and how wide the filter is."""
+    top, left, height, width = np.ascontiguousarray(box.T, dtype=np.int64)
+    images, crops = np.arange(len(decoded.sizes)), sum(group.out.shape[0] for group in groups)
+    row_bytes = np.repeat(3 * decoded.sizes[:, 1].astype(np.int64), crops)
+    size = _of_crops(groups, [group.out.shape[-1] for group in groups])
+    support = _of_crops(groups, [2 if group.interpolation == "bicubic" else 1 for group in groups])
+    out = [
+        group.out.data_ptr() + group.out[0, 0].nbytes * (np.arange(len(group.out)) * len(images) + images[:, None])
+        for group in groups
+    ]
     return {
-        "pixels": decoded.pointers[image] + top * row_bytes + 3 * left,
+        "pixels": np.repeat(decoded.pointers, crops) + top * row_bytes + 3 * left,
         "row_bytes": row_bytes,
-        "out": group.out.data_ptr() + (view * num_images + image) * bytes_of_crop,
+        "out": np.concatenate(out, axis=1).reshape(-1),
         "height": height,
         "width": width,
-        "size": np.full_like(height, size),
+        "size": size,
         "taps_down": _taps(size, height, support),
         "taps_across": _taps(size, width, support),
-        "support": np.full_like(height, support),
-        "flip": group.flip.reshape(-1),
-        "threshold": np.where(group.solarize.reshape(-1), group.solarize_threshold, 256),
+        "support": support,
     }
 
 
-def _taps(size: int, length: npt.NDArray[np.int64], support: int) -> npt.NDArray[np.int64]:
+def _taps(size: npt.NDArray[np.int64], length: npt.NDArray[np.int64], support: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """As many as PIL makes room for."""
     widest = np.ceil(support * np.maximum(length / size, 1)).astype(np.int64) * 2 + 1
     taps: npt.NDArray[np.int64] = np.minimum(widest, length)
     return taps
 
 
-def _parts(group: CropGroup) -> Columns:
+def _parts(drawn: Columns) -> Columns:
     """The parts of the jitter that change something, in their order, and gray after them."""
-    order, jitter = group.order.reshape(-1, 4).astype(np.int64), group.jitter.reshape(-1, 4)
-    gray = group.gray.reshape(-1, 1)
-    parts = np.concatenate([order, np.full_like(order[:, :1], GRAY)], axis=1)
-    active = np.concatenate([np.take_along_axis(jitter != NEUTRAL, order, 1), gray], axis=1)
-    steps = (jitter[:, HUE:] * np.float32(255)).astype(np.int32) & 255
-    factors = np.concatenate([jitter[:, :HUE], steps, np.zeros_like(gray)], axis=1)
-    kept = np.argsort(~active, axis=1, kind="stable")
-    parts = np.take_along_axis(parts, kept, 1)
+    order, jitter, rows = drawn["order"], drawn["jitter"], np.arange(len(drawn["order"]))[:, None]
+    steps = (jitter[:, HUE] * np.float32(255)).astype(np.int32) & 255
+    factors = np.column_stack([jitter[:, :HUE], steps, np.zeros_like(steps)]).astype(np.float32)
+    parts = np.full((len(order), NUM_PARTS), GRAY, dtype=np.int64)
+    parts[:, :GRAY] = order
+    active = np.column_stack([(jitter != NEUTRAL)[rows, order], drawn["gray"]])
+    parts = parts[rows, np.argsort(~active, axis=1, kind="stable")]
     num_parts = active.sum(axis=1)
     around_mean = (parts == CONTRAST) & (np.arange(NUM_PARTS) < num_parts[:, None])
     return {
         "parts": parts,
-        "factors": np.take_along_axis(factors, parts, 1).astype(np.float32),
+        "factors": factors[rows, parts],
         "num_parts": num_parts,
         "contrast": np.where(around_mean.any(axis=1), around_mean.argmax(axis=1), num_parts),
     }
 
 
-def _blur(group: CropGroup, widest: int) -> Columns:
+def _blur(groups: Sequence[CropGroup], sigma: npt.NDArray[np.float32]) -> Columns:
     """`fused_reference.blur_weights`, and the distance beyond which there are none: 0 where nothing is blurred."""
-    radius, sigma = group.blur_window // 2, group.sigma.reshape(-1, 1).astype(np.float64)
-    blurs = sigma > 0
-    bell = np.exp(-0.5 * (np.arange(radius, 0, -1) / np.where(blurs, sigma, 1)) ** 2) * blurs
-    running = np.cumsum(bell, axis=1) / (1 + 2 * bell.sum(axis=1, keepdims=True)) * (1 << GRID_BITS)
-    outer = np.diff(np.floor(running + 0.5), prepend=0, axis=1)[:, ::-1]
-    bells = np.zeros((len(sigma), widest + 1), dtype=np.int32)
-    bells[:, 0] = (1 << GRID_BITS) - 2 * outer.sum(axis=1)
-    bells[:, 1 : radius + 1] = outer
-    return {"bells": bells, "radius": ((bells != 0) * np.arange(widest + 1)).max(axis=1)}
+    reach = [group.blur_window // 2 for group in groups]
+    bells = np.zeros((len(sigma), max(reach) + 1), dtype=np.int32)
+    bells[:, 0] = 1 << GRID_BITS
+    for radius in set(reach):
+        blurred = np.flatnonzero((sigma > 0) & (_of_crops(groups, reach) == radius))
+        bell = np.exp(-0.5 * (np.arange(radius, 0, -1) / sigma[blurred, None].astype(np.float64)) ** 2)
+        running = np.cumsum(bell, axis=1) / (1 + 2 * bell.sum(axis=1, keepdims=True)) * (1 << GRID_BITS)
+        outer = np.diff(np.floor(running + 0.5), prepend=0, axis=1)[:, ::-1]
+        bells[blurred, 0] -= 2 * outer.sum(axis=1).astype(np.int32)
+        bells[blurred, 1 : radius + 1] = outer
+    return {"bells": bells, "radius": ((bells != 0) * np.arange(max(reach) + 1)).max(axis=1)}
 
 
 def _shared_memory(columns: Columns) -> tuple[Columns, int, int, int]:
