@@ -28,6 +28,7 @@ class GpuUsage:
         self._device = device
         self._others = 0.0  # MiB that other processes hold while this one measures
         self._kept = 0.0  # and that this one has kept since its earlier measurements
+        self._traced: dict[str, float] = {}
 
     @contextmanager
     def measurement(self) -> Iterator[None]:
@@ -65,9 +66,9 @@ class GpuUsage:
                 found[name] = sum(values) / len(values)
 
     def trace(self, batches: Iterator[Any], batch_size: int) -> dict[str, float]:
-        """GPU time and bytes from the host for each image of some batches. Empty without a GPU."""
-        if self._device.type != "cuda":
-            return {}
+        """GPU time and bytes from the host for each image of some batches, traced once. Empty without a GPU."""
+        if self._device.type != "cuda" or self._traced:
+            return self._traced
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA], acc_events=True) as profile:
             for _ in range(TRACED):
                 next(batches)
@@ -76,7 +77,8 @@ class GpuUsage:
             path = Path(folder, "trace.json")
             profile.export_chrome_trace(str(path))
             events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
-        return summed(events, TRACED * batch_size)
+        self._traced = summed(events, TRACED * batch_size)
+        return self._traced
 
     def _used_mib(self) -> float:
         if self._device.type != "cuda":

@@ -144,7 +144,7 @@ class DataSettings(Section):
     """Where images come from and how they become batches."""
 
     pipeline: Literal["dali", "fused", "dali-ops", "torchvision"] = "dali"
-    """Engine: dali takes the faster of fused (DALI decodes, a CPU kernel crops) and dali-ops; torchvision is the reference."""
+    """Engine: dali takes fused (DALI decodes, a kernel crops) where it can, else dali-ops; torchvision is the reference."""
     dataset: Dataset = "sample"
     """Data set: sample is drawn by hjepa itself and needs no files; imagenet and imagenet100 are folders of folders."""
     data_path: str = ""
