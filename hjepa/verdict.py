@@ -37,7 +37,7 @@ def judge_run(run: ShortRun, data: DataSet, recipe: Recipe, machine: Machine, st
     advice: dict[Bound, list[str]] = {
         "model": ["Leave the loader as it is; a smaller model, fewer crops or mixed precision shorten the step."],
         "reading": ["Put the images on a faster disk, or pack them: tar shards are read forward (hjepa.open_webdataset)."],
-        "decoding": list(_lighter_images(data, recipe, run)),
+        "decoding": list(_lighter_images(data, recipe, run, machine)),
         "crops": list(_lighter_crops(run, machine)),
     }
     return Verdict(
@@ -78,7 +78,7 @@ def _say(bound: Bound, run: ShortRun, step_ms: float) -> str:
     return texts[bound]
 
 
-def _lighter_images(data: DataSet, recipe: Recipe, run: ShortRun) -> Iterator[str]:
+def _lighter_images(data: DataSet, recipe: Recipe, run: ShortRun, machine: Machine) -> Iterator[str]:
     side, now = useful_side(recipe), data.short_side[1]
     if now > ROOM * side:
         yield (
@@ -89,15 +89,18 @@ def _lighter_images(data: DataSet, recipe: Recipe, run: ShortRun) -> Iterator[st
         yield "Write progressive JPEGs anew as baseline ones: they take longer to decode."
     if run.device == "cpu":
         yield "Use more cores: decoding goes up with them."
+    elif machine.video_driver and any(gpu.jpeg_engine for gpu in machine.gpus):
+        yield "Let the GPU's JPEG engines decode, too, as this run did not: `hjepa tune` finds the best data.hw_decoder_load."
+        return
     yield f"No recipe and no backend of this machine exceeds {run.decode.images_per_second:.0f} images/s on these files."
 
 
 def _lighter_crops(run: ShortRun, machine: Machine) -> Iterator[str]:
     if run.engine == "torchvision":
         yield "Use --backend dali, which decodes once in C++ and takes hjepa's kernel for the crops on a CPU."
-    elif run.engine == "dali-ops" and run.device == "cpu":
+    elif run.engine == "dali-ops":
         yield "Let hjepa's own kernel make the crops instead of DALI's operators: " + (
-            "backend='fused'." if machine.kernel else how_to_build(machine)
+            "backend='fused'." if machine.kernel or run.device != "cpu" else how_to_build(machine)
         )
     yield f"Take fewer or smaller crops: most of the time goes into their pixels (recipe {run.recipe}, engine {run.engine})."
 
