@@ -96,6 +96,7 @@ def test_blocks_that_are_computed_again_give_the_same_gradient_and_keep_less(obj
     assert kept[1] < kept[0] / 2
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # torch 2.11 says so of itself
 @pytest.mark.parametrize("asked", ["false", "true"])
 def test_every_block_is_compiled_where_it_is_asked_for_and_the_state_keeps_its_names(asked: str) -> None:
     plain = build_model(settings_of(), torch.device("cpu"))
