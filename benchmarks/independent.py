@@ -88,6 +88,6 @@ def main(folder: str, rounds: int = 3) -> None:
 
 
 if __name__ == "__main__":
-    if not sys.argv[1:]:
+    if not sys.argv[1:] or not os.path.isdir(sys.argv[1]):
         sys.exit(__doc__)
     main(sys.argv[1], *map(int, sys.argv[2:]))

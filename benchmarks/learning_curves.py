@@ -2,7 +2,7 @@
 
     python benchmarks/learning_curves.py [--input benchmarks/results/learning.json] [--picture docs/images/learning.png]
 
-Lines are means over the seeds, bands go from the least to the most of them.
+The picture shows the longest runs of each kind; lines are means over the seeds, bands go from the least to the most of them.
 """
 
 import argparse
@@ -68,11 +68,20 @@ def draw(runs: Runs, path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, len(sets), squeeze=False)
     for column, data in enumerate(sets):
-        own = [run for run in runs if run["data"] == data]
+        own = [run for run in longest(runs) if run["data"] == data]
         _draw_accuracies(axes[0, column], own, data)
         _draw_ratios(axes[1, column], [run for run in own if has_levels(run)])
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
+
+
+def longest(runs: Runs) -> Runs:
+    """Of each data set and kind those with the most epochs."""
+    most: dict[tuple[str, str], int] = {}
+    for run in runs:
+        kind = run["data"], run["run"]
+        most[kind] = max(run["epochs"], most.get(kind, 0))
+    return [run for run in runs if run["epochs"] == most[run["data"], run["run"]]]
 
 
 def grouped(runs: Runs) -> Iterable[tuple[tuple[str, str, int], Runs]]:

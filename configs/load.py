@@ -100,7 +100,13 @@ def _read(config: Path) -> Mapping[Any, Any]:
         missing = f"there are no shipped settings named {config}; use one of {known}, or the path of a YAML file"
     if not file.is_file():
         raise SettingsError(missing)
-    return read_mapping(file, str(config), "settings; write lines such as `seed: 42`")
+    content = read_mapping(file, str(config), "settings; write lines such as `seed: 42`")
+    if "views" in content:
+        raise SettingsError(
+            f"{config} is a recipe, and --config takes settings, whose crops are data.multicrop; a recipe is for hjepa view "
+            "--recipe, and for hjepa.Loader"
+        )
+    return content
 
 
 def _parse_overrides(overrides: Sequence[str]) -> dict[str, object]:

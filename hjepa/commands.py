@@ -84,6 +84,12 @@ def check_parity(
     """Holds every backend against torchvision: each operator, and a recipe end to end, in levels of 255.
 
     Exit code 1 where one is further away than it may be.
+
+    Examples:
+
+      hjepa parity dino
+
+      hjepa parity dino --device cuda --json figures.json
     """
     wanted = find_recipe(recipe)
     backends = parity.available()

@@ -231,7 +231,7 @@ class Trainer:
         measured = {name: value for name, value in asdict(found).items() if value is not None}
         metrics.record("evaluation", self.step, {"epoch": epochs_done, **measured})
         self.display.say(f"after {epochs_done} epochs: {', '.join(spoken)}, RankMe {found.rankme:.1f}")
-        if found.collapse is not None:
+        if found.collapse is not None and epochs_done:  # an untrained encoder has nothing to lose
             self.display.say(found.collapse)
 
     def _score(self, epochs_done: int) -> float:

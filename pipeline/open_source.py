@@ -20,7 +20,8 @@ from hjepa.pipeline.walk import ENDINGS
 from hjepa.pipeline.webdataset import open_webdataset
 
 ACCEPTED = (
-    "a folder (of images, tar shards, parquet files, CIFAR or STL-10), a .tar, .parquet, .csv or .txt file, CIFAR's .tar.gz, "
+    "a folder (of images, tar shards, parquet files, CIFAR or STL-10), a .tar, .parquet, .csv or .txt file, "
+    "CIFAR's cifar-*.tar.gz, "
     "a pattern such as shard-{0000..0009}.tar, a list of paths, images or pairs with labels, a map-style data set, or a Source"
 )
 

@@ -106,6 +106,12 @@ def test_merge_keys_of_yaml_are_not_taken_for_repetitions(tmp_path: Path) -> Non
     assert (settings.model.predictor.depth, settings.model.encoder.depth, settings.model.embed_dim) == (2, 4, 96)
 
 
+def test_recipe_in_place_of_settings_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine\nviews: []\n")
+    with pytest.raises(SettingsError, match=r"mine\.yaml is a recipe"):
+        load_settings(tmp_path / "mine.yaml")
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [("no/such.yaml", "there is no file no/such.yaml"), ("small_cup", "there are no shipped settings named small_cup")],
