@@ -45,9 +45,8 @@ def save_picture(
         own = axes[image * rows : (image + 1) * rows]
         _show_source(own[0, 0], batch, image, recipe, source)
         _show_globals(own[0, 1:], batch, masks, image, recipe)
-        for number in range(num_locals):
-            assert batch.locals is not None
-            _show(own[1, 1 + number], to_picture(batch.locals[number, image], recipe), f"local {number}")
+        if num_locals:
+            _show_locals(own[1, 1:], batch, masks, image, recipe)
     title = "Masked crops: dark = hidden from the student, full colour = its context, tint = target blocks"
     boxes = "Boxes in the image: orange = global crops, blue = local crops"
     figure.suptitle(f"{'Crops' if masks is None else title}\n{boxes}", fontsize=9)
@@ -108,6 +107,19 @@ def _show_globals(axes: npt.NDArray[np.object_], batch: Batch, masks: StepMasks 
         for level in range(num_levels):
             masked = mask_picture(picture, context[number, level], targets[number, level])
             _show(axes[first + 1 + level], masked, f"global {number}, level {level}")
+
+
+def _show_locals(axes: npt.NDArray[np.object_], batch: Batch, masks: StepMasks | None, image: int, recipe: Recipe) -> None:
+    """Those that are masked with their masks, which have one level."""
+    masked = None if masks is None or masks.local is None else masks.local.masked
+    for number, crop in enumerate(() if batch.locals is None else batch.locals[:, image]):
+        picture, title = to_picture(crop, recipe), f"local {number}"
+        if masks is not None and masked is not None and number < len(masked.context_index):
+            num_patches = masks.blocks.context.shape[-1] * crop.shape[-1] ** 2 // batch.globals.shape[-1] ** 2
+            context = scatter(masked.context_index[number, image], masked.context_valid[number, image], num_patches)
+            targets = scatter(masked.target_index[number, image], masked.target_valid[number, image], num_patches)
+            picture, title = mask_picture(picture, context, targets), f"{title}, masked"
+        _show(axes[number], picture, title)
 
 
 def _show(axis: Axes, picture: Picture, title: str) -> None:

@@ -1,0 +1,30 @@
+"""The picture of a run's first batch."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hjepa import view
+from hjepa.assembly import build_loader, build_masks
+from hjepa.pipeline.folder import open_folder
+from hjepa.step_masks import draw_masks
+from tests.hjepa.test_strategies import CROSS, settings_of
+
+
+def test_local_crops_that_are_masked_are_shown_with_their_masks(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: dict[str, view.Picture] = {}
+    monkeypatch.setattr(view, "_show", lambda axis, picture, title: shown.__setitem__(title, picture))
+    settings, source = settings_of(CROSS), open_folder(labelled)
+    with build_loader(settings, source, "train") as loader:
+        batch = next(iter(loader))
+        masks = draw_masks(build_masks(settings), batch, settings)
+        view.save_picture(tmp_path / "crops.png", batch, masks, loader.recipe, source, num_images=1)
+        whole = [view.to_picture(crop, loader.recipe) for crop in batch.locals[:, 0]]
+    local = {title: picture for title, picture in shown.items() if title.startswith("local")}
+    assert list(local) == ["local 0, masked", "local 1, masked", "local 2", "local 3"]
+    for crop, (title, picture) in zip(whole, local.items(), strict=True):
+        unchanged = np.isclose(picture, crop).all(-1).mean()
+        assert 0 < unchanged < 0.9 if "masked" in title else unchanged == 1
