@@ -60,8 +60,8 @@ void take_lowest(uint64_t key, const uint8_t* kinds, int patches, int count, int
     for (int slot = 0; slot < kept; ++slot) index[slot] = order[slot] & 0xFFFF;
     std::sort(index, index + kept);
     std::fill(index + kept, index + length, 0);
-    std::memset(valid, 1, kept);
-    std::memset(valid + kept, 0, length - kept);
+    std::fill(valid, valid + kept, 1);
+    std::fill(valid + kept, valid + length, 0);
 }
 
 }  // namespace hjepa
