@@ -112,7 +112,8 @@ def _show_globals(axes: npt.NDArray[np.object_], batch: Batch, masks: StepMasks 
 def _show_locals(axes: npt.NDArray[np.object_], batch: Batch, masks: StepMasks | None, image: int, recipe: Recipe) -> None:
     """Those that are masked with their masks, which have one level."""
     masked = None if masks is None or masks.local is None else masks.local.masked
-    for number, crop in enumerate(() if batch.locals is None else batch.locals[:, image]):
+    assert batch.locals is not None
+    for number, crop in enumerate(batch.locals[:, image]):
         picture, title = to_picture(crop, recipe), f"local {number}"
         if masks is not None and masked is not None and number < len(masked.context_index):
             num_patches = masks.blocks.context.shape[-1] * crop.shape[-1] ** 2 // batch.globals.shape[-1] ** 2

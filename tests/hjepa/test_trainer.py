@@ -344,6 +344,17 @@ def test_linear_probe_reads_the_labelled_images_that_are_named(photographs: Path
         train(tiny(tmp_path / "other", f"{probe}.enabled=true", f"{probe}.data_path={photographs}"), labelled)
 
 
+def test_a_collapse_is_said_of_trained_features_alone(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("hjepa.evaluate.LEAST_RANK", 2.0)  # any features have collapsed then
+    train(tiny(tmp_path, "training.epochs=1", "evaluation.eval_frequency=1"), labelled)
+    untrained, trained = capsys.readouterr().out.split("after 1 epochs: kNN")
+    assert "after 0 epochs: kNN" in untrained
+    assert "have collapsed" not in untrained
+    assert "have collapsed" in trained
+
+
 def test_linear_probe_without_labels_is_refused(photographs: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs images of two classes or more, and these have 0"):
         train(tiny(tmp_path, "evaluation.linear_probe.enabled=true"), photographs)
