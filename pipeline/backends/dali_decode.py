@@ -1,11 +1,14 @@
 """What every backend that decodes with DALI shares: reading, decoding, and finding out which images were bad."""
 
 from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import nvidia.dali.fn as fn
+import torch
 from nvidia.dali import types
 from nvidia.dali.pipeline import Pipeline
 
@@ -54,19 +57,28 @@ def check_sizes(shapes: npt.NDArray[np.int64], request: Request) -> None:
 def find_bad(flying: deque[Request], settings: BackendSettings) -> dict[tuple[int, int], str]:
     """The images of the first batch with any that do not decode, found by decoding one by one."""
     for number, request in enumerate(flying):
-        reasons: dict[tuple[int, int], str] = {}
-        contents, pipe = contents_of(request.encoded), None
-        for place in range(len(request.encoded)):
-            pipe = pipe or _build_probe(settings, from_files=not isinstance(request.encoded, list))
-            pipe.feed_input("one", [contents[place]])
-            try:
-                pipe.run()
-            except RuntimeError as error:
-                reasons[number, place] = why_not(request.encoded, place) or _first_line(error)
-                pipe = None  # a pipeline that has failed is not used again
+        # On the CPU first: DALI takes seconds to open a pipeline on a GPU, and each bad image costs one.
+        reasons = _probe(request, range(len(request.encoded)), replace(settings, device=torch.device("cpu")))
+        if settings.device.type == "cuda" and len(reasons) != 1:  # the GPU may refuse others, or not all of them
+            reasons = _probe(request, reasons or range(len(request.encoded)), settings)
         if reasons:
-            return reasons
+            return {(number, place): reason for place, reason in reasons.items()}
     return {}
+
+
+def _probe(request: Request, places: Iterable[int], settings: BackendSettings) -> dict[int, str]:
+    """Those of the places whose images do not decode on the settings' device, and why."""
+    reasons: dict[int, str] = {}
+    contents, pipe = contents_of(request.encoded), None
+    for place in places:
+        pipe = pipe or _build_probe(settings, from_files=not isinstance(request.encoded, list))
+        pipe.feed_input("one", [contents[place]])
+        try:
+            pipe.run()
+        except RuntimeError as error:
+            reasons[place] = why_not(request.encoded, place) or _first_line(error)
+            pipe = None  # a pipeline that has failed is not used again
+    return reasons
 
 
 def _build_probe(settings: BackendSettings, *, from_files: bool) -> Pipeline:

@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,8 @@ import torch
 from PIL import Image
 
 from hjepa.kernels.fused_crops import MAX_SIDE
+from hjepa.pipeline.backend import BackendSettings, Request
+from hjepa.pipeline.draws import draw
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.presets.jepa import multicrop
@@ -156,6 +160,44 @@ def test_contents_from_a_source_of_ones_own_are_rendered_and_replaced_like_files
     assert len(indices) == 8
     with open_loader(InMemory(), backend, on_error="raise") as loader, pytest.raises(BadImageError, match=r"image [25]"):
         list(loader)
+
+
+@pytest.mark.dali
+@pytest.mark.parametrize(("num_bad", "asked"), [(1, ["cpu"]), (2, ["cpu", "cuda"]), (0, ["cpu", "cuda"])])
+def test_a_gpu_is_asked_which_image_is_bad_only_where_the_cpu_does_not_know(
+    num_bad: int, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hjepa.pipeline.backends import dali_decode
+
+    devices: list[str] = []
+    build = dali_decode._build_probe
+
+    def on_the_cpu(settings: BackendSettings, *, from_files: bool) -> object:
+        devices.append(settings.device.type)
+        return build(replace(settings, device=torch.device("cpu")), from_files=from_files)
+
+    monkeypatch.setattr(dali_decode, "_build_probe", on_the_cpu)
+    whole = np.frombuffer(encode(picture(), "JPEG"), np.uint8)
+    encoded = [whole[:100] if place < num_bad else whole for place in range(4)]
+    sizes = np.array([[60, 80]] * 4, np.int32)
+    request = Request(encoded=encoded, sizes=sizes, draws=draw(RECIPE, 0, 0, np.arange(4), sizes))
+    settings = BackendSettings(
+        recipe=RECIPE,
+        batch_size=4,
+        device=torch.device("cuda", 0),
+        num_workers=1,
+        prefetch=1,
+        pin_memory=False,
+        dtype=torch.float32,
+    )
+    assert find_bad_places(request, settings) == set(range(num_bad))
+    assert list(dict.fromkeys(devices)) == asked
+
+
+def find_bad_places(request: Request, settings: BackendSettings) -> set[int]:
+    from hjepa.pipeline.backends.dali_decode import find_bad
+
+    return {place for _, place in find_bad(deque([request]), settings)}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
