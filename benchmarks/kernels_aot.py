@@ -17,8 +17,8 @@ import torch
 import triton
 from rich.console import Console
 from rich.table import Table
-from triton.backends import nvidia
 from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
 from hjepa.kernels import (
@@ -42,8 +42,6 @@ from hjepa.kernels.fused_crops import STORES
 from hjepa.kernels.weighted_blocks import ARRANGEMENTS
 from hjepa.kernels.weighted_blocks_triton import of_program
 
-PTXAS = Path(nvidia.__file__).parent / "bin" / "ptxas"
-"""NVIDIA's assembler, in the same place in every release of Triton from 3.2 on."""
 PAINT = {"ROWS": simple_masks_triton.PAINTED, "CHUNK": block_masks_triton.CHUNK}
 EXACT, REFERENCE = exact_blocks_triton.constants(4), block_masks_triton.constants(4, 10)
 WEIGHTED_EXACT = of_program(weighted_blocks_triton.EXACT, ARRANGEMENTS, EXACT["TP"] ** 2)
@@ -112,7 +110,7 @@ def report(name: str, capability: int) -> dict[str, int]:
         target = re.search(r"\.target (sm_\w+)", compiled.asm["ptx"])
         assert target is not None
         command = [
-            str(PTXAS),
+            get_ptxas(capability).path,
             "-v",
             f"-arch={target[1]}",
             str(assembly),

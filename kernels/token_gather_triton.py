@@ -24,10 +24,10 @@ def gather_kernel(
     """One slot of a row."""
     slot = tl.program_id(0).to(tl.int64)
     channels = tl.arange(0, WIDTH)
-    used = tl.load(valid + slot) != 0
+    read = tl.where(tl.load(valid + slot) != 0, D, 0)  # channels
     row = slot // slots
     patch = tl.load(index + slot)
-    found = tl.load(tokens + (row * N + patch) * D + channels, mask=(channels < D) & used, other=0.0)
+    found = tl.load(tokens + (row * N + patch) * D + channels, mask=channels < read, other=0.0)
     tl.store(gathered + slot * D + channels, found, mask=channels < D)
 
 
@@ -47,7 +47,8 @@ def combine_kernel(
     for group in range(G):
         slot = tl.load(slots + (row * G + group) * N + patch)
         part = parts + ((row * G + group) * K + slot) * D
-        total = (total + tl.load(part + channels, mask=(channels < D) & (slot < K), other=0.0)).to(combined.dtype.element_ty)
+        read = tl.where(slot < K, D, 0)  # channels
+        total = (total + tl.load(part + channels, mask=channels < read, other=0.0)).to(combined.dtype.element_ty)
     tl.store(combined + place * D + channels, total, mask=channels < D)
 
 
