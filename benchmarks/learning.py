@@ -27,11 +27,12 @@ from torch import Tensor, nn
 
 import hjepa.trainer
 from hjepa import sample_data
-from hjepa.assembly import Model, build_loader
+from hjepa.assembly import build_loader
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
 from hjepa.evaluate import knn_accuracy
+from hjepa.model_assembly import Model
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.index import cache_folder
 from hjepa.pipeline.source import Source

@@ -23,10 +23,11 @@ from rich.markdown import Markdown
 from rich.progress import track
 from throughput import machine
 
-from hjepa.assembly import build_loader, build_masks, build_model, open_source
+from hjepa.assembly import build_loader, build_masks, open_source
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
 from hjepa.configs.yaml_file import SettingsError
+from hjepa.model_assembly import build_model
 from hjepa.pipeline.backend import BackendName
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.device import resolve_device

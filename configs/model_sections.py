@@ -19,7 +19,7 @@ from hjepa.configs.section import (
     ShareOrZero,
     ShareRange,
 )
-from hjepa.models import vit
+from hjepa.models.sizes import NAMED_ENCODERS as KNOWN_SIZES
 
 
 def _check_heads(where: str, width: int, num_heads: int) -> None:
@@ -49,7 +49,7 @@ class EncoderSettings(Section):
         return self
 
 
-NAMED_ENCODERS = {name: EncoderSettings(**asdict(sizes)) for name, sizes in vit.NAMED_ENCODERS.items()}
+NAMED_ENCODERS = {name: EncoderSettings(**asdict(sizes)) for name, sizes in KNOWN_SIZES.items()}
 DEFAULT_ENCODER = "vit_base_patch16_224"
 
 

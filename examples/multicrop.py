@@ -19,7 +19,7 @@ from hjepa.kernels import chance
 from hjepa.kernels.mask_indices import context_indices, mask_indices
 from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings
 from hjepa.models.predictor import PredictorSettings
-from hjepa.models.vit import VisionTransformerSettings
+from hjepa.models.sizes import VisionTransformerSettings
 from hjepa.pipeline.multicrop_masks import MaskingStrategy
 
 # G global crops, L levels, B images, T targets, N patches

@@ -1,20 +1,13 @@
-"""From settings to the parts of a run: source, recipe, loaders, masks and model."""
+"""From settings to the data of a run: source, recipe, loaders and masks."""
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal, TypeAlias
-
-import torch
+from typing import Literal
 
 from hjepa import sample_data
 from hjepa.configs.data_sections import MulticropSettings
 from hjepa.configs.schema import Settings
 from hjepa.distributed import share_of_workers
-from hjepa.models.block import Block
-from hjepa.models.dino import Dino, DinoSettings
-from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings
-from hjepa.models.predictor import PredictorSettings
-from hjepa.models.vit import VisionTransformerSettings
 from hjepa.named_data import open_named
 from hjepa.pipeline.curriculum import Curriculum, Ramp, Steps
 from hjepa.pipeline.loader import Loader
@@ -25,8 +18,6 @@ from hjepa.pipeline.presets.jepa import evaluation, multicrop
 from hjepa.pipeline.recipe import Recipe, View
 from hjepa.pipeline.source import Source
 
-Model: TypeAlias = HierarchicalJepa | Dino
-"""What a run trains."""
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
 MOVED = {
@@ -166,50 +157,6 @@ def _mask_scale(settings: Settings, epoch: int) -> tuple[float, float]:
     scale = Ramp(start=masking.mask_scale, end=masking.mask_scale_end, epochs=length).at(epoch)
     assert isinstance(scale, tuple)
     return scale
-
-
-def build_model(settings: Settings, device: torch.device) -> Model:
-    """The model with its first weights, which follow from the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        model = Dino(_dino(settings)) if settings.objective == "dino" else HierarchicalJepa(_hierarchical_jepa(settings))
-    for block in model.modules():
-        if isinstance(block, Block):
-            block.recompute = settings.training.gradient_checkpointing
-            if settings.training.compile:
-                block.compile()  # block by block: one kernel for all of them, and the state keeps its names
-    return model.to(device)
-
-
-def _hierarchical_jepa(settings: Settings) -> HierarchicalJepaSettings:
-    model, loss, strategy = settings.model, settings.loss, settings.masking.strategy
-    return HierarchicalJepaSettings(
-        encoder=VisionTransformerSettings(**dict(model.encoder)),
-        predictor=PredictorSettings(**dict(model.predictor)),
-        num_levels=model.num_hierarchies,
-        level_windows=tuple(model.level_windows),
-        level_weights=tuple(loss.hierarchy_weights),
-        loss="smooth_l1" if loss.type == "smoothl1" else loss.type,
-        normalize_embeddings=loss.normalize_embeddings,
-        view_weight=model.view_weight,
-        spread_weight=model.spread_weight,
-        reads_locals=strategy != "global_only",
-        cross_weight=model.cross_weight if strategy == "cross_crop_prediction" else 0.0,
-    )
-
-
-def _dino(settings: Settings) -> DinoSettings:
-    head = settings.dino
-    return DinoSettings(
-        encoder=VisionTransformerSettings(**dict(settings.model.encoder)),
-        num_prototypes=head.num_prototypes,
-        hidden=head.hidden,
-        bottleneck=head.bottleneck,
-        student_temperature=head.student_temperature,
-        center_momentum=head.center_momentum,
-        local_weight=head.local_weight,
-        koleo_weight=head.koleo_weight,
-    )
 
 
 def _like_dino(views: tuple[View, ...], sigma: tuple[float, float]) -> tuple[View, ...]:

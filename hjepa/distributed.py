@@ -20,7 +20,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hjepa.configs.schema import Settings
 from hjepa.pipeline.device import resolve_device, resolve_workers
-from hjepa.sharding import shard
 
 PATIENCE = timedelta(hours=2)
 """How long ranks wait for the first one while it makes an index or evaluates. A rank that fails is noticed at once."""
@@ -59,7 +58,11 @@ class Ranks:
         """The model whose gradients are means over the ranks; itself on one. With FSDP it is the same model, divided."""
         if self._control is None:
             return model
-        return shard(model, self.device, self.world_size) if self._fsdp else DistributedDataParallel(model)
+        if not self._fsdp:
+            return DistributedDataParallel(model)
+        from hjepa.sharding import shard  # here: with the models it loads timm, which a refused setting need not wait for
+
+        return shard(model, self.device, self.world_size)
 
     def largest(self, number: int) -> int:
         """The largest of the ranks' numbers; all ranks must ask."""

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from hjepa.configs.names import ALIASES
+
 
 def data_section(config: Any) -> dict[str, Any]:
     """What config.data holds, by the last part of its names in hjepa's settings: global_crops_number is num_global_crops.
 
     Raises ValueError where there is no `data`, or two names of one setting have two values.
     """
-    from hjepa.configs.names import ALIASES  # here: with the settings it loads timm, which takes seconds
-
     sections = _entries(config, "config")
     if "data" not in sections:
         raise ValueError(f"config has no data section, but {', '.join(map(str, sections)) or 'nothing'}; put one there")

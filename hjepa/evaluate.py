@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hjepa.assembly import Model, build_loader
+from hjepa.assembly import build_loader
 from hjepa.configs.schema import Settings
 from hjepa.linear_probe import linear_probe_accuracy
+from hjepa.model_assembly import Model
 from hjepa.models.monitors import dead_channels, feature_std, rankme
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.source import Source, spread

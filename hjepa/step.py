@@ -7,9 +7,9 @@ follows the student of this step, once.
 import torch
 from torch import Tensor, nn
 
-from hjepa.assembly import Model
 from hjepa.configs.schema import Settings
 from hjepa.distributed import without_joining
+from hjepa.model_assembly import Model
 from hjepa.models.dino import Dino, DinoLosses
 from hjepa.models.hjepa import HierarchicalJepa, JepaLosses
 from hjepa.models.parameters import parameter_groups

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hjepa.assembly import Model, build_loader, build_masks, build_model, build_recipe
+from hjepa.assembly import build_loader, build_masks, build_recipe
 from hjepa.configs.schema import Settings
+from hjepa.model_assembly import Model, build_model
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.curriculum import recipe_at
 from hjepa.pipeline.source import Source

@@ -15,10 +15,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from hjepa import checkpoint
-from hjepa.assembly import Model, build_model, open_source
+from hjepa.assembly import open_source
 from hjepa.configs.load import settings_from_plain
 from hjepa.configs.schema import Settings
 from hjepa.evaluate import Evaluation, measure
+from hjepa.model_assembly import Model, build_model
 from hjepa.models.block import Block
 from hjepa.models.positions import grid_positions
 from hjepa.models.vit import VisionTransformer

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 
 from hjepa import checkpoint
-from hjepa.assembly import Model, build_loader, build_masks, build_model, open_probe_source
+from hjepa.assembly import build_loader, build_masks, open_probe_source
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
 from hjepa.distributed import Ranks
 from hjepa.evaluate import check_labels, evaluate_features
 from hjepa.gpu_monitor import GpuMonitor
 from hjepa.metrics import Metrics
+from hjepa.model_assembly import Model, build_model
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.source import Source
 from hjepa.schedules import Schedule, schedule

@@ -101,9 +101,3 @@ def initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Embedding):
         nn.init.trunc_normal_(module.weight, std=0.02)
-
-
-def check_heads(name: str, width: int, num_heads: int) -> None:
-    """Refuses a width that the heads, or the sines and cosines of two axes, cannot share."""
-    if width % num_heads or width % 4:
-        raise ValueError(f"{name}: width={width} must divide by num_heads={num_heads}, and by 4; change one of them")

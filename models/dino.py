@@ -20,7 +20,8 @@ from hjepa.models.block import initialise
 from hjepa.models.ema import update_average
 from hjepa.models.losses import nearest_loss
 from hjepa.models.ranks import all_sum, num_ranks
-from hjepa.models.vit import VisionTransformer, VisionTransformerSettings
+from hjepa.models.sizes import VisionTransformerSettings
+from hjepa.models.vit import VisionTransformer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

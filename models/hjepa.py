@@ -24,8 +24,9 @@ from hjepa.models.geometry import PatchPlaces, sampled_targets
 from hjepa.models.local_crops import LocalMasks, MaskedLocals, encode_patches, gather_patches, join_tokens, place_tokens
 from hjepa.models.losses import LossKind, baseline_loss, distance, prediction_loss, spread_loss
 from hjepa.models.predictor import LocalTokens, Predictor, PredictorSettings
+from hjepa.models.sizes import VisionTransformerSettings
 from hjepa.models.targets import level_targets
-from hjepa.models.vit import VisionTransformer, VisionTransformerSettings
+from hjepa.models.vit import VisionTransformer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

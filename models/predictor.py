@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from hjepa.models.block import Block, LayerNorm, attention_mask, check_heads, initialise
+from hjepa.models.block import Block, LayerNorm, attention_mask, initialise
 from hjepa.models.positions import grid_positions, sincos_positions
+from hjepa.models.sizes import check_heads
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hjepa.assembly import build_loader, build_masks, build_model
+from hjepa.assembly import build_loader, build_masks
 from hjepa.configs.load import load_settings
+from hjepa.model_assembly import build_model
 from hjepa.pipeline.folder import open_folder
 from hjepa.schedules import Schedule
 from hjepa.step_masks import draw_masks

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from hjepa import evaluate
-from hjepa.assembly import build_model
 from hjepa.configs.load import load_settings
 from hjepa.evaluate import knn_accuracy, measure
+from hjepa.model_assembly import build_model
 from hjepa.pipeline.lists import open_list
 
 

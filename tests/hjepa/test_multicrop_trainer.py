@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 import hjepa
 from hjepa.models.dino import dino_loss
-from hjepa.models.vit import VisionTransformer, VisionTransformerSettings
+from hjepa.models.sizes import VisionTransformerSettings
+from hjepa.models.vit import VisionTransformer
 from hjepa.multicrop_trainer import MultiCropTrainer
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader

@@ -10,9 +10,10 @@ from PIL import Image
 
 import hjepa
 from hjepa import checkpoint, trained
-from hjepa.assembly import build_loader, build_model, build_recipe, open_source
+from hjepa.assembly import build_loader, build_recipe, open_source
 from hjepa.configs.load import changes_to_yaml, load_settings, with_changes
 from hjepa.configs.schema import Settings
+from hjepa.model_assembly import build_model
 from hjepa.pipeline.curriculum import recipe_at
 from hjepa.pipeline.normalisation import STATISTICS, statistics_of
 from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD

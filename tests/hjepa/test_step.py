@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from hjepa.assembly import build_loader, build_masks, build_model
+from hjepa.assembly import build_loader, build_masks
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
+from hjepa.model_assembly import build_model
 from hjepa.models.block import Block
 from hjepa.models.dino import Dino
 from hjepa.models.hjepa import HierarchicalJepa

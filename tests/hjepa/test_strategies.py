@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hjepa.assembly import build_loader, build_masks, build_model
+from hjepa.assembly import build_loader, build_masks
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
+from hjepa.model_assembly import build_model
 from hjepa.models.geometry import PatchPlaces
 from hjepa.models.hjepa import HierarchicalJepa, JepaLosses
 from hjepa.models.local_crops import LocalMasks, MaskedLocals

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 
 from hjepa import checkpoint, commands, trained
-from hjepa.assembly import build_model
 from hjepa.configs.load import load_settings
 from hjepa.evaluate import Evaluation
+from hjepa.model_assembly import build_model
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hjepa.models.dino import Dino, DinoSettings, dino_loss, moved_center
 from hjepa.models.losses import nearest_loss
-from hjepa.models.vit import VisionTransformerSettings
+from hjepa.models.sizes import VisionTransformerSettings
 
 SMALL = DinoSettings(
     encoder=VisionTransformerSettings(patch_size=8, width=16, depth=1, num_heads=2), num_prototypes=12, hidden=16, bottleneck=8

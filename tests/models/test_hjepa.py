@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings, JepaLosses
 from hjepa.models.losses import baseline_loss, prediction_loss, spread_loss
 from hjepa.models.predictor import PredictorSettings
+from hjepa.models.sizes import VisionTransformerSettings
 from hjepa.models.targets import level_targets
-from hjepa.models.vit import VisionTransformerSettings
 
 SMALL = HierarchicalJepaSettings(
     encoder=VisionTransformerSettings(patch_size=8, width=16, depth=2, num_heads=2),

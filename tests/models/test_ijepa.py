@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings
 from hjepa.models.positions import grid_positions
 from hjepa.models.predictor import PredictorSettings
-from hjepa.models.vit import VisionTransformerSettings
+from hjepa.models.sizes import VisionTransformerSettings
 
 # B images, N = 16 patches, K context patches, T blocks, M patches of a block
 

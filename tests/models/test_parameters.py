@@ -5,7 +5,7 @@ import torch
 from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings
 from hjepa.models.parameters import parameter_groups
 from hjepa.models.predictor import PredictorSettings
-from hjepa.models.vit import VisionTransformerSettings
+from hjepa.models.sizes import VisionTransformerSettings
 
 
 def test_only_matrices_and_filters_decay_and_the_teacher_is_left_out() -> None:

@@ -6,7 +6,8 @@ from timm.models.vision_transformer import VisionTransformer as TimmVisionTransf
 from torch import Tensor
 
 from hjepa.models.positions import grid_positions
-from hjepa.models.vit import VisionTransformer, VisionTransformerSettings
+from hjepa.models.sizes import VisionTransformerSettings
+from hjepa.models.vit import VisionTransformer
 
 SMALL = VisionTransformerSettings(patch_size=8, width=16, depth=2, num_heads=2)
 
