@@ -19,8 +19,8 @@ from hjepa.pipeline.presets import PRESETS, preset
 from hjepa.pipeline.recipe import Recipe
 from hjepa.view import to_picture
 
-LARGEST, SMALLEST, SOURCE, GAP = 112, 40, 224, 4
-"""Pixels in the picture: side of the largest and of the smallest crop, width of the photograph, space between two things."""
+LARGEST, SMALLEST, SOURCE, GAP, LINE = 112, 40, 224, 4, 2
+"""Pixels in the picture: sides of the largest and the smallest crop, width of the photograph, space between two things, line."""
 ALIKE = {"dinov3": "dinov2"} | {f"dinov3-highres-768-{local}-1152": "dinov3-gram" for local in (112, 168, 224, 336)}
 """Recipes that would give the picture of another one, but for sizes."""
 SHOWN = [name for name in PRESETS if name not in ALIKE]
@@ -61,14 +61,19 @@ def picture(recipe: Recipe, photograph: Image.Image, seed: int, samples: int = 2
 
 
 def with_boxes(photograph: Image.Image, views: list[ViewDraws], sample: int) -> Image.Image:
-    """The photograph, small, with every box."""
+    """The photograph, small, with every box; one that views share is drawn for each of them, inside of the one before."""
     scale = SOURCE / photograph.width
     small = photograph.resize((SOURCE, round(photograph.height * scale)), Image.Resampling.LANCZOS)
     pen = ImageDraw.Draw(small)
+    drawn: list[tuple[int, ...]] = []
     for place, view in enumerate(views):
         for top, left, height, width in (view.box[sample] * scale).round().astype(int).tolist():
             right, bottom = min(left + width, small.width) - 1, min(top + height, small.height) - 1
-            pen.rectangle((left, top, right, bottom), outline=EDGES[place % len(EDGES)], width=2)
+            box = (left, top, right, bottom)
+            inset = LINE * drawn.count(box)
+            drawn.append(box)
+            inside = (left + inset, top + inset, right - inset, bottom - inset)
+            pen.rectangle(inside, outline=EDGES[place % len(EDGES)], width=LINE)
     return small
 
 
