@@ -1,13 +1,14 @@
 """The engines that benchmarks compare: each turns a number of workers into an endless iterator of batches."""
 
 from collections.abc import Callable, Generator
+from functools import partial
 from itertools import chain, count
 from typing import Any
 
 import nvidia.dali.fn as fn
 import torch
 from nvidia.dali.pipeline import Pipeline
-from peers import PEERS, installed
+from peers import FFCV, OTHERS, PEERS, installed
 from torch.utils.data import DataLoader, RandomSampler
 from torchvision.datasets import ImageFolder
 
@@ -21,7 +22,7 @@ from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.sampler import Sampler
 
 HJEPA, DECODE = ("fused", "dali-ops"), "decode"
-ENGINES = (*HJEPA, *PEERS, DECODE)
+ENGINES = (*HJEPA, *OTHERS, DECODE)
 ENDLESS = 1 << 40
 """Images of an epoch that does not end while anybody looks."""
 Batches = Callable[[int], Generator[Any, None, None]]
@@ -35,7 +36,7 @@ def available() -> list[str]:
         own = list(HJEPA)
     except MissingKernelError:
         own = ["dali-ops"]
-    return [*own, *filter(installed, PEERS), DECODE]
+    return [*own, *filter(installed, OTHERS), DECODE]
 
 
 def engine(
@@ -46,8 +47,13 @@ def engine(
         return lambda workers: loader_batches(source, recipe, batch_size, device, workers, name, hw_decoder_load)
     if name == DECODE:
         return lambda workers: decoded_batches(source, recipe, batch_size, device, workers, hw_decoder_load)
+    if name == FFCV:
+        from ffcv_loader import FfcvLoader
+
+        return partial(FfcvLoader(source, recipe, batch_size).batches, device)
     crops = PEERS[name][1](recipe)
-    return lambda workers: peer_batches(source, crops, batch_size, device, workers)
+    peer = spdl_batches if name == "spdl" else peer_batches
+    return lambda workers: peer(source, crops, batch_size, device, workers)
 
 
 def loader_batches(
@@ -99,7 +105,7 @@ def decoded_batches(
 def peer_batches(
     source: FolderSource, crops: Callable[[str], list[torch.Tensor]], batch_size: int, device: torch.device, workers: int
 ) -> Generator[Any, None, None]:
-    """What users of other libraries write: a folder per class, a transform, a DataLoader; crops are moved to the device.
+    """What users of most libraries write: a folder per class, a transform, a DataLoader; crops are moved to the device.
 
     One epoch without end, because a DataLoader's workers idle while it begins another: here that would be every few seconds.
     """
@@ -114,3 +120,25 @@ def peer_batches(
     )
     for views, _ in loader:
         yield [view.to(device, non_blocking=True) for view in views]
+
+
+def spdl_batches(
+    source: FolderSource, crops: Callable[[str], list[torch.Tensor]], batch_size: int, device: torch.device, workers: int
+) -> Generator[Any, None, None]:
+    """SPDL's pipeline in threads, its default; in its processes it was no faster here, and took half as much memory again."""
+    from spdl.pipeline import PipelineBuilder
+
+    torch.set_num_threads(1)  # as in a DataLoader's worker
+    images = ImageFolder(str(source.root))
+    built = (
+        PipelineBuilder()
+        .add_source(images.imgs[index][0] for index in RandomSampler(images, num_samples=ENDLESS))
+        .pipe(crops, concurrency=workers)
+        .aggregate(batch_size)
+        .pipe(lambda samples: [torch.stack(view) for view in zip(*samples, strict=True)])
+        .add_sink(2)
+        .build(num_threads=workers)
+    )
+    with built.auto_stop():
+        for views in built:
+            yield [view.to(device, non_blocking=True) for view in views]

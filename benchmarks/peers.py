@@ -1,7 +1,7 @@
 """The same recipe as users of other libraries write it: each turns the path of an image into the list of its crops.
 
-They are run by torch's DataLoader, one image at a time in worker processes. What a library cannot do alike is said at its
-class; throughput.py holds the levels that come out against torchvision's before it prints a speed.
+They are run by torch's DataLoader, one image at a time in worker processes; SPDL's by its own threads. What a library cannot do
+alike is said at its class; throughput.py holds the levels that come out against torchvision's before it prints a speed.
 """
 
 import importlib.util
@@ -48,6 +48,16 @@ class TorchvisionV2:
 
     def __call__(self, path: str) -> Crops:
         pixels = decode_image(path, ImageReadMode.RGB)
+        return [view(pixels) for view in self._views]
+
+
+class Spdl(TorchvisionV2):
+    """torchvision's transforms, version 2, of what SPDL's decoder (FFmpeg) read: SPDL leaves augmentation to others."""
+
+    def __call__(self, path: str) -> Crops:
+        import spdl.io
+
+        pixels = spdl.io.to_torch(spdl.io.load_image(path)).permute(2, 0, 1)
         return [view(pixels) for view in self._views]
 
 
@@ -133,15 +143,19 @@ PEERS: dict[str, tuple[str, Callable[[Recipe], Callable[[str], Crops]]]] = {
     "albumentations": ("albumentations", Albumentations),
     "opencv": ("cv2", OpenCV),
     "kornia": ("kornia", Kornia),
+    "spdl": ("spdl", Spdl),
 }
 """Name -> module that it needs, and what makes its crops."""
+FFCV = "ffcv"
+"""A loader of batches, not of images (ffcv_loader.py), and its module."""
+OTHERS = (*PEERS, FFCV)
 INSTALL = {"opencv": "opencv-python-headless"}
 """Where the name to install is another than the peer's."""
 
 
 def installed(name: str) -> bool:
-    """Whether a peer can run here."""
-    return importlib.util.find_spec(PEERS[name][0]) is not None
+    """Whether one of the others can run here."""
+    return importlib.util.find_spec(name if name == FFCV else PEERS[name][0]) is not None
 
 
 def _each(recipe: Recipe) -> list[View]:

@@ -6,8 +6,9 @@ import statistics
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from typing import Any
 import torch
 from engines import HJEPA, Batches, engine
 from gpu_usage import GpuUsage
-from peers import PEERS
+from peers import FFCV, PEERS, Torchvision
 
 from hjepa import parity
-from hjepa.pipeline.folder import open_folder
+from hjepa.pipeline.folder import FolderSource, open_folder
 from hjepa.pipeline.recipe import Recipe
 
 MIB = 1 << 20
@@ -45,9 +46,9 @@ class Stopwatch:
         """Opens the engine, lets every worker make a batch, and counts batches for some seconds."""
         return self._ask("measure", workers, seconds)
 
-    def moments(self, paths: list[Path]) -> Moments:
-        """What another library makes of some images."""
-        return self._ask("moments", paths)
+    def levels(self, paths: list[Path]) -> str:
+        """What is wrong with what another library makes of some images, against torchvision on average; "" for nothing."""
+        return self._ask("levels", paths)
 
     def parity(self, photographs: Path) -> str:
         """What is wrong with the pixels of one of hjepa's engines, against torchvision's of the same draws; "" for nothing."""
@@ -100,8 +101,8 @@ def _serve(
         try:
             if task == "parity":
                 answer: Any = _parity(recipe, name, device, *arguments)
-            elif task == "moments":
-                answer = _moments(recipe, name, *arguments)
+            elif task == "levels":
+                answer = _levels(name, source, recipe, batch_size, *arguments)
             else:
                 batches = engine(name, source, recipe, batch_size, device, hw_decoder_load)
                 answer = _measure(batches, batch_size, usage, *arguments)
@@ -137,10 +138,28 @@ def _measure(batches: Batches, batch_size: int, usage: GpuUsage, workers: int, s
     }
 
 
-def _moments(recipe: Recipe, name: str, paths: list[Path]) -> Moments:
+def _levels(name: str, source: FolderSource, recipe: Recipe, batch_size: int, paths: list[Path]) -> str:
     torch.set_num_threads(1)  # as in a DataLoader's worker; more only wait for each other on images this small
-    crops = PEERS[name][1](recipe)
-    views = [torch.stack(view) for view in zip(*(crops(str(path)) for path in paths), strict=True)]
+    if name == FFCV:
+        from ffcv_loader import FfcvLoader
+
+        found, recipe = _moments(FfcvLoader(source, recipe, batch_size).crops(paths)), _cropped_and_flipped(recipe)
+    else:
+        found = _moments(_stacked(PEERS[name][1](recipe), paths))
+    return compare_moments(found, _moments(_stacked(Torchvision(recipe), paths)))
+
+
+def _cropped_and_flipped(recipe: Recipe) -> Recipe:
+    """All that FFCV does of it."""
+    views = (replace(view, jitter=None, gray=0.0, blur=0.0, solarize=0.0) for view in recipe.views)
+    return replace(recipe, views=tuple(views))
+
+
+def _stacked(crops: Callable[[str], list[torch.Tensor]], paths: list[Path]) -> list[torch.Tensor]:
+    return [torch.stack(view) for view in zip(*(crops(str(path)) for path in paths), strict=True)]
+
+
+def _moments(views: list[torch.Tensor]) -> Moments:
     return [(view.shape[-1], float(view.mean()), float(view.std())) for view in views]
 
 

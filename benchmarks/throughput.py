@@ -3,12 +3,12 @@
     python benchmarks/throughput.py [--data FOLDER] [--recipe dino] [--engines fused torchvision ...] [--quick]
 
 "fused" is DALI's decoder and hjepa's kernel, "dali-ops" DALI's operators, and "decode" DALI reading and decoding alone: what no
-engine can pass. Libraries that are installed take part (peers.py). Each engine lives in a process of its own; those that use a
-DataLoader get the best number of workers, searched first. Pixels are checked before anything is timed: hjepa's against
-torchvision's for the same draws, other libraries' levels against torchvision's on average; an engine that fails is shown
-without a speed. Then they run in turn, A B C A B C, each opened anew and warmed up. The table shows medians; the JSON file
-every round, the machine, versions and the command; the PNG file beside it the table as bars. On a machine that has other work
-to do, compare the CPU time (of all threads and worker processes) rather than the rate.
+engine can pass. Libraries that are installed take part (peers.py, ffcv_loader.py); FFCV only crops and flips. Each engine lives
+in a process of its own; other libraries get the best number of workers, searched first. Pixels are checked before anything is
+timed: hjepa's against torchvision's for the same draws, other libraries' levels against torchvision's of the same work on
+average; an engine that fails is shown without a speed. Then they run in turn, A B C A B C, each opened anew and warmed up. The
+table shows medians; the JSON file every round, the machine, versions and the command; the PNG file beside it the table as bars.
+On a machine that has other work to do, compare the CPU time (of all threads and worker processes) rather than the rate.
 """
 
 import argparse
@@ -26,10 +26,10 @@ from typing import Any
 import torch
 from engines import DECODE, ENGINES, HJEPA, available, engine
 from images import Size, resized, spread_paths
-from peers import INSTALL, PEERS
+from peers import INSTALL, OTHERS
 from rich.console import Console
 from rich.progress import track
-from stopwatch import Moments, Stopwatch, compare_moments, median, stopwatches
+from stopwatch import Stopwatch, median, stopwatches
 from throughput_table import chart, table
 
 from hjepa import sample_data
@@ -79,7 +79,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--local-crops", type=int, help="in place of the recipe's own number")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, help="by default all that are installed")
     parser.add_argument("--threads", type=int, help="threads of hjepa's engines and of decode; one per core by default")
-    parser.add_argument("--workers", type=int, help="processes of the other engines; the best number is searched by default")
+    parser.add_argument(
+        "--workers", type=int, help="processes or threads of the other engines; the best number is searched by default"
+    )
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--device", default="auto")
     parser.add_argument(
@@ -110,8 +112,8 @@ def run(source: FolderSource, arguments: argparse.Namespace, console: Console) -
     what = (source.root, recipe, arguments.batch_size, device, arguments.hw_decoder_load)
     with stopwatches(arguments.engines, *what) as watches:
         failed = check_pixels(watches, source, console)
-        workers = {name: arguments.threads if name not in PEERS else best_workers(watches[name], arguments) for name in watches}
         rounds: dict[str, list[dict[str, float]]] = {name: [] for name in watches if name not in failed}
+        workers = {name: best_workers(watches[name], arguments) if name in OTHERS else arguments.threads for name in rounds}
         for _ in track(range(arguments.rounds), "rounds", console=console, transient=True):
             for name, samples in rounds.items():
                 samples.append(watches[name].measure(workers[name], arguments.seconds))
@@ -129,7 +131,7 @@ def run(source: FolderSource, arguments: argparse.Namespace, console: Console) -
     console.print(table(result))
     for name, reason in failed.items():
         console.print(f"FAILED, so without a speed: {name}: {reason}", style="red", soft_wrap=True)
-    missing = [INSTALL.get(name, name) for name in PEERS if name not in available()]
+    missing = [INSTALL.get(name, name) for name in OTHERS if name not in available()]
     if missing:
         console.print(f"not compared, because not installed: {', '.join(missing)}", soft_wrap=True)
     return result
@@ -166,7 +168,6 @@ def check(source: FolderSource, recipe: Recipe, arguments: argparse.Namespace, d
 def check_pixels(watches: dict[str, Stopwatch], source: FolderSource, console: Console) -> dict[str, str]:
     """The engines whose crops are not what the recipe asks for, and why."""
     failed: dict[str, str] = {}
-    reference: Moments | None = None
     images = spread_paths(source, CHECKED)
     with tempfile.TemporaryDirectory() as place:
         for number, path in enumerate(spread_paths(source, PHOTOGRAPHS)):
@@ -175,10 +176,8 @@ def check_pixels(watches: dict[str, Stopwatch], source: FolderSource, console: C
             try:
                 if name in HJEPA:
                     reason = watch.parity(Path(place))
-                elif name != DECODE:
-                    found = watch.moments(images)
-                    reference = reference or found  # torchvision is the first of them
-                    reason = compare_moments(found, reference)
+                elif name not in ("torchvision", DECODE):
+                    reason = watch.levels(images)
                 else:
                     reason = ""
             except RuntimeError as error:
@@ -189,7 +188,7 @@ def check_pixels(watches: dict[str, Stopwatch], source: FolderSource, console: C
 
 
 def best_workers(watch: Stopwatch, arguments: argparse.Namespace) -> int:
-    """The fastest number of worker processes, from half the cores to twice as many."""
+    """The fastest number of workers, from half the cores to twice as many."""
     if arguments.workers is not None:
         return int(arguments.workers)
     cores = len(os.sched_getaffinity(0))
@@ -234,7 +233,7 @@ def machine(device: torch.device) -> dict[str, Any]:
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    packages = ("torch", "torchvision", "nvidia-dali-cuda120", "nvidia-dali-cuda130", "pillow", "numpy", *PEERS, "Pillow-SIMD")
+    packages = ("torch", "torchvision", "nvidia-dali-cuda120", "nvidia-dali-cuda130", "pillow", "numpy", *OTHERS, "Pillow-SIMD")
     found = {INSTALL.get(name, name): _version(INSTALL.get(name, name)) for name in packages}
     return {
         "cpu": model,

@@ -24,6 +24,8 @@ HEADINGS = (
     "first\nbatch, s",
 )
 
+LABELS = {"ffcv": "ffcv, crop\nand flip only"}
+"""What an engine is called where its name alone would mislead."""
 GPU_COLUMNS = {
     "gpu_ms_per_image": ("GPU ms\nper image", ".3f"),
     "from_host_kib_per_image": ("from host\nKiB/image", ".0f"),
@@ -68,7 +70,7 @@ def table(result: dict[str, Any]) -> Table:
         shown.add_column(heading, no_wrap=True, justify="left" if heading == "engine" else "right")
     for row in found:
         shown.add_row(
-            row["engine"],
+            LABELS.get(row["engine"], row["engine"]),
             str(row["workers"]),
             f"{row['rate']:.0f} ({row['range'][0]:.0f} - {row['range'][1]:.0f})",
             _number(row["crops"], ".0f"),
@@ -110,7 +112,7 @@ def markdown(result: dict[str, Any]) -> str:
         low, high = row["range"]
         memory = [f"{row['memory_mib']:.0f}", *(_number(row.get(key), GPU_COLUMNS[key][1]) for key in columns)]
         lines.append(
-            f"| `{row['engine']}` | {row['rate']:.0f} ({low:.0f} - {high:.0f}) | {_number(row['ratio'], '.1f')} | "
+            f"| {_in_markdown(row['engine'])} | {row['rate']:.0f} ({low:.0f} - {high:.0f}) | {_number(row['ratio'], '.1f')} | "
             f"{_number(row['share'], '.0%')} | {row['cpu']:.2f} | {_number(row['cpu_ratio'], '.1f')} | "
             f"{' | '.join(memory)} |"
         )
@@ -128,7 +130,7 @@ def chart(results: list[dict[str, Any]], path: Path) -> None:
         colours = [
             "#2b7a78" if name in ("fused", "dali-ops") else "#c9c9c9" if name == "decode" else "#8d99ae" for name in names
         ]
-        panel.barh(names, [row["rate"] for row in found], color=colours)
+        panel.barh([LABELS.get(name, name) for name in names], [row["rate"] for row in found], color=colours)
         for place, row in enumerate(found):
             ratio = "" if row["ratio"] is None else f"  {row['ratio']:.1f}x"
             panel.text(row["rate"], place, f" {row['rate']:.0f}{ratio}", va="center", fontsize=8)
@@ -148,6 +150,11 @@ def _ratio(rounds: dict[str, Any], reference: str, name: str, value: float) -> f
 def _gpu_columns(found: list[dict[str, Any]]) -> list[str]:
     """The figures of a GPU that any engine has."""
     return [key for key in GPU_COLUMNS if any(key in row for row in found)]
+
+
+def _in_markdown(name: str) -> str:
+    first, comma, rest = LABELS.get(name, name).replace("\n", " ").partition(",")
+    return f"`{first}`{comma}{rest}"
 
 
 def _number(value: float | None, spec: str) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -36,6 +37,19 @@ def bench(*arguments: object) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+def measured(engine: str, *options: object, folder: Path) -> tuple["subprocess.CompletedProcess[str]", Any]:
+    """That engine beside decode, and what was written."""
+    short = ["--recipe", "cifar10", "--workers", 1, "--batch-size", 4, "--rounds", 2, "--seconds", 0.1]
+    done = bench("--engines", engine, "decode", *short, *options, "--output", folder / "result.json")
+    assert done.returncode == 0, done.stderr
+    return done, json.loads((folder / "result.json").read_text())
+
+
+def _skip_without(library: str) -> None:
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"needs {library}, which docs/performance.md says how to install")
+
+
 def test_all_engines_are_measured_in_every_round(in_classes: Path, tmp_path: Path) -> None:
     built = importlib.util.find_spec("hjepa.kernels._fused_crops") is not None
     engines = ["dali-ops", "torchvision", "decode", *(["fused"] if built else [])]
@@ -45,6 +59,9 @@ def test_all_engines_are_measured_in_every_round(in_classes: Path, tmp_path: Pat
     done = bench("--engines", *engines, *options, "--output", output, "--data", in_classes)
     assert done.returncode == 0, done.stderr
     assert "FAILED" not in done.stdout
+    not_compared = done.stdout.partition("not compared, because not installed: ")[2].split("\n")[0].split(", ")
+    for library in ("ffcv", "spdl"):
+        assert (library in not_compared) == (importlib.util.find_spec(library) is None)
     result = json.loads(output.read_text())
     assert {name: len(samples) for name, samples in result["rounds"].items()} == dict.fromkeys(engines, 2)
     assert result["images"]["mean_size"] == [80, 60]
@@ -54,6 +71,46 @@ def test_all_engines_are_measured_in_every_round(in_classes: Path, tmp_path: Pat
     assert all(sample["memory_mib"] > 1 for samples in result["rounds"].values() for sample in samples)
     with Image.open(tmp_path / "result.png") as picture:
         assert picture.width > 500
+
+
+@pytest.mark.parametrize("sizes", [["--sizes", "80x60"], []], ids=["one size", "mixed sizes"])
+def test_ffcv_is_measured_as_what_crops_and_flips(
+    sizes: list[str], labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _skip_without("ffcv")
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "1")  # for several it compiles three times as long
+    done, result = measured("ffcv", "--local-crops", 1, *sizes, "--data", labelled, folder=tmp_path)
+    assert "FAILED" not in done.stdout, done.stdout
+    assert "ffcv, crop" in done.stdout
+    assert len(result["rounds"]["ffcv"]) == 2
+    assert result["machine"]["versions"]["ffcv"]
+
+
+def test_ffcv_is_left_out_where_it_cannot_decode(in_classes: Path, tmp_path: Path) -> None:
+    _skip_without("ffcv")
+    with Image.open(next((in_classes / "0").iterdir())) as image:
+        image.save(in_classes / "1" / "drawing.png")
+    done, result = measured("ffcv", "--data", in_classes, folder=tmp_path)
+    assert "left out: ffcv: FFCV reads JPEGs" in done.stdout
+    assert "drawing.png is PNG in RGB" in done.stdout
+    assert "ffcv" not in result["rounds"]
+
+
+def test_spdl_is_measured(labelled: Path, tmp_path: Path) -> None:
+    _skip_without("spdl")
+    done, result = measured("spdl", "--data", labelled, folder=tmp_path)
+    if "Failed to import libspdl" in done.stdout:
+        pytest.skip("SPDL finds none of FFmpeg's libraries")
+    assert "FAILED" not in done.stdout, done.stdout
+    assert len(result["rounds"]["spdl"]) == 2
+
+
+def test_table_says_that_ffcv_only_crops_and_flips(stopwatch: ModuleType) -> None:
+    result = json.loads((ROOT / "benchmarks/results/throughput-epyc-2cores-dino.json").read_text())
+    result["rounds"]["ffcv"], result["workers"]["ffcv"] = result["rounds"]["opencv"], 2
+    lines = importlib.import_module("throughput_table").markdown(result).splitlines()
+    cells = {line.split(" | ", 1)[0]: line.split(" | ", 1)[1] for line in lines if line.startswith("| `")}
+    assert cells["| `ffcv`, crop and flip only"] == cells["| `opencv`"]
 
 
 def test_levels_of_another_library_are_held_against_torchvisions(stopwatch: ModuleType) -> None:
