@@ -20,7 +20,7 @@ from hjepa.pipeline.recipe import Recipe
 from hjepa.view import to_picture
 
 LARGEST, SMALLEST, SOURCE, GAP, LINE = 112, 40, 224, 4, 2
-"""Pixels in the picture: sides of the largest and the smallest crop, width of the photograph, space between two things, line."""
+"""In pixels of the picture: sides of the largest and smallest crop, width of the photograph, space between things, line."""
 ALIKE = {"dinov3": "dinov2"} | {f"dinov3-highres-768-{local}-1152": "dinov3-gram" for local in (112, 168, 224, 336)}
 """Recipes that would give the picture of another one, but for sizes."""
 SHOWN = [name for name in PRESETS if name not in ALIKE]
