@@ -4,6 +4,7 @@ says what is missing."""
 
 import platform
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from setuptools.command.build_ext import build_ext
 FOLDERS = ["configs", "kernels", "models", "pipeline"]
 
 SOURCES = Path("kernels/csrc")
-CROPS = "hjepa.kernels._fused_crops"
+CROPS, JPEG = "hjepa.kernels._fused_crops", "hjepa.kernels._jpeg"
 FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffinite-math-only", "-fno-signed-zeros"]
 FLAGS += ["-ffp-contract=off", "-fvisibility=hidden", "-Wno-psabi", "-g0"]
 """Levels are finite; but no -ffast-math: every sum is rounded as it is written, so that all builds give the same bits."""
@@ -21,7 +22,7 @@ AVX2 = ["-mavx2", "-mfma", "-mbmi2"]
 AVX512 = [*AVX2, *(f"-mavx512{part}" for part in ("f", "bw", "dq", "vl", "vnni", "vbmi")), "-mprefer-vector-width=512"]
 X86 = platform.machine() in ("x86_64", "AMD64")
 BUILDS = {"plain": [], "avx2": AVX2, "avx512": AVX512} if X86 else {"plain": []}
-"""Instruction sets, each with its flags, that kernels/csrc/isa is compiled for; builds.cpp chooses among them at run time."""
+"""Instruction sets, each with its flags, that the folders isa/ are compiled for; one is chosen among them at run time."""
 
 
 class BuildKernel(build_ext):
@@ -33,9 +34,12 @@ class BuildKernel(build_ext):
             import pybind11
 
             ext.include_dirs.append(pybind11.get_include())
-            for name, flags in BUILDS.items() if ext.name == CROPS else ():
+            if ext.name == JPEG:
+                ext.include_dirs += [str(SOURCES / "jpeg" / "cuda"), nvimgcodec_include()]
+            isa = Path(ext.sources[0]).parent / "isa"
+            for name, flags in BUILDS.items() if isa.is_dir() else ():
                 ext.extra_objects += self.compiler.compile(
-                    sorted(str(path) for path in (SOURCES / "isa").glob("*.cpp")),
+                    sorted(str(path) for path in isa.glob("*.cpp")),
                     output_dir=str(Path(self.build_temp, name)),
                     macros=[("HJEPA_ISA", name)],
                     extra_postargs=[*FLAGS, *flags],
@@ -44,11 +48,19 @@ class BuildKernel(build_ext):
             super().build_extension(ext)
         except Exception as error:  # no compiler, an old one, no headers of Python: whatever it is, hjepa works without
             print(
-                f"warning: {ext.name} was not built ({error}); without hjepa's native kernels backend='fused' is not available "
-                "and masks take longer on a CPU. They need a C++17 compiler (GCC 9, Clang 12 or later) and Python's headers: "
-                "apt install g++ python3-dev",
+                f"warning: {ext.name} was not built ({error}); without hjepa's native kernels backend='fused' is missing, and "
+                "masks and JPEGs take longer on a CPU. They need a C++17 compiler (GCC 9, Clang 12 or later) and the "
+                "headers of Python: apt install g++ python3-dev",
                 file=sys.stderr,
             )
+
+
+def nvimgcodec_include() -> str:
+    """Where the wheel that DALI decodes with has its header. It is a requirement of the build, too."""
+    spec = find_spec("nvidia.nvimgcodec")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("the package nvidia-nvimgcodec-cu12 is not installed")
+    return str(Path(spec.submodule_search_locations[0], "include"))
 
 
 def kernel(name: str, folder: Path) -> Extension:
@@ -68,6 +80,6 @@ setup(
     package_dir={f"hjepa.{folder}": folder for folder in FOLDERS},
     packages=["hjepa"] + [f"hjepa.{name}" for folder in FOLDERS for name in find_packages(include=[folder, f"{folder}.*"])],
     package_data={"hjepa": ["contact_page.css", "contact_page.js"], "hjepa.configs": ["*.yaml"]},
-    ext_modules=[kernel(CROPS, SOURCES), kernel("hjepa.kernels._masks", SOURCES / "masks")],
+    ext_modules=[kernel(CROPS, SOURCES), kernel(JPEG, SOURCES / "jpeg"), kernel("hjepa.kernels._masks", SOURCES / "masks")],
     cmdclass={"build_ext": BuildKernel},
 )

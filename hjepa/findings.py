@@ -158,6 +158,9 @@ def _dali(machine: Machine) -> Iterator[Finding]:
 
 
 def _kernel(machine: Machine) -> Finding:
+    if machine.kernel and not (machine.jpeg_decoder or machine.gpus or machine.dali_error):
+        text = f"built, and runs with {machine.kernel}; but DALI decodes JPEGs without hjepa's decoder, which takes longer"
+        return Finding(level="note", subject="native kernel", text=text, advice=how_to_build(machine))
     if machine.kernel:
         return Finding(level="ok", subject="native kernel", text=f"built, and runs with {machine.kernel}")
     level: Level = "note" if machine.gpus else "problem"

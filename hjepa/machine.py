@@ -70,11 +70,13 @@ class Machine:
     """Path of a C++ compiler."""
     kernel: str
     """Instruction set of hjepa's native kernel."""
+    jpeg_decoder: bool
+    """Whether DALI decodes JPEGs on the CPU with hjepa's decoder."""
 
 
 def look_at_machine() -> Machine:
     """Looks, and changes nothing."""
-    found = _ask_nvml()
+    found, dali_error = _ask_nvml(), _import_error("nvidia.dali")
     return Machine(
         cpu=_cpu(),
         cores=resolve_workers("auto", "dali"),
@@ -90,10 +92,11 @@ def look_at_machine() -> Machine:
         torch_cuda=torch.version.cuda or "",
         torch_gpus=torch.cuda.device_count() if torch.cuda.is_available() else 0,
         dali=_installed(DALI_WHEELS),
-        dali_error=_import_error("nvidia.dali"),
+        dali_error=dali_error,
         video_driver=_loads(VIDEO_LIBRARY),
         compiler=next((path for name in COMPILERS if (path := shutil.which(name))), ""),
         kernel=_kernel(),
+        jpeg_decoder=not dali_error and _has_jpeg_decoder(),
     )
 
 
@@ -175,6 +178,12 @@ def _kernel() -> str:
         return builds()[0]
     except MissingKernelError:
         return ""
+
+
+def _has_jpeg_decoder() -> bool:
+    from hjepa.pipeline.backends.dali_jpeg import takes_part  # DALI is there
+
+    return takes_part()
 
 
 def _cpu() -> str:

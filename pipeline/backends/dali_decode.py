@@ -14,6 +14,7 @@ from nvidia.dali.pipeline import Pipeline
 
 from hjepa.pipeline.backend import BackendSettings, BadBatchError, Request, check_size
 from hjepa.pipeline.backends.dali_inputs import contents_of
+from hjepa.pipeline.backends.dali_jpeg import build
 from hjepa.pipeline.source import why_not
 
 # B images
@@ -86,7 +87,7 @@ def _build_probe(settings: BackendSettings, *, from_files: bool) -> Pipeline:
     with pipe:
         encoded = read(fn.external_source(name="one"), from_files)
         pipe.set_outputs(decode(encoded, settings))
-    pipe.build()
+    build(pipe)
     return pipe
 
 

@@ -35,6 +35,7 @@ from hjepa.pipeline.backends.dali_inputs import (
     inputs_of,
     names_of,
 )
+from hjepa.pipeline.backends.dali_jpeg import build
 from hjepa.pipeline.recipe import Recipe, View
 
 # B images, V crops of one name, S pixels
@@ -108,7 +109,7 @@ def _build(settings: BackendSettings, feed: Callable[[], Inputs], *, from_files:
             parameters = {name: next(inputs) for name in names_of(group)}
             outputs.append(_render_view(images, group, recipe, parameters, settings))
         pipe.set_outputs(*outputs, decoded.shape())
-    pipe.build()
+    build(pipe)
     return pipe
 
 

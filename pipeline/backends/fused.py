@@ -22,6 +22,7 @@ from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request
 from hjepa.pipeline.backends.dali_decode import Node, check_sizes, decode, device_id, find_bad, read
 from hjepa.pipeline.backends.dali_inputs import Contents, contents_of, count
+from hjepa.pipeline.backends.dali_jpeg import build
 from hjepa.pipeline.buffers import Buffers
 from hjepa.pipeline.recipe import View
 
@@ -123,7 +124,7 @@ def build_decoder(settings: BackendSettings, feed: Callable[[], Contents], *, fr
         prefetch_queue_depth=NUM_READY,
         exec_dynamic=True,
     )
-    pipe.build()
+    build(pipe)
     return pipe
 
 

@@ -44,6 +44,7 @@ LAPTOP = Machine(
     video_driver=True,
     compiler="/usr/bin/c++",
     kernel="avx2",
+    jpeg_decoder=True,
 )
 SERVER = replace(LAPTOP, gpus=(H100,), has_gpu_files=True, nvml_error="", driver="570.1", driver_cuda=(12, 8), torch_gpus=1)
 PHOTOS = DataSet(
@@ -125,6 +126,11 @@ def test_containers_share_of_the_cores_is_named(tmp_path: Path, monkeypatch: pyt
         assert look_at_machine().quota == quota
     monkeypatch.setattr(machine, "CPU_LIMIT", tmp_path / "missing")
     assert look_at_machine().quota == 0
+
+
+def test_a_jpeg_decoder_that_takes_no_part_is_named_on_a_cpu() -> None:
+    assert levels(replace(LAPTOP, jpeg_decoder=False)) == {"GPU": "note", "native kernel": "note"}
+    assert levels(replace(SERVER, jpeg_decoder=False)) == {}
 
 
 def test_kernel_is_no_matter_of_health_beside_a_gpu() -> None:

@@ -1,0 +1,53 @@
+#include "decode.h"
+
+namespace hjepa {
+
+constexpr size_t ALIGNMENT = 64;
+
+#define HJEPA_DECLARE(isa)                                             \
+    namespace isa {                                                    \
+    size_t scratch_bytes(const Frame&);                                \
+    bool decode_scan(const Frame&, Scan&, char*, uint8_t*, size_t);    \
+    }
+
+HJEPA_DECLARE(plain)
+#ifdef HJEPA_X86
+HJEPA_DECLARE(avx2)
+HJEPA_DECLARE(avx512)
+#endif
+
+const std::vector<JpegBuild>& jpeg_builds() {
+    static const std::vector<JpegBuild> found = [] {
+        std::vector<JpegBuild> usable;
+#ifdef HJEPA_X86
+        __builtin_cpu_init();
+        const bool has_avx2 =
+            __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+        if (has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+            __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi")) {
+            usable.push_back({"avx512", avx512::scratch_bytes, avx512::decode_scan});
+        }
+        if (has_avx2) usable.push_back({"avx2", avx2::scratch_bytes, avx2::decode_scan});
+#endif
+        usable.push_back({"plain", plain::scratch_bytes, plain::decode_scan});
+        return usable;
+    }();
+    return found;
+}
+
+bool decode_jpeg(const JpegBuild& build, JpegMemory& memory, const uint8_t* file, size_t size, int height, int width,
+                 uint8_t* rgb, size_t stride) {
+    Frame frame;
+    if (!read_frame(file, size, memory.tables, frame)) return false;
+    if (frame.height != height || frame.width != width) return false;
+    const size_t scan_bytes = static_cast<size_t>(frame.end - frame.scan) + SCAN_SLACK;
+    if (memory.scan.size() < scan_bytes) memory.scan.resize(scan_bytes);
+    const size_t scratch_bytes = build.scratch_bytes(frame) + ALIGNMENT;
+    if (memory.scratch.size() < scratch_bytes) memory.scratch.resize(scratch_bytes);
+    const size_t beyond = reinterpret_cast<uintptr_t>(memory.scratch.data()) % ALIGNMENT;
+    Scan scan{frame.scan, frame.end, memory.scan.data(), 0, 0};
+    return build.decode_scan(frame, scan, memory.scratch.data() + (ALIGNMENT - beyond), rgb, stride);
+}
+
+}  // namespace hjepa

@@ -1,0 +1,115 @@
+// The coefficients of a scan, symbol by symbol. This is most of the time of decoding: each symbol waits for the one before it,
+// so that what counts is how few steps there are between two.
+#pragma once
+
+#include "../frame.h"
+#include "shorts.h"
+
+namespace hjepa {
+namespace HJEPA_ISA {
+
+// The next bits of an interval, the first one uppermost.
+struct Bits {
+    uint64_t bits;
+    uint64_t count;  // of them that are there
+    const uint8_t* next;  // the first byte that is not wholly among them
+
+    // At least 56 are there afterwards: room for a DC coefficient and one of AC, or for two of AC. Reads eight bytes.
+    void refill() {
+        uint64_t more;
+        std::memcpy(&more, next, sizeof more);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+        more = __builtin_bswap64(more);
+#endif
+        bits |= more >> count;
+        next += (63 - count) >> 3;
+        count |= 56;
+    }
+};
+
+// Where the numbered coefficients of a block go, in [8, BLOCKS, 8]: zigzag order. Those beyond the last one, which only an error
+// or the end of a block asks for, share its place.
+struct Places {
+    uint8_t of[COEFFICIENTS + END_OF_BLOCK];
+};
+
+constexpr Places zigzag() {
+    Places places{};
+    int x = 0, y = 0;
+    for (int number = 0; number < COEFFICIENTS; ++number) {
+        places.of[number] = static_cast<uint8_t>(y * SHORTS + x);
+        const bool up = (x + y) % 2 == 0;
+        if (up && x < BLOCK - 1) {
+            ++x;
+            if (y > 0) --y;
+        } else if (up) {
+            ++y;
+        } else if (y < BLOCK - 1) {
+            ++y;
+            if (x > 0) --x;
+        } else {
+            ++x;
+        }
+    }
+    for (int number = COEFFICIENTS; number < COEFFICIENTS + END_OF_BLOCK; ++number) places.of[number] = places.of[COEFFICIENTS - 1];
+    return places;
+}
+
+constexpr Places PLACES = zigzag();
+
+// A code of more than LOOKUP_BITS; 0 for none.
+Step long_step(const HuffmanTable& table, uint64_t bits);
+
+inline Step next_step(const HuffmanTable& table, uint64_t bits) {
+    const Step step = table.steps[bits >> (64 - LOOKUP_BITS)];
+    return __builtin_expect(step != 0, 1) ? step : long_step(table, bits);
+}
+
+inline uint64_t length_of(Step step) { return step & 0xff; }
+inline uint64_t advance_of(Step step) { return step >> 24; }
+
+// The number behind a code. An upper bit of 0 says that it is negative, and that its bits are inverted (T.81, table F.1).
+inline uint32_t number_of(Step step, uint64_t bits) {
+    const uint64_t from_number = bits << (step >> 8 & 0xff);
+    const uint64_t inverted = static_cast<uint64_t>(static_cast<int64_t>(~from_number) >> 63);  // all ones, or none
+    const uint64_t size = (from_number ^ inverted) >> 1 >> (step >> 16 & 0xff);
+    return static_cast<uint32_t>((size ^ inverted) - inverted);
+}
+
+// Adds a block's coefficients to zeros. `previous` is the last DC coefficient of the component. False for an error.
+inline bool decode_block(Bits& reader, const HuffmanTable& dc, const HuffmanTable& ac, uint32_t& previous, int16_t* block) {
+    Bits now = reader;  // in registers
+    now.refill();
+    Step step = next_step(dc, now.bits);
+    if (step == 0) return false;
+    previous += number_of(step, now.bits);
+    block[0] = static_cast<int16_t>(previous);
+    uint64_t place = 1;
+    while (true) {
+        now.bits <<= length_of(step);
+        now.count -= length_of(step);
+        step = next_step(ac, now.bits);
+        if (step == 0) return false;
+        place += advance_of(step);
+        block[PLACES.of[place - 1]] = static_cast<int16_t>(number_of(step, now.bits));
+        now.bits <<= length_of(step);
+        now.count -= length_of(step);
+        if (place >= COEFFICIENTS) break;
+
+        now.refill();
+        step = next_step(ac, now.bits);
+        if (step == 0) return false;
+        place += advance_of(step);
+        block[PLACES.of[place - 1]] = static_cast<int16_t>(number_of(step, now.bits));
+        if (place >= COEFFICIENTS) {
+            now.bits <<= length_of(step);
+            now.count -= length_of(step);
+            break;
+        }
+    }
+    reader = now;
+    return place == COEFFICIENTS || place > END_OF_BLOCK;
+}
+
+}  // namespace HJEPA_ISA
+}  // namespace hjepa

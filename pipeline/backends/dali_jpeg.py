@@ -1,0 +1,78 @@
+"""JPEGs are decoded on the CPU by hjepa's decoder, within DALI: the levels of libjpeg-turbo in two thirds of its time.
+
+The decoder (kernels/csrc/jpeg) is an extension of nvImageCodec, the library that DALI decodes with. nvImageCodec asks it first,
+and goes on to libjpeg-turbo with what it does not take: progressive, CMYK or turned images, and every file with an error in it,
+so that what a bad file looks like, or whether it is one, is decided where it always was. Other formats do not come near it.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+
+import numpy as np
+import nvidia.dali.fn as fn
+from nvidia.dali.pipeline import Pipeline
+from PIL import Image
+
+VARIABLE = "NVIMGCODEC_EXTENSIONS_PATH"
+"""Folders of nvImageCodec's extensions, which are loaded when a pipeline with a decoder is built."""
+_ONE_AT_A_TIME = Lock()
+"""The environment is the process's, and loaders build their pipelines in threads."""
+
+
+def decoder_file() -> Path | None:
+    """The file of the decoder, or None where it was not built."""
+    spec = find_spec("hjepa.kernels._jpeg")
+    return None if spec is None or spec.origin is None else Path(spec.origin)
+
+
+def build(pipe: Pipeline) -> None:
+    """Builds a pipeline whose decoder on the CPU, if it has one, is hjepa's."""
+    with _extended():
+        pipe.build()
+
+
+def takes_part() -> bool:
+    """Whether DALI decodes with it: not where it was not built, or with an nvImageCodec of another version."""
+    if decoder_file() is None:
+        return False
+    stream, module = BytesIO(), import_module("hjepa.kernels._jpeg")
+    Image.new("RGB", (16, 16)).save(stream, "JPEG")
+    pipe = Pipeline(batch_size=1, num_threads=1, device_id=None, exec_dynamic=True)
+    with pipe:
+        encoded = fn.external_source(lambda: [np.frombuffer(stream.getvalue(), dtype=np.uint8)], batch=True)
+        pipe.set_outputs(fn.decoders.image(encoded, device="cpu"))
+    build(pipe)
+    before = module.num_decoded()
+    pipe.run()
+    return bool(module.num_decoded() > before)
+
+
+@contextmanager
+def _extended() -> Iterator[None]:
+    """Only this long, so that other pipelines of the process are what they were."""
+    decoder, library = decoder_file(), find_spec("nvidia.nvimgcodec")
+    if decoder is None or library is None or not library.submodule_search_locations:
+        yield
+        return
+    with (
+        _ONE_AT_A_TIME,
+        TemporaryDirectory(prefix="hjepa-") as folder,
+    ):  # of its own: nvImageCodec loads whatever it finds in a folder
+        Path(folder, "libhjepa_jpeg.so").symlink_to(decoder)
+        before = os.environ.get(VARIABLE)
+        own = before or str(Path(library.submodule_search_locations[0], "extensions"))
+        os.environ[VARIABLE] = f"{folder}:{own}"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[VARIABLE]
+            else:
+                os.environ[VARIABLE] = before

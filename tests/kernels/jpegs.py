@@ -1,0 +1,57 @@
+"""JPEGs of all kinds for tests, and what has gone wrong with some of them."""
+
+import io
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def picture(chance: np.random.Generator, height: int, width: int) -> Pixels:
+    """[height, width, 3] noise, slopes, black and white dots, or one colour."""
+    kind = chance.integers(4)
+    if kind == 0:
+        return chance.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    if kind == 1:
+        y, x = np.mgrid[:height, :width]
+        return np.stack([7 * x + 3 * y, 2 * x + 5 * y, x + y], axis=-1).astype(np.uint8)
+    if kind == 2:
+        return np.where(chance.integers(0, 2, (height, width, 3)), 255, 0).astype(np.uint8)
+    return np.full((height, width, 3), chance.integers(0, 256, 3), dtype=np.uint8)
+
+
+def encode(pixels: Pixels, **options: Any) -> bytes:
+    """A JPEG; `options` are Pillow's."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", **options)
+    return stream.getvalue()
+
+
+def random_jpeg(chance: np.random.Generator, most: int = 90) -> tuple[bytes, int, int]:
+    """A file that is decoded natively, its height and width: any quality, sampling, colours, tables, restart intervals."""
+    height, width = (int(chance.integers(5, most)) for _ in range(2))
+    pixels = picture(chance, height, width)
+    options: dict[str, Any] = {"quality": int(chance.integers(1, 101)), "optimize": bool(chance.integers(2))}
+    if chance.integers(5) == 0:
+        pixels = pixels[..., 0]
+    else:
+        options["subsampling"] = int(chance.integers(3))
+    options |= ({}, {"restart_marker_blocks": int(chance.integers(1, 20))}, {"restart_marker_rows": 1})[chance.integers(3)]
+    return encode(pixels, **options), height, width
+
+
+def damaged(chance: np.random.Generator, file: bytes) -> bytes:
+    """The file with another byte in it, without its end, or without some bytes."""
+    place, kind = int(chance.integers(len(file))), chance.integers(3)
+    if kind == 0:
+        return file[:place] + bytes([chance.integers(256)]) + file[place + 1 :]
+    return file[:place] + (b"" if kind == 1 else file[place + int(chance.integers(1, 5)) :])
+
+
+def by_pillow(file: bytes) -> Pixels:
+    """The levels that libjpeg-turbo gives."""
+    with Image.open(io.BytesIO(file)) as image:
+        return np.asarray(image.convert("RGB"))

@@ -1,0 +1,85 @@
+"""The native decoder gives libjpeg-turbo's levels, bit for bit, or nothing."""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.kernels.jpegs import by_pillow, damaged, encode, picture, random_jpeg
+
+jpeg = pytest.importorskip("hjepa.kernels._jpeg", reason="hjepa's JPEG decoder was not built: there was no C++ compiler")
+
+
+@pytest.mark.parametrize("build", jpeg.builds())
+def test_levels_are_those_of_libjpeg_turbo(build: str) -> None:
+    chance = np.random.default_rng(1)
+    for _ in range(300):
+        file, height, width = random_jpeg(chance)
+        np.testing.assert_array_equal(jpeg.decode(file, height, width, build), by_pillow(file))
+
+
+@pytest.mark.parametrize("build", jpeg.builds())
+@pytest.mark.parametrize("quality", [1, 30, 95, 100])
+@pytest.mark.parametrize("sampling", [0, 1, 2], ids=["444", "422", "420"])
+def test_every_width_and_height_ends_as_in_libjpeg_turbo(sampling: int, quality: int, build: str) -> None:
+    chance = np.random.default_rng(sampling)
+    for side in range(5, 75):
+        for height, width in ((side, 33), (17, side), (1, side)):
+            file = encode(picture(chance, height, width), subsampling=sampling, quality=quality)
+            np.testing.assert_array_equal(jpeg.decode(file, height, width, build), by_pillow(file))
+
+
+@pytest.mark.parametrize("build", jpeg.builds())
+def test_photographs_are_decoded(build: str, photographs: Path) -> None:
+    for path in sorted(photographs.glob("*.jpg")):
+        file = path.read_bytes()
+        expected = by_pillow(file)
+        np.testing.assert_array_equal(jpeg.decode(file, *expected.shape[:2], build), expected)
+
+
+def test_a_damaged_file_is_refused_or_decoded_as_libjpeg_turbo_does() -> None:
+    chance = np.random.default_rng(2)
+    refused = 0
+    for _ in range(300):
+        file, height, width = random_jpeg(chance, most=40)
+        for _ in range(5):
+            broken = damaged(chance, file)
+            levels = jpeg.decode(broken, height, width)
+            refused += levels is None
+            if levels is not None:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # Pillow's, of numbers in EXIF or JFIF
+                    np.testing.assert_array_equal(levels, by_pillow(broken))
+    assert 700 < refused < 1400
+
+
+def test_what_is_not_decoded_here_is_left() -> None:
+    pixels = picture(np.random.default_rng(0), 40, 50)
+    file = encode(pixels)
+    assert jpeg.decode(file, 40, 50) is not None
+    others = {
+        "progressive": encode(pixels, progressive=True),
+        "CMYK": _cmyk(pixels),
+        "RGB": encode(pixels, keep_rgb=True),
+        "no end": file[:-2],
+        "more than an image": file[:-2] + b"\0" + file[-2:],
+        "no image": b"",
+        "PNG": b"\x89PNG\r\n\x1a\n" + bytes(100),
+    }
+    assert {name for name, other in others.items() if jpeg.decode(other, 40, 50) is not None} == set()
+    assert jpeg.decode(file, 50, 40) is None  # another size than was asked for
+    assert jpeg.decode(encode(pixels[:, :4]), 40, 4) is None  # libjpeg does not smooth colours of so few pixels
+
+
+def _cmyk(pixels: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).convert("CMYK").save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def test_an_unknown_build_is_refused() -> None:
+    with pytest.raises(ValueError, match="no build named sse9"):
+        jpeg.decode(b"", 1, 1, "sse9")

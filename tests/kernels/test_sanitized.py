@@ -1,0 +1,30 @@
+"""The native kernels are clean under AddressSanitizer and UndefinedBehaviorSanitizer, in every build."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tests.kernels.jpegs import damaged, encode, picture, random_jpeg
+from tests.kernels.sanitizers import ROOT, compile_program, run
+
+CSRC = ROOT / "kernels" / "csrc"
+
+
+def test_crops_of_odd_sizes_touch_no_byte_that_is_not_theirs(tmp_path: Path) -> None:
+    program = compile_program(CSRC, Path(__file__).with_name("fused_sanitized.cpp"), tmp_path, without=["module.cpp"])
+    assert run(program)[-2:] == ["plain", "clean"]
+
+
+def test_jpegs_with_and_without_errors_touch_no_byte_that_is_not_theirs(tmp_path: Path) -> None:
+    main = Path(__file__).with_name("jpeg_sanitized.cpp")
+    program = compile_program(CSRC / "jpeg", main, tmp_path, without=["module.cpp", "extension.cpp"])
+    chance = np.random.default_rng(0)
+    files = [random_jpeg(chance)[0] for _ in range(40)]
+    files += [encode(picture(chance, *size), subsampling=2) for size in ((1, 4000), (4000, 3), (1, 1), (3, 5))]
+    files += [damaged(chance, file) for file in files for _ in range(20)]
+    for number, file in enumerate(files):
+        (tmp_path / f"{number}.jpg").write_bytes(file)
+    decoded, _, refused, *_, clean = run(program, *map(str, sorted(tmp_path.glob("*.jpg"))))
+    assert int(decoded) > 120
+    assert int(refused) > 500
+    assert clean == "clean"

@@ -1,0 +1,118 @@
+"""DALI decodes with hjepa's decoder where hjepa builds the pipeline, and every picture is what it was without it."""
+
+import io
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.kernels.jpegs import Pixels, encode, picture
+
+pytestmark = pytest.mark.dali
+jpeg = pytest.importorskip("hjepa.kernels._jpeg", reason="hjepa's JPEG decoder was not built: there was no C++ compiler")
+
+
+def saved(pixels: Pixels, kind: str, mode: str = "RGB", **options: Any) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def turned(number: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = number
+    return exif
+
+
+PIXELS = picture(np.random.default_rng(0), 60, 90)
+NATIVE = {
+    "4:2:0": encode(PIXELS),
+    "4:4:4": encode(PIXELS, subsampling=0),
+    "gray": encode(PIXELS[..., 0]),
+    "restarts": encode(PIXELS, restart_marker_blocks=3),
+    "upright": encode(PIXELS, exif=turned(1)),
+}
+OTHER = {
+    "progressive": encode(PIXELS, progressive=True),
+    "CMYK": saved(PIXELS, "JPEG", "CMYK"),
+    "turned": encode(PIXELS, exif=turned(6)),
+    "PNG": saved(PIXELS, "PNG"),
+    "WebP": saved(PIXELS, "WEBP"),
+}
+
+
+def pipeline(build: Callable[[Any], None], files: list[bytes]) -> Any:
+    import nvidia.dali.fn as fn
+    from nvidia.dali import types
+    from nvidia.dali.pipeline import Pipeline
+
+    pipe = Pipeline(batch_size=len(files), num_threads=2, device_id=None, exec_dynamic=True)
+    with pipe:
+        arrays = [np.frombuffer(file, dtype=np.uint8) for file in files]
+        encoded = fn.external_source(lambda: arrays, batch=True)
+        pipe.set_outputs(fn.decoders.image(encoded, device="cpu", output_type=types.RGB, adjust_orientation=True))
+    build(pipe)
+    return pipe
+
+
+def decoded(build: Callable[[Any], None], files: list[bytes]) -> list[Pixels]:
+    (images,) = pipeline(build, files).run()
+    return [np.array(images[place]) for place in range(len(files))]
+
+
+def test_every_kind_of_file_is_what_it_was_and_the_decoder_has_decoded_its_own() -> None:
+    from hjepa.pipeline.backends import dali_jpeg
+
+    for files, native in ((NATIVE, True), (OTHER, False)):
+        expected = decoded(lambda pipe: pipe.build(), list(files.values()))
+        before = jpeg.num_decoded()
+        found = decoded(dali_jpeg.build, list(files.values()))
+        assert jpeg.num_decoded() > before if native else jpeg.num_decoded() == before
+        for name, ours, theirs in zip(files, found, expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs, err_msg=name)
+
+
+def test_a_pipeline_that_others_build_decodes_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hjepa.pipeline.backends import dali_jpeg
+
+    for before in (None, "/nowhere"):
+        if before:
+            monkeypatch.setenv(dali_jpeg.VARIABLE, before)
+        else:
+            monkeypatch.delenv(dali_jpeg.VARIABLE, raising=False)
+        own = pipeline(dali_jpeg.build, list(NATIVE.values()))
+        assert os.environ.get(dali_jpeg.VARIABLE) == before
+        own.run()
+    del own  # which decodes ahead
+    monkeypatch.delenv(dali_jpeg.VARIABLE)
+    before_others = jpeg.num_decoded()
+    decoded(lambda pipe: pipe.build(), list(NATIVE.values()))
+    assert jpeg.num_decoded() == before_others
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.7, 0.98])
+def test_a_truncated_file_ends_as_it_did(kept: float) -> None:
+    from hjepa.pipeline.backends import dali_jpeg
+
+    file = encode(PIXELS)
+    outcomes = []
+    for build in (lambda pipe: pipe.build(), dali_jpeg.build):
+        try:
+            outcomes.append(decoded(build, [file[: int(kept * len(file))]])[0].tolist())
+        except RuntimeError as error:
+            outcomes.append([line for line in str(error).splitlines() if "decode" in line and "fn." not in line])
+    assert outcomes[0] == outcomes[1]
+
+
+def test_where_the_decoder_was_not_built_pipelines_are_built_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hjepa.pipeline.backends import dali_jpeg
+
+    assert dali_jpeg.takes_part()
+    monkeypatch.setattr(dali_jpeg, "decoder_file", lambda: None)
+    assert not dali_jpeg.takes_part()
+    before = jpeg.num_decoded()
+    assert len(decoded(dali_jpeg.build, list(NATIVE.values()))) == len(NATIVE)
+    assert jpeg.num_decoded() == before
