@@ -20,7 +20,7 @@ struct JpegBuild {
 
 // Memory of one thread, reused from image to image.
 struct JpegMemory {
-    Tables tables;
+    Tables tables{};
     std::vector<uint8_t> scan;
     std::vector<char> scratch;
 };

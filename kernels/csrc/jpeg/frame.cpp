@@ -70,14 +70,14 @@ struct Header {
         while (segment.left()) {
             const int kind = segment.byte(), number = kind & 15;
             if (kind >> 4 > 1 || number >= Tables::COUNT) return false;
-            const uint8_t* counts = segment.take(LONGEST_CODE);
+            const uint8_t* definition = segment.take(LONGEST_CODE);
             size_t count = 0;
-            for (int i = 0; i < LONGEST_CODE; ++i) count += counts[i];
-            if (count > 256) return false;
-            const uint8_t* symbols = segment.take(count);
+            for (int i = 0; i < LONGEST_CODE; ++i) count += definition[i];
+            if (count > MOST_SYMBOLS) return false;
+            segment.take(count);  // behind the counts
             if (segment.overrun()) return false;
             HuffmanTable& table = (kind >> 4 ? tables.ac : tables.dc)[number];
-            if (!build_table(table, kind >> 4 ? Coefficient::ac : Coefficient::dc, counts, symbols)) return false;
+            if (!build_table(table, kind >> 4 ? Coefficient::ac : Coefficient::dc, definition, count)) return false;
             (kind >> 4 ? tables.has_ac : tables.has_dc)[number] = true;
         }
         return true;

@@ -1,34 +1,44 @@
 // Huffman codes as look-ups of the next bits of a scan (ITU-T T.81, annexes C and F.2.2).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace hjepa {
 
-// How a code goes on, in four bytes, so that a step needs one look-up:
-//   bits 0-7    length of the code and of the number behind it
-//   bits 8-15   length of the code
-//   bits 16-23  63 - length of the number
-//   bits 24-31  coefficients to go on by: the zeros before the number, and itself
-// 0 stands for a code that is longer than LOOKUP_BITS, or none.
-using Step = uint32_t;
-
-constexpr int LOOKUP_BITS = 11;
+constexpr int LOOKUP_BITS = 10;
 constexpr int LONGEST_CODE = 16;
+constexpr int MOST_SYMBOLS = 256;
 constexpr int END_OF_BLOCK = 128;  // coefficients to go on by; beyond any block
+
+// What the next bits begin with: a code, and the number behind it, which may go on beyond LOOKUP_BITS. Of AC coefficients also a
+// second one, where all of it is among these bits, as in most cases: some five bits are one. Without it its length and advance
+// are 0. Each step waits for the one before it, so that steps, and branches that are not foreseen, are what decoding takes.
+struct Step {
+    int16_t second;  // the coefficient itself
+    uint8_t length;  // of both; 0: of no code, or one of more than LOOKUP_BITS
+    uint8_t first_length;
+    uint8_t code_length;  // the first one's
+    uint8_t unused;  // 63 - length of the number behind it
+    uint8_t advance, first_advance;  // coefficients to go on by: the zeros before one, and itself
+};
 
 struct HuffmanTable {
     Step steps[1 << LOOKUP_BITS];  // by the next bits
     // Of each length: one past the last code, as the upper bits of 16, and the first code's place in `symbols` less the code.
     uint32_t limits[LONGEST_CODE + 1];
     int32_t offsets[LONGEST_CODE + 1];
-    Step symbols[256];
+    Step symbols[MOST_SYMBOLS];  // by the order of their codes
+    uint8_t definition[LONGEST_CODE + MOST_SYMBOLS];  // that it was built from; without counts: none
 };
+
+// A step by a code of more than LOOKUP_BITS, from the next bits, the first one uppermost; null for none.
+const Step* long_step(const HuffmanTable& table, uint64_t bits);
 
 enum class Coefficient { dc, ac };
 
-// counts [16]: codes of 1, 2, ... bits; symbols [sum of counts]. False for codes that do not fit, or symbols that 8-bit images
-// do not have.
-bool build_table(HuffmanTable& table, Coefficient kind, const uint8_t* counts, const uint8_t* symbols);
+// definition [16 + count]: counts of codes of 1, 2, ... bits, and their `count` symbols. False for codes that do not fit, or
+// symbols that 8-bit images do not have. Most files have the same tables: one that is there is not built again.
+bool build_table(HuffmanTable& table, Coefficient kind, const uint8_t* definition, size_t count);
 
 }  // namespace hjepa

@@ -25,12 +25,16 @@ struct Bits {
         next += (63 - count) >> 3;
         count |= 56;
     }
+    void skip(uint64_t length) {
+        bits <<= length;
+        count -= length;
+    }
 };
 
 // Where the numbered coefficients of a block go, in [8, BLOCKS, 8]: zigzag order. Those beyond the last one, which only an error
 // or the end of a block asks for, share its place.
 struct Places {
-    uint8_t of[COEFFICIENTS + END_OF_BLOCK];
+    uint8_t of[COEFFICIENTS + 2 * END_OF_BLOCK];
 };
 
 constexpr Places zigzag() {
@@ -51,61 +55,62 @@ constexpr Places zigzag() {
             ++x;
         }
     }
-    for (int number = COEFFICIENTS; number < COEFFICIENTS + END_OF_BLOCK; ++number) places.of[number] = places.of[COEFFICIENTS - 1];
+    for (int number = COEFFICIENTS; number < COEFFICIENTS + 2 * END_OF_BLOCK; ++number) places.of[number] = places.of[COEFFICIENTS - 1];
     return places;
 }
 
 constexpr Places PLACES = zigzag();
 
-// A code of more than LOOKUP_BITS; 0 for none.
-Step long_step(const HuffmanTable& table, uint64_t bits);
-
-inline Step next_step(const HuffmanTable& table, uint64_t bits) {
-    const Step step = table.steps[bits >> (64 - LOOKUP_BITS)];
-    return __builtin_expect(step != 0, 1) ? step : long_step(table, bits);
+// False for an error.
+inline bool next_step(const HuffmanTable& table, uint64_t bits, const Step*& step) {
+    step = &table.steps[bits >> (64 - LOOKUP_BITS)];
+    if (__builtin_expect(step->length != 0, 1)) return true;
+    step = long_step(table, bits);
+    return step != nullptr;
 }
 
-inline uint64_t length_of(Step step) { return step & 0xff; }
-inline uint64_t advance_of(Step step) { return step >> 24; }
-
 // The number behind a code. An upper bit of 0 says that it is negative, and that its bits are inverted (T.81, table F.1).
-inline uint32_t number_of(Step step, uint64_t bits) {
-    const uint64_t from_number = bits << (step >> 8 & 0xff);
+inline uint32_t number_of(const Step& step, uint64_t bits) {
+    const uint64_t from_number = bits << step.code_length;
     const uint64_t inverted = static_cast<uint64_t>(static_cast<int64_t>(~from_number) >> 63);  // all ones, or none
-    const uint64_t size = (from_number ^ inverted) >> 1 >> (step >> 16 & 0xff);
+    const uint64_t size = (from_number ^ inverted) >> 1 >> step.unused;
     return static_cast<uint32_t>((size ^ inverted) - inverted);
+}
+
+// Takes one or two coefficients of a block, and goes on by as many places as they say. False for an error.
+inline bool decode_step(Bits& now, const HuffmanTable& table, uint64_t& place, int16_t* block) {
+    const Bits before = now;
+    const Step* step;
+    if (!next_step(table, now.bits, step)) return false;
+    const uint64_t first = place + step->first_advance;
+    place += step->advance;
+    block[PLACES.of[place - 1]] = step->second;  // before the first, whose place it may share
+    block[PLACES.of[first - 1]] = static_cast<int16_t>(number_of(*step, now.bits));
+    now.skip(step->length);
+    if (place >= COEFFICIENTS && first >= COEFFICIENTS) {  // what follows a block that is full is another block's
+        now = before;
+        now.skip(step->first_length);
+        place = first;
+    }
+    return true;
 }
 
 // Adds a block's coefficients to zeros. `previous` is the last DC coefficient of the component. False for an error.
 inline bool decode_block(Bits& reader, const HuffmanTable& dc, const HuffmanTable& ac, uint32_t& previous, int16_t* block) {
     Bits now = reader;  // in registers
     now.refill();
-    Step step = next_step(dc, now.bits);
-    if (step == 0) return false;
-    previous += number_of(step, now.bits);
+    const Step* step;
+    if (!next_step(dc, now.bits, step)) return false;
+    previous += number_of(*step, now.bits);
     block[0] = static_cast<int16_t>(previous);
+    now.skip(step->length);
     uint64_t place = 1;
     while (true) {
-        now.bits <<= length_of(step);
-        now.count -= length_of(step);
-        step = next_step(ac, now.bits);
-        if (step == 0) return false;
-        place += advance_of(step);
-        block[PLACES.of[place - 1]] = static_cast<int16_t>(number_of(step, now.bits));
-        now.bits <<= length_of(step);
-        now.count -= length_of(step);
+        if (!decode_step(now, ac, place, block)) return false;
         if (place >= COEFFICIENTS) break;
-
         now.refill();
-        step = next_step(ac, now.bits);
-        if (step == 0) return false;
-        place += advance_of(step);
-        block[PLACES.of[place - 1]] = static_cast<int16_t>(number_of(step, now.bits));
-        if (place >= COEFFICIENTS) {
-            now.bits <<= length_of(step);
-            now.count -= length_of(step);
-            break;
-        }
+        if (!decode_step(now, ac, place, block)) return false;
+        if (place >= COEFFICIENTS) break;
     }
     reader = now;
     return place == COEFFICIENTS || place > END_OF_BLOCK;
