@@ -39,16 +39,16 @@ def spread_paths(source: FolderSource, count: int) -> list[Path]:
     return [Path(os.fsdecode(path)) for path in source.fetch(chosen).encoded]
 
 
-def resized(folder: Path, size: Size) -> Path:
-    """A folder like the given one whose images fill this size: scaled, cut at the sides, JPEG 4:2:0 of quality 95."""
+def resized(folder: Path, size: Size, quality: int = QUALITY) -> Path:
+    """A folder like the given one whose images fill this size: scaled, cut at the sides, JPEG 4:2:0."""
     source = open_folder(folder)
     name = hashlib.sha256(f"{source.root.resolve()} {source.fingerprint()} {size.text}".encode()).hexdigest()[:12]
-    target = cache_folder() / "resized" / f"{size.text}-{name}"
+    target = cache_folder() / "resized" / f"{size.text}-{name}{'' if quality == QUALITY else f'-{quality}'}"
     for path in track(spread_paths(source, COUNT), f"images of {size.text}", transient=True):
         copy = target / path.parent.name / f"{path.stem}.jpg"
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
             with Image.open(path) as image:
                 fitted = ImageOps.fit(image.convert("RGB"), size.sides, Image.Resampling.BICUBIC)
-            fitted.save(copy, quality=QUALITY, subsampling="4:2:0")
+            fitted.save(copy, quality=quality, subsampling="4:2:0")
     return target

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import decoding
 import fused_gpu
 import masks_gpu
 import memory
@@ -26,6 +27,7 @@ import training
 ROOT = Path(__file__).parents[1]
 RESULTS, IMAGES = ROOT / "benchmarks" / "results", ROOT / "docs" / "images"
 MARKDOWN = {
+    "decoding": decoding.markdown,
     "fused_gpu": fused_gpu.markdown,
     "masks_gpu": masks_gpu.markdown,
     "memory": memory.markdown,

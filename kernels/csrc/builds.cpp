@@ -1,8 +1,10 @@
-// Chooses among the copies of isa/ at run time, by what the processor says of itself.
+// Chooses among the copies of isa/ at run time.
 
 #include "builds.h"
 
 #include <stdexcept>
+
+#include "processor.h"
 
 namespace hjepa {
 
@@ -22,14 +24,8 @@ const std::vector<Build>& builds() {
     static const std::vector<Build> found = [] {
         std::vector<Build> usable;
 #ifdef HJEPA_X86
-        __builtin_cpu_init();
-        const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-        if (has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-            __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi")) {
-            usable.push_back({"avx512", avx512::scratch_bytes, avx512::render_crop});
-        }
-        if (has_avx2) usable.push_back({"avx2", avx2::scratch_bytes, avx2::render_crop});
+        if (runs(Isa::avx512)) usable.push_back({"avx512", avx512::scratch_bytes, avx512::render_crop});
+        if (runs(Isa::avx2)) usable.push_back({"avx2", avx2::scratch_bytes, avx2::render_crop});
 #endif
         usable.push_back({"plain", plain::scratch_bytes, plain::render_crop});
         return usable;

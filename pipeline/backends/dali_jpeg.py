@@ -7,7 +7,7 @@ so that what a bad file looks like, or whether it is one, is decided where it al
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
@@ -33,8 +33,8 @@ def decoder_file() -> Path | None:
 
 
 def build(pipe: Pipeline) -> None:
-    """Builds a pipeline whose decoder on the CPU, if it has one, is hjepa's."""
-    with _extended():
+    """Builds a pipeline; one for the CPU decodes with hjepa's decoder. GPUs have better ones."""
+    with _extended() if pipe.device_id is None else nullcontext():
         pipe.build()
 
 
@@ -61,10 +61,8 @@ def _extended() -> Iterator[None]:
     if decoder is None or library is None or not library.submodule_search_locations:
         yield
         return
-    with (
-        _ONE_AT_A_TIME,
-        TemporaryDirectory(prefix="hjepa-") as folder,
-    ):  # of its own: nvImageCodec loads whatever it finds in a folder
+    # nvImageCodec loads whatever it finds in a folder: ours holds one file, in the version of this Python.
+    with _ONE_AT_A_TIME, TemporaryDirectory(prefix="hjepa-") as folder:
         Path(folder, "libhjepa_jpeg.so").symlink_to(decoder)
         before = os.environ.get(VARIABLE)
         own = before or str(Path(library.submodule_search_locations[0], "extensions"))

@@ -34,6 +34,13 @@ def test_resume_needs_no_more_state_for_more_images(tmp_path: Path) -> None:
     assert abs(figures["1000"]["state"] - figures["1000000000"]["state"]) < 50  # bytes
 
 
+def test_decoding_measures_both_decoders_on_every_kind_of_file(tmp_path: Path, labelled: Path) -> None:
+    options = ("--data", str(labelled), "--sizes", "64x48", "--qualities", "75", "90", "--rounds", "1", "--seconds", "0.1")
+    small, large = run(tmp_path, "decoding.py", *options)["files"]
+    assert small["kib"] < large["kib"]
+    assert set(small["rounds"][0]) == {"libjpeg-turbo", "hjepa"}
+
+
 def test_feeding_measures_every_stage(tmp_path: Path) -> None:
     (figures,) = run(tmp_path, "feeding.py", "--images", "10000", "--rounds", "1")["rounds"]
     assert all(set(stages) == {"draws", "inputs", "feed"} for stages in figures.values())
