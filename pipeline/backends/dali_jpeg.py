@@ -56,7 +56,7 @@ def takes_part() -> bool:
 
 @contextmanager
 def _extended() -> Iterator[None]:
-    """Only this long, so that other pipelines of the process are what they were."""
+    """Only this long: no pipeline of the process gets the decoder but hjepa's, and what another thread builds just then."""
     decoder, library = decoder_file(), find_spec("nvidia.nvimgcodec")
     if decoder is None or library is None or not library.submodule_search_locations:
         yield
@@ -71,6 +71,6 @@ def _extended() -> Iterator[None]:
             yield
         finally:
             if before is None:
-                del os.environ[VARIABLE]
+                os.environ.pop(VARIABLE, None)
             else:
                 os.environ[VARIABLE] = before

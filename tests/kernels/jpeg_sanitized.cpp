@@ -23,9 +23,8 @@ int main(int, char** names) {
         const size_t stride = 3 * static_cast<size_t>(frame.width);
         for (const hjepa::JpegBuild& build : hjepa::jpeg_builds()) {
             std::vector<uint8_t> rgb(stride * static_cast<size_t>(frame.height));
-            hjepa::JpegMemory own;
             const bool known = hjepa::decode_jpeg(
-                build, own, file.data(), file.size(), frame.height, frame.width, rgb.data(), stride);
+                build, memory, file.data(), file.size(), frame.height, frame.width, rgb.data(), stride);
             ++(known ? decoded : refused);
         }
     }

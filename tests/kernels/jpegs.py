@@ -51,6 +51,33 @@ def damaged(chance: np.random.Generator, file: bytes) -> bytes:
     return file[:place] + (b"" if kind == 1 else file[place + int(chance.integers(1, 5)) :])
 
 
+def gray_file(
+    height: int, width: int, dc: dict[int, list[int]], ac: dict[int, list[int]], scan: bytes = b"", *, table: int = 0
+) -> bytes:
+    """A gray JPEG from its parts: symbols by the length of their codes, and the bytes of its scan."""
+
+    def segment(marker: int, contents: bytes) -> bytes:
+        return bytes([0xFF, marker]) + (len(contents) + 2).to_bytes(2, "big") + contents
+
+    def codes(number: int, symbols: dict[int, list[int]]) -> bytes:
+        counts = bytes(len(symbols.get(length, [])) for length in range(1, 17))
+        return bytes([number]) + counts + bytes(symbol for length in sorted(symbols) for symbol in symbols[length])
+
+    frame = b"\x08" + height.to_bytes(2, "big") + width.to_bytes(2, "big") + b"\x01\x01\x11\x00"
+    header = segment(0xE0, b"JFIF\0\1\1\0\0\1\0\1\0\0") + segment(0xDB, b"\0" + b"\1" * 64) + segment(0xC0, frame)
+    header += segment(0xC4, codes(0, dc) + codes(0x10 | table, ac))
+    return b"\xff\xd8" + header + segment(0xDA, bytes([1, 1, table, 0, 63, 0])) + scan + b"\xff\xd9"
+
+
+LONG_CODES = {length: [symbol] for length, symbol in zip(range(1, 17), [*range(11), *range(0x11, 0x16)], strict=True)}
+STALE_TABLES = [
+    gray_file(64, 64, {1: [0], 2: [11]}, LONG_CODES, bytes(16), table=3),
+    gray_file(64, 64, {1: [0], 2: [11]}, {12: [0x0B]}, table=3),
+    gray_file(64, 64, {1: [0], 2: [11]}, {}, b"\x7f\xe0" * 4000, table=3),
+]
+"""Files that must come in this order: a table with codes of every length, one that is refused, and one without codes."""
+
+
 def by_pillow(file: bytes) -> Pixels:
     """The levels that libjpeg-turbo gives."""
     with Image.open(io.BytesIO(file)) as image:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.kernels.jpegs import by_pillow, damaged, encode, picture, random_jpeg
+from tests.kernels.jpegs import STALE_TABLES, by_pillow, damaged, encode, gray_file, picture, random_jpeg
 
 jpeg = pytest.importorskip("hjepa.kernels._jpeg", reason="hjepa's JPEG decoder was not built: there was no C++ compiler")
 
@@ -72,6 +72,28 @@ def test_what_is_not_decoded_here_is_left() -> None:
     assert {name for name, other in others.items() if jpeg.decode(other, 40, 50) is not None} == set()
     assert jpeg.decode(file, 50, 40) is None  # another size than was asked for
     assert jpeg.decode(encode(pixels[:, :4]), 40, 4) is None  # libjpeg does not smooth colours of so few pixels
+
+
+def test_what_libjpeg_refuses_is_left() -> None:
+    dc, ac = {1: [0], 2: [11]}, {1: [0], 2: [1]}
+    blocks = bytes(65504 // 8 * 2 // 8)  # each of two zero bits: no change of its mean, and its end
+    assert jpeg.decode(gray_file(8, 65500, dc, ac, blocks), 8, 65500) is not None
+    for name, file, height, width in (
+        ("too wide", gray_file(8, 65501, dc, ac, blocks), 8, 65501),
+        ("too high", gray_file(65535, 8, dc, ac, blocks + bytes(1)), 65535, 8),
+        ("a code of ones", gray_file(8, 8, {1: [0, 11]}, ac, b"\x3f"), 8, 8),
+        ("too many codes", gray_file(8, 8, {1: [0], 2: [1, 2, 3]}, ac, b"\x3f"), 8, 8),
+    ):
+        with pytest.raises(OSError, match="broken data stream"):
+            by_pillow(file)
+        assert jpeg.decode(file, height, width) is None, name
+
+
+def test_a_table_that_was_refused_leaves_nothing_behind() -> None:
+    good, *others = STALE_TABLES
+    for _ in range(2):
+        np.testing.assert_array_equal(jpeg.decode(good, 64, 64), by_pillow(good))
+        assert [jpeg.decode(file, 64, 64) for file in others] == [None, None]
 
 
 def _cmyk(pixels: np.ndarray) -> bytes:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.kernels.jpegs import damaged, encode, picture, random_jpeg
+from tests.kernels.jpegs import STALE_TABLES, damaged, encode, picture, random_jpeg
 from tests.kernels.sanitizers import ROOT, compile_program, run
 
 CSRC = ROOT / "kernels" / "csrc"
@@ -22,9 +22,10 @@ def test_jpegs_with_and_without_errors_touch_no_byte_that_is_not_theirs(tmp_path
     files = [random_jpeg(chance)[0] for _ in range(40)]
     files += [encode(picture(chance, *size), subsampling=2) for size in ((1, 4000), (4000, 3), (1, 1), (3, 5))]
     files += [damaged(chance, file) for file in files for _ in range(20)]
-    for number, file in enumerate(files):
-        (tmp_path / f"{number}.jpg").write_bytes(file)
-    decoded, _, refused, *_, clean = run(program, *map(str, sorted(tmp_path.glob("*.jpg"))))
+    paths = [tmp_path / f"{number}.jpg" for number in range(len(files) + len(STALE_TABLES))]
+    for path, file in zip(paths, [*files, *STALE_TABLES], strict=True):
+        path.write_bytes(file)
+    decoded, _, refused, *_, clean = run(program, *map(str, paths))
     assert int(decoded) > 120
     assert int(refused) > 500
     assert clean == "clean"

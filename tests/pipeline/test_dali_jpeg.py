@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.kernels.jpegs import Pixels, encode, picture
+from tests.kernels.jpegs import Pixels, encode
 
 pytestmark = pytest.mark.dali
 jpeg = pytest.importorskip("hjepa.kernels._jpeg", reason="hjepa's JPEG decoder was not built: there was no C++ compiler")
@@ -27,7 +27,7 @@ def turned(number: int) -> Image.Exif:
     return exif
 
 
-PIXELS = picture(np.random.default_rng(0), 60, 90)
+PIXELS = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
 NATIVE = {
     "4:2:0": encode(PIXELS),
     "4:4:4": encode(PIXELS, subsampling=0),
@@ -44,7 +44,7 @@ OTHER = {
 }
 
 
-def pipeline(build: Callable[[Any], None], files: list[bytes]) -> Any:
+def pipeline(build: Callable[[Any], None], files: list[bytes], **options: Any) -> Any:
     import nvidia.dali.fn as fn
     from nvidia.dali import types
     from nvidia.dali.pipeline import Pipeline
@@ -53,13 +53,13 @@ def pipeline(build: Callable[[Any], None], files: list[bytes]) -> Any:
     with pipe:
         arrays = [np.frombuffer(file, dtype=np.uint8) for file in files]
         encoded = fn.external_source(lambda: arrays, batch=True)
-        pipe.set_outputs(fn.decoders.image(encoded, device="cpu", output_type=types.RGB, adjust_orientation=True))
+        pipe.set_outputs(fn.decoders.image(encoded, device="cpu", output_type=types.RGB, **options))
     build(pipe)
     return pipe
 
 
-def decoded(build: Callable[[Any], None], files: list[bytes]) -> list[Pixels]:
-    (images,) = pipeline(build, files).run()
+def decoded(build: Callable[[Any], None], files: list[bytes], **options: Any) -> list[Pixels]:
+    (images,) = pipeline(build, files, **options).run()
     return [np.array(images[place]) for place in range(len(files))]
 
 
@@ -91,6 +91,16 @@ def test_a_pipeline_that_others_build_decodes_as_ever(monkeypatch: pytest.Monkey
     before_others = jpeg.num_decoded()
     decoded(lambda pipe: pipe.build(), list(NATIVE.values()))
     assert jpeg.num_decoded() == before_others
+
+
+def test_decoding_that_is_not_to_be_exact_is_left() -> None:
+    from hjepa.pipeline.backends import dali_jpeg
+
+    before = jpeg.num_decoded()
+    expected = decoded(lambda pipe: pipe.build(), [NATIVE["4:2:0"]], use_fast_idct=True)
+    np.testing.assert_array_equal(decoded(dali_jpeg.build, [NATIVE["4:2:0"]], use_fast_idct=True), expected)
+    assert jpeg.num_decoded() == before
+    assert (expected[0] != decoded(dali_jpeg.build, [NATIVE["4:2:0"]])[0]).any()
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.7, 0.98])

@@ -4,6 +4,8 @@
 #include "extension.h"
 
 #include <cstddef>
+#include <cstring>
+#include <new>
 
 #include <nvimgcodec.h>
 
@@ -64,29 +66,32 @@ bool decode_to(const nvimgcodecImageInfo_t& info, nvimgcodecIoStreamDesc_t* io) 
     if (io->size(io->instance, &size) != NVIMGCODEC_STATUS_SUCCESS) return false;
     if (io->map(io->instance, &file, 0, size) != NVIMGCODEC_STATUS_SUCCESS || !file) return false;
     const nvimgcodecImagePlaneInfo_t& plane = info.plane_info[0];
-    const bool decoded = hjepa::decode_jpeg(hjepa::jpeg_builds()[0], memory, static_cast<const uint8_t*>(file), size,
-                                            static_cast<int>(plane.height), static_cast<int>(plane.width),
-                                            static_cast<uint8_t*>(info.buffer), plane.row_stride);
+    bool decoded = false;
+    try {
+        decoded = hjepa::decode_jpeg(hjepa::jpeg_builds()[0], memory, static_cast<const uint8_t*>(file), size,
+                                     static_cast<int>(plane.height), static_cast<int>(plane.width),
+                                     static_cast<uint8_t*>(info.buffer), plane.row_stride);
+    } catch (const std::bad_alloc&) {  // C code is above
+    }
     io->unmap(io->instance, file, size);
     return decoded;
 }
 
 nvimgcodecStatus_t decode(nvimgcodecDecoder_t, const nvimgcodecImageDesc_t* image, const nvimgcodecCodeStreamDesc_t* file,
                           const nvimgcodecDecodeParams_t*, int) {
-    bool decoded = false;
-    try {
-        const nvimgcodecImageInfo_t info = wanted(image);
-        decoded = info.num_planes == 1 && decode_to(info, file->io_stream);
-    } catch (...) {  // no memory; C code is above
-    }
+    const nvimgcodecImageInfo_t info = wanted(image);
+    const bool decoded = info.num_planes == 1 && decode_to(info, file->io_stream);
     hjepa::num_decoded += decoded;
     image->imageReady(image->instance, decoded ? NVIMGCODEC_PROCESSING_STATUS_SUCCESS : NVIMGCODEC_PROCESSING_STATUS_FAIL);
     return NVIMGCODEC_STATUS_SUCCESS;
 }
 
-nvimgcodecStatus_t create(void*, nvimgcodecDecoder_t* decoder, const nvimgcodecExecutionParams_t* params, const char*) {
+nvimgcodecStatus_t create(void*, nvimgcodecDecoder_t* decoder, const nvimgcodecExecutionParams_t* params,
+                          const char* options) {
     static bool takes_part[] = {false, true};
-    *decoder = reinterpret_cast<nvimgcodecDecoder_t>(&takes_part[params->device_id == NVIMGCODEC_DEVICE_CPU_ONLY]);
+    const bool is_exact = !options || !std::strstr(options, "fast_idct=1");
+    const bool on_cpu = params->device_id == NVIMGCODEC_DEVICE_CPU_ONLY;
+    *decoder = reinterpret_cast<nvimgcodecDecoder_t>(&takes_part[is_exact && on_cpu]);
     return NVIMGCODEC_STATUS_SUCCESS;
 }
 

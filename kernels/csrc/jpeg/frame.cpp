@@ -48,10 +48,18 @@ struct Colours {
     }
 };
 
+// A table of Huffman codes as the file has it; it is built once a scan uses it.
+struct Definition {
+    const uint8_t* start;  // null: there is none
+    size_t count;  // of symbols
+};
+
 struct Header {
     Tables& tables;
     Frame& frame;
     Colours colours{};
+    Definition dc[Tables::COUNT]{}, ac[Tables::COUNT]{};
+    bool has_quantization[Tables::COUNT]{};
     int quantization[MAX_COMPONENTS]{};  // tables' numbers
     bool has_frame = false;
 
@@ -61,7 +69,7 @@ struct Header {
             if (number >= Tables::COUNT) return false;  // the upper half is its precision: 8 bits
             const uint8_t* values = segment.take(COEFFICIENTS);
             for (int i = 0; i < COEFFICIENTS; ++i) tables.quantization[number][i] = values[i];
-            tables.has_quantization[number] = true;
+            has_quantization[number] = true;
         }
         return !segment.overrun();
     }
@@ -70,15 +78,12 @@ struct Header {
         while (segment.left()) {
             const int kind = segment.byte(), number = kind & 15;
             if (kind >> 4 > 1 || number >= Tables::COUNT) return false;
-            const uint8_t* definition = segment.take(LONGEST_CODE);
-            size_t count = 0;
-            for (int i = 0; i < LONGEST_CODE; ++i) count += definition[i];
-            if (count > MOST_SYMBOLS) return false;
-            segment.take(count);  // behind the counts
+            Definition read{segment.take(LONGEST_CODE), 0};
+            for (int i = 0; i < LONGEST_CODE; ++i) read.count += read.start[i];
+            if (read.count == 0 || read.count > MOST_SYMBOLS) return false;
+            segment.take(read.count);  // behind the counts
             if (segment.overrun()) return false;
-            HuffmanTable& table = (kind >> 4 ? tables.ac : tables.dc)[number];
-            if (!build_table(table, kind >> 4 ? Coefficient::ac : Coefficient::dc, definition, count)) return false;
-            (kind >> 4 ? tables.has_ac : tables.has_dc)[number] = true;
+            (kind >> 4 ? ac : dc)[number] = read;
         }
         return true;
     }
@@ -97,12 +102,14 @@ struct Header {
             frame.components[i].down = sampling & 15;
             quantization[i] = segment.byte();
         }
-        if (!segment.used_up() || frame.width == 0 || frame.height == 0 || !sampling_is_known()) return false;
+        if (!segment.used_up() || !is_side(frame.width) || !is_side(frame.height) || !sampling_is_known()) return false;
         const int across = BLOCK * frame.components[0].across, down = BLOCK * frame.components[0].down;
         frame.mcus_across = (frame.width + across - 1) / across;
         frame.mcus_down = (frame.height + down - 1) / down;
         return true;
     }
+
+    static bool is_side(int pixels) { return 0 < pixels && pixels <= LONGEST_SIDE; }
 
     bool sampling_is_known() {
         Component* components = frame.components;
@@ -125,16 +132,21 @@ struct Header {
     bool read_scan(Segment segment) {
         if (!has_frame || segment.byte() != frame.num_components) return false;
         for (int i = 0; i < frame.num_components; ++i) {
-            const int id = segment.byte(), numbers = segment.byte(), dc = numbers >> 4, ac = numbers & 15;
-            if (id != colours.ids[i] || dc >= Tables::COUNT || ac >= Tables::COUNT) return false;
-            const int own = quantization[i];
-            if (own >= Tables::COUNT || !tables.has_quantization[own] || !tables.has_dc[dc] || !tables.has_ac[ac]) return false;
-            frame.components[i].quantization = tables.quantization[own];
-            frame.components[i].dc = &tables.dc[dc];
-            frame.components[i].ac = &tables.ac[ac];
+            const int id = segment.byte(), numbers = segment.byte();
+            if (id != colours.ids[i] || !take_tables(frame.components[i], quantization[i], numbers >> 4, numbers & 15)) return false;
         }
         const bool sequential = segment.byte() == 0 && segment.byte() == COEFFICIENTS - 1 && segment.byte() == 0;
         return sequential && segment.used_up() && (frame.num_components == 1 || colours.are_ycc());
+    }
+
+    bool take_tables(Component& component, int own, int own_dc, int own_ac) {
+        if (own >= Tables::COUNT || own_dc >= Tables::COUNT || own_ac >= Tables::COUNT) return false;
+        if (!has_quantization[own] || !dc[own_dc].start || !ac[own_ac].start) return false;
+        component.quantization = tables.quantization[own];
+        component.dc = &tables.dc[own_dc];
+        component.ac = &tables.ac[own_ac];
+        return build_table(tables.dc[own_dc], Coefficient::dc, dc[own_dc].start, dc[own_dc].count) &&
+               build_table(tables.ac[own_ac], Coefficient::ac, ac[own_ac].start, ac[own_ac].count);
     }
 
     bool read(int marker, Segment segment) {
@@ -158,7 +170,6 @@ struct Header {
 }  // namespace
 
 bool read_frame(const uint8_t* file, size_t size, Tables& tables, Frame& frame) {
-    for (int i = 0; i < Tables::COUNT; ++i) tables.has_quantization[i] = tables.has_dc[i] = tables.has_ac[i] = false;
     frame = {};
     Header header{tables, frame};
     Segment rest(file, size);

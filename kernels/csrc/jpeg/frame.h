@@ -11,6 +11,7 @@ namespace hjepa {
 constexpr int MAX_COMPONENTS = 3;
 constexpr int BLOCK = 8;  // pixels on a side
 constexpr int COEFFICIENTS = BLOCK * BLOCK;
+constexpr int LONGEST_SIDE = 65500;  // pixels; libjpeg's limit
 
 struct Component {
     int across, down;  // blocks in an MCU
@@ -32,7 +33,6 @@ struct Tables {
     static constexpr int COUNT = 4;
     uint16_t quantization[COUNT][COEFFICIENTS];
     HuffmanTable dc[COUNT], ac[COUNT];
-    bool has_quantization[COUNT], has_dc[COUNT], has_ac[COUNT];
 };
 
 // False for whatever is not decoded here: other processes (progressive, arithmetic), 12 bits, CMYK, RGB, other sampling than

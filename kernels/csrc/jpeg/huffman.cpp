@@ -23,8 +23,8 @@ bool read_symbol(Coefficient kind, int symbol, int code_length, Step& step) {
     return true;
 }
 
-// The number at the end of `bits`, which has `length` of them (T.81, table F.1).
-int16_t number_of(uint32_t bits, int length) {
+// What the last `length` bits say (T.81, table F.1).
+int16_t number_in(uint32_t bits, int length) {
     const int number = static_cast<int>(bits & ((1u << length) - 1));
     return static_cast<int16_t>(length == 0 || number >> (length - 1) ? number : number - (1 << length) + 1);
 }
@@ -39,7 +39,7 @@ void add_seconds(HuffmanTable& table) {
         const Step& next = firsts[rest];
         if (step.length == 0 || next.length == 0 || step.advance == END_OF_BLOCK) continue;
         if (step.length + next.length > LOOKUP_BITS) continue;
-        step.second = number_of(rest >> (LOOKUP_BITS - next.length), 63 - next.unused);
+        step.second = number_in(rest >> (LOOKUP_BITS - next.length), 63 - next.unused);
         step.length = static_cast<uint8_t>(step.length + next.length);
         step.advance = static_cast<uint8_t>(step.advance + next.advance);
     }
@@ -51,7 +51,7 @@ bool build(HuffmanTable& table, Coefficient kind, const uint8_t* counts, const u
     int place = 0;
     for (int length = 1; length <= LONGEST_CODE; ++length, code <<= 1) {
         const int count = counts[length - 1];
-        if (code + count > 1u << length) return false;
+        if (count > 0 && code + count >= 1u << length) return false;  // no code is all ones
         table.offsets[length] = place - static_cast<int32_t>(code);
         for (int i = 0; i < count; ++i, ++code, ++place) {
             Step& step = table.symbols[place];

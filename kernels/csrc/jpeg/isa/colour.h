@@ -10,13 +10,14 @@ namespace HJEPA_ISA {
 constexpr int PIXELS = SHORTS;  // converted at once
 
 // The colours of a row at twice the resolution: [count] -> [2 count]. Beside `from` is one more on either side. They are in units
-// of 2^-SHIFT levels, a quarter of it from each pixel's farther neighbour. Writes up to PIXELS more.
+// of 2^-SHIFT levels, a quarter of it from each pixel's farther neighbour. Goes on to a multiple of SHORTS with whatever is there.
 template <int SHIFT> inline void smooth(const int16_t* from, int count, uint8_t* to) {
-    constexpr int16_t EVEN = SHIFT == 4 ? 8 : 1, ODD = SHIFT == 4 ? 7 : 2;  // rounding, up and down by turns
+    constexpr uint16_t EVEN = SHIFT == 4 ? 8 : 1, ODD = SHIFT == 4 ? 7 : 2;  // rounding, up and down by turns
     for (int x = 0; x < count; x += SHORTS) {
-        const Shorts here = load(from + x) * 3;
-        const Shorts even = (here + load(from + x - 1) + EVEN) >> SHIFT, odd = (here + load(from + x + 1) + ODD) >> SHIFT;
-        store(reinterpret_cast<int16_t*>(to + 2 * x), even | odd << 8);
+        const WrappingShorts here = (WrappingShorts)load(from + x) * 3;
+        const WrappingShorts even = (here + (WrappingShorts)load(from + x - 1) + EVEN) >> SHIFT;
+        const WrappingShorts odd = (here + (WrappingShorts)load(from + x + 1) + ODD) >> SHIFT;
+        store(reinterpret_cast<int16_t*>(to + 2 * x), (Shorts)(even | odd << 8));
     }
 }
 

@@ -29,7 +29,7 @@ struct Plane {
 
 struct Work {
     Plane planes[MAX_COMPONENTS];
-    int16_t* sums;  // a row of colours, with room for one more on either side
+    int16_t* sums;  // a row of colours, SHORTS behind the start: there is one more on either side
     uint8_t* smoothed[2];  // rows of colours at the image's resolution
 };
 
@@ -46,7 +46,7 @@ Work take_work(Arena& arena, const Frame& frame) {
         plane.quantization = arena.take<int16_t>(GROUP);
     }
     const int64_t width = static_cast<int64_t>(work.planes[0].stride);
-    work.sums = arena.take<int16_t>(width + 2 * SHORTS) + SHORTS;
+    work.sums = arena.take<int16_t>(width + 2 * SHORTS);
     for (uint8_t*& row : work.smoothed) row = arena.take<uint8_t>(2 * width);
     return work;
 }
@@ -196,7 +196,7 @@ class Writer {
             colours[i] = plane.row(near);
             if (frame_.components[0].across == 1) continue;
             const uint8_t* between = frame_.components[0].down == 2 ? plane.row(far) : nullptr;
-            smooth_row(colours[i], between, (width + 1) / 2, work_.sums, work_.smoothed[i]);
+            smooth_row(colours[i], between, (width + 1) / 2, work_.sums + SHORTS, work_.smoothed[i]);
             colours[i] = work_.smoothed[i];
         }
         convert_row(brightness, colours[0], colours[1], width, to);

@@ -8,6 +8,8 @@
 namespace hjepa {
 namespace HJEPA_ISA {
 
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bits are read, and colours stored, as x86 and ARM have them");
+
 // The next bits of an interval, the first one uppermost.
 struct Bits {
     uint64_t bits;
@@ -18,10 +20,7 @@ struct Bits {
     void refill() {
         uint64_t more;
         std::memcpy(&more, next, sizeof more);
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-        more = __builtin_bswap64(more);
-#endif
-        bits |= more >> count;
+        bits |= __builtin_bswap64(more) >> count;
         next += (63 - count) >> 3;
         count |= 56;
     }

@@ -82,8 +82,9 @@ inline void add_sizes(const Shorts (&rows)[8], Shorts& sizes) {
     for (int i = 0; i < 8; ++i) sizes |= rows[i] ^ (rows[i] >> 15);
 }
 
-// coefficients [8, BLOCKS, 8], quantization the same -> levels, at `to`, of rows that are `stride` bytes apart. Numbers from
-// MOST_SIZE on, which no image's pixels have but errors do, overflow elsewhere in libjpeg-turbo: `sizes` tells of them.
+// coefficients [8, BLOCKS, 8], quantization the same -> levels, at `to`, of rows that are `stride` bytes apart. Products
+// are cut off to 16 bits, as by libjpeg-turbo's vectors. Numbers from MOST_SIZE on, which no image's pixels have but errors do,
+// overflow elsewhere in libjpeg-turbo: `sizes` tells of them.
 constexpr int16_t MOST_SIZE = 1 << 13;
 inline void inverse_dct(const int16_t* coefficients, const int16_t* quantization, uint8_t* to, size_t stride, Shorts& sizes) {
     Shorts rows[8];
