@@ -11,10 +11,6 @@
 #include <immintrin.h>
 #endif
 
-#ifndef HJEPA_ISA
-#define HJEPA_ISA plain
-#endif
-
 namespace hjepa {
 namespace HJEPA_ISA {
 
