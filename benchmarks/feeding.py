@@ -39,6 +39,8 @@ from hjepa.pipeline.source import upright_sizes
 
 BATCH_SIZES = (32, 64, 128, 256)
 BATCHES = 40
+NUM_FILES = 256
+"""Images that there are; the others are the same again."""
 STAGES = ("draws", "inputs", "feed")
 ENGINES = ("fused", "dali-ops")
 Row = tuple[str, int]
@@ -55,7 +57,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file for every figure")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    files = sorted(sample_data.make(sample_data.default_folder()).rglob("*.jpg"))
+    files = sorted(sample_data.make(sample_data.default_folder(NUM_FILES), NUM_FILES).rglob("*.jpg"))
     recipe, source = preset(arguments.recipe), SyntheticSource(arguments.images, files)
     rows: list[Row] = [(engine, size) for size in BATCH_SIZES for engine in arguments.engines]
     figures = [{row: measure(source, recipe, *row) for row in rows} for _ in range(arguments.rounds)]

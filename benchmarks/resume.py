@@ -23,6 +23,8 @@ from hjepa.pipeline.backend import BackendName
 from hjepa.pipeline.loader import Loader
 
 BATCH_SIZE = 32
+NUM_FILES = 256
+"""Images that there are; the others are the same again."""
 FIGURES = ("open", "first batch", "resumed batch", "state")
 
 
@@ -34,7 +36,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, default=RESULTS / "resume.json")
     arguments = parser.parse_args()
-    files = sorted(sample_data.make(sample_data.default_folder()).rglob("*.jpg"))
+    files = sorted(sample_data.make(sample_data.default_folder(NUM_FILES), NUM_FILES).rglob("*.jpg"))
     sources = {str(size): SyntheticSource(size, files) for size in arguments.sizes}
     rounds = [
         {size: measure(source, arguments.backend) for size, source in sources.items()}
