@@ -2,8 +2,6 @@
 
 #include "builds.h"
 
-#include <stdexcept>
-
 #include "processor.h"
 
 namespace hjepa {
@@ -33,11 +31,6 @@ const std::vector<Build>& builds() {
     return found;
 }
 
-const Build& build_named(const std::string& name) {
-    for (const Build& build : builds()) {
-        if (name.empty() || name == build.name) return build;
-    }
-    throw std::invalid_argument("this processor has no build named " + name);
-}
+const Build& build_named(const std::string& name) { return named(builds(), name); }
 
 }  // namespace hjepa

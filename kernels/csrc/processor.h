@@ -1,6 +1,10 @@
 // Which of the builds of isa/ this processor runs.
 #pragma once
 
+#include <stdexcept>
+#include <string>
+#include <vector>
+
 namespace hjepa {
 
 enum class Isa { plain, avx2, avx512 };
@@ -16,6 +20,15 @@ inline bool runs(Isa isa) {
 #else
     return isa == Isa::plain;
 #endif
+}
+
+// The build of that name, or the fastest one, which is the first, for an empty name. Throws std::invalid_argument for one that
+// does not run here.
+template <typename Build> const Build& named(const std::vector<Build>& builds, const std::string& name) {
+    for (const Build& build : builds) {
+        if (name.empty() || name == build.name) return build;
+    }
+    throw std::invalid_argument("this processor has no build named " + name);
 }
 
 }  // namespace hjepa

@@ -1,4 +1,4 @@
-"""JPEGs are decoded on the CPU by hjepa's decoder, within DALI: the levels of libjpeg-turbo in two thirds of its time.
+"""JPEGs are decoded on the CPU by hjepa's decoder, within DALI: libjpeg-turbo's levels, sooner (benchmarks/decoding.py).
 
 The decoder (kernels/csrc/jpeg) is an extension of nvImageCodec, the library that DALI decodes with. nvImageCodec asks it first,
 and goes on to libjpeg-turbo with what it does not take: progressive, CMYK or turned images, and every file with an error in it,

@@ -3,8 +3,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
-#include <stdexcept>
-
+#include "../processor.h"
 #include "decode.h"
 #include "extension.h"
 
@@ -12,16 +11,9 @@ namespace py = pybind11;
 
 namespace {
 
-const hjepa::JpegBuild& build_named(const std::string& name) {
-    for (const hjepa::JpegBuild& build : hjepa::jpeg_builds()) {
-        if (name.empty() || name == build.name) return build;
-    }
-    throw std::invalid_argument("this processor has no build named " + name);
-}
-
 py::object decode(const py::bytes& file, int height, int width, const std::string& build) {
     thread_local hjepa::JpegMemory memory;
-    const hjepa::JpegBuild& chosen = build_named(build);
+    const hjepa::JpegBuild& chosen = hjepa::named(hjepa::jpeg_builds(), build);
     char* start;
     Py_ssize_t size;
     if (PyBytes_AsStringAndSize(file.ptr(), &start, &size)) throw py::error_already_set();
