@@ -4,8 +4,8 @@ Requests are made on the backend's background thread, ahead of the batches that 
 """
 
 import atexit
-import contextlib
 import os
+import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,6 +57,8 @@ class Stream:
         self._stages = stages
         self._flying: deque[_Flight] = deque()
         self._crops = self._render()
+        self._using = threading.Lock()
+        """Held where `_crops` runs: a generator that another thread is in can be neither advanced nor closed."""
         # A thread that meets the end of the interpreter inside of a native library aborts the process, or hangs it.
         atexit.register(self._close_at_exit)
 
@@ -67,10 +69,13 @@ class Stream:
 
     def take(self) -> Batch:
         """The next batch. Raises BadImageError, or TooManyBadImagesError where too many had to be replaced."""
-        crops = self._take_crops()
-        flight = self._flying.popleft()
-        epoch, number = self.next
-        self.next = (epoch, number + 1) if number + 1 < len(self._stages.sampler) else (epoch + 1, 0)
+        with self._using:
+            crops = self._take_crops()
+            flight = self._flying.popleft()
+            epoch, number = self.next
+            self.next = (epoch, number + 1) if number + 1 < len(self._stages.sampler) else (epoch + 1, 0)
+        if self._closed:  # meanwhile, by a thread that then left the rest to this one
+            self.close()
         return Batch(
             crops=crops,
             labels=torch.from_numpy(flight.samples.labels).to(self._stages.device, non_blocking=True),
@@ -81,17 +86,21 @@ class Stream:
 
     def restart(self, stages: Stages) -> None:
         """Goes on from the same place with other stages; what is in flight is dropped."""
-        self._crops.close()  # type: ignore[attr-defined]  # render is a generator
-        self._stages = stages
-        self._flying.clear()
-        self._crops = self._render()
+        with self._using:
+            self._crops.close()  # type: ignore[attr-defined]  # render is a generator
+            self._stages = stages
+            self._flying.clear()
+            self._crops = self._render()
 
     def close(self) -> None:
         """Ends the backend's work; while another thread is in `take`, by giving it no further request."""
         self._closed = True
         atexit.unregister(self._close_at_exit)
-        with contextlib.suppress(ValueError):  # "generator already executing", in that other thread
-            self._crops.close()  # type: ignore[attr-defined]  # render is a generator: closing it ends the backend's work
+        if self._using.acquire(blocking=False):
+            try:
+                self._crops.close()  # type: ignore[attr-defined]  # render is a generator: closing it ends the backend's work
+            finally:
+                self._using.release()
 
     def _close_at_exit(self) -> None:
         if self.process == os.getpid():  # a forked process has none of the threads

@@ -14,6 +14,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from hjepa.pipeline.ahead import Ahead
+from hjepa.pipeline.backend import Crops, Request
+from hjepa.pipeline.backends.torchvision import TorchvisionBackend
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.presets.jepa import multicrop
 
@@ -118,6 +120,30 @@ def test_loader_is_closed_from_another_thread_while_a_batch_is_awaited(backend: 
     with pytest.raises(ValueError, match=r"closed|ended"):
         for _ in iterator:
             pass
+    closer.join()
+
+
+def test_batch_awaited_while_another_thread_closes_is_refused(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the backend takes to end."""
+    render, ending, awaited = TorchvisionBackend.render, threading.Event(), threading.Event()
+
+    def slow_to_end(backend: TorchvisionBackend, requests: Iterator[Request]) -> Iterator[Crops]:
+        try:
+            yield from render(backend, requests)
+        finally:
+            ending.set()
+            awaited.wait(10)
+
+    monkeypatch.setattr(TorchvisionBackend, "render", slow_to_end)
+    loader = open_loader(photographs)
+    iterator = iter(loader)
+    next(iterator)
+    closer = threading.Thread(target=loader.close)
+    closer.start()
+    assert ending.wait(10)
+    threading.Timer(0.2, awaited.set).start()
+    with pytest.raises(ValueError, match=r"closed|ended"):
+        next(iterator)
     closer.join()
 
 
