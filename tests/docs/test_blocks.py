@@ -32,6 +32,8 @@ STAND_INS = {
     "{0000..0099}": "{0000..0001}",
     "--data-path cifar-10-batches-py": "--dataset imagefolder --data-path photos",
     "torchrun --nproc-per-node 8 $(which hjepa-train)": "hjepa-train",
+    "hjepa doctor photos/": "hjepa doctor photos/ --seconds 0.5",
+    "hjepa tune photos/": "hjepa tune photos/ --seconds 0.5",
 }
 ELSEWHERE = {"pip", "pytest", "git", "cd", "mkdocs", "tensorboard", "apt"}
 """Programs that are not hjepa's."""
