@@ -117,7 +117,7 @@ def _parse_overrides(overrides: Sequence[str]) -> dict[str, object]:
             raise SettingsError(f"override {override!r} is not of the form name=value; write for example data.batch_size=32")
         try:
             value = yaml.load(text, Loader=Reader) if text.strip() else ""
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):  # ValueError: of a day that no calendar has
             raise SettingsError(f"override {override!r}: the value is not YAML; quote it, as in {path}='\"...\"'") from None
         # flat, so that a later override wins over an earlier one of any depth
         parsed |= dict(_flatten({path.strip(): value}))

@@ -213,7 +213,7 @@ class DinoSettings(Section):
     teacher_temperature_warmup_epochs: CountOrZero = 30
     """Length of the ramp, in epochs; 0: teacher_temperature_end at once."""
     center_momentum: ShareOrZero = 0.9
-    """Share of the centre of the teacher's outputs that is kept with each batch."""
+    """Share of the centre of the teacher's outputs that is kept with each update."""
     held_prototypes_epochs: CountOrZero = 1
     """Epochs in which the prototypes stay where they are; more, where the outputs become equal for all images."""
     local_weight: Positive = 1.0

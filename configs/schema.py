@@ -77,8 +77,9 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Settings":
-        problems = [*_size_problems(self), *_level_problems(self), *_mask_problems(self)]
-        problems += [*_phase_problems(self), *_objective_problems(self), *_strategy_problems(self), *_probe_problems(self)]
+        problems = [*_size_problems(self), *_phase_problems(self), *_objective_problems(self), *_probe_problems(self)]
+        if self.objective == "hjepa":
+            problems += [*_level_problems(self), *_mask_problems(self), *_strategy_problems(self)]
         if problems:
             raise ValueError("\n".join(problems))
         return self

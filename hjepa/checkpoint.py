@@ -14,6 +14,8 @@ from hjepa.configs.schema import Settings
 
 FORMAT = 1
 LATEST = "latest.pt"
+NEEDED = ("model", "settings")
+"""Of what a checkpoint holds: what everyone reads."""
 
 FREE = (
     "device",
@@ -70,6 +72,7 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         version = state["format"]
+        foreign = [name for name in NEEDED if name not in state]
     except Exception as error:  # whatever a damaged or foreign file makes the unpickler raise
         first = next(iter(str(error).splitlines()), type(error).__name__)
         reason = first.partition(". ")[0]  # torch goes on with the advice to run whatever code the file holds
@@ -78,24 +81,29 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
         ) from error
     if version != FORMAT:
         raise CheckpointError(f"{path} has format {version}, this hjepa reads format {FORMAT}; use the hjepa that wrote it")
+    if foreign:
+        raise CheckpointError(f"{path} is not a checkpoint of hjepa: it lacks {', '.join(foreign)}; resume from another")
     loaded: dict[str, Any] = state
     return loaded
 
 
 def newest_first(folder: Path) -> list[Path]:
     """The checkpoints of a run's folder: the latest, and those kept under the names of their epochs."""
-    return [path for path in (folder / LATEST, *sorted(folder.glob("epoch_*.pt"), reverse=True)) if path.exists()]
+    named = sorted(folder.glob("epoch_*.pt"), key=lambda path: (len(path.name), path.name), reverse=True)
+    return [path for path in (folder / LATEST, *named) if path.exists()]
 
 
 def check_settings(state: dict[str, Any], current: Settings, path: Path, world_size: int = 1) -> None:
     """Raises CheckpointError where a setting that decides the experiment has changed since `state` was saved.
 
-    An update may be divided otherwise among ranks and accumulated batches, as long as it has as many images.
+    An update may be divided otherwise among ranks and accumulated batches, as long as it has as many images; and with a term
+    of the loss that sees all images of a batch together, as long as these are as many, too.
     """
     # What the checkpoint is too old to name was as it is by default.
     before, now = _flat(plain_settings(Settings())) | _flat(state["settings"]), _flat(plain_settings(current))
     saved_by = state.get("world_size", world_size)
-    free = FREE + (DIVISION if _images_of_update(before, saved_by) == _images_of_update(now, world_size) else ())
+    divided = _images_together(before, saved_by, current) == _images_together(now, world_size, current)
+    free = FREE + (DIVISION if divided else ())
     changed = [
         f"{name} was {before.get(name)!r}, now {value!r}"
         for name, value in now.items()
@@ -121,9 +129,14 @@ def plain_settings(settings: Settings) -> dict[str, Any]:
     return settings.model_dump(mode="json")
 
 
-def _images_of_update(settings: dict[str, Any], world_size: int) -> int:
-    images: int = settings["data.batch_size"] * settings["training.accumulation_steps"] * world_size
-    return images
+def _images_together(settings: dict[str, Any], world_size: int, current: Settings) -> tuple[int, int]:
+    """Images of an update, and of a batch on all ranks where the loss is no mean over images (0: where it is)."""
+    images = settings["data.batch_size"] * world_size
+    if current.objective == "dino":
+        sees_batch = current.dino.koleo_weight > 0
+    else:
+        sees_batch = current.model.spread_weight > 0 or current.masking.strategy == "cross_crop_prediction"
+    return images * settings["training.accumulation_steps"], images if sees_batch else 0
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

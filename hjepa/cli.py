@@ -27,10 +27,10 @@ from hjepa.pipeline.open_source import name_of
 from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, area_gap
 from hjepa.pipeline.source import Source
 from hjepa.recipe_table import summary
-from hjepa.run_folder import Resume, find_resume, fresh_folder, mark_folder
+from hjepa.run_folder import Resume, check_output, find_resume, fresh_folder, mark_folder, resume_notes
 
 if TYPE_CHECKING:
-    from hjepa.trainer import Result
+    from hjepa.result import Result
 
 SMALL = {"hjepa": "small", "dino": "small_dino"}
 """Objective -> name of the shipped settings that train in minutes without a GPU."""
@@ -69,7 +69,7 @@ def train(
     num_workers: Annotated[
         int | None, typer.Option(help="DALI's threads or torchvision's processes; all cores by default.")
     ] = None,
-    output_dir: Annotated[Path | None, typer.Option(help="Folder for logs, pictures and checkpoints.")] = None,
+    output_dir: Annotated[str | None, typer.Option(help="Folder for logs, pictures and checkpoints.")] = None,
     resume: Annotated[str | None, typer.Option(help="auto, or a checkpoint: go on from there.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     seed: Annotated[int | None, typer.Option(help="Number that every random choice follows from.")] = None,
@@ -141,18 +141,19 @@ def run(config: Path | None, overrides: list[str], flags: dict[str, object], dis
     with Ranks(settings) as ranks:
         if not ranks.is_first:
             display = Display(Console(quiet=True))
-        state, asked = ranks.share(find_resume(settings) if ranks.is_first else None), settings.output_dir
+        state, wanted = ranks.share(find_resume(settings) if ranks.is_first else None), settings.output_dir
         if state is None:
             settings = ranks.share(fresh_folder(settings) if ranks.is_first else settings)
         else:
+            check_output(state, settings, asked(overrides, flags).get("output_dir"))
             settings = settings.model_copy(update={"output_dir": str(state.output)})
             checkpoint.check_settings(state.content, settings, state.path, ranks.world_size)
         joined = f" on each of {ranks.world_size} ranks" if ranks.world_size > 1 else ""
         display.say(f"engine: {_engine(settings, ranks)}; device: {_name(ranks.device)}{joined}")
         display.say(f"settings: {reason}")
-        if state is None and settings.output_dir != asked:
+        if state is None and settings.output_dir != wanted:
             display.say(
-                f"note: {asked} holds another run, which --resume auto would go on with; this one is {settings.output_dir}"
+                f"note: {wanted} holds another run, which --resume auto would go on with; this one is {settings.output_dir}"
             )
         source = _open_in_turn(settings, ranks, display)
         _introduce(settings, source, display)
@@ -186,20 +187,14 @@ def _train(settings: Settings, source: Source, display: Display, state: Resume |
     from hjepa.trainer import Trainer  # imports tensorboard and matplotlib, which take seconds that --help need not wait
 
     if state is not None:
-        for reason in state.damaged.values():
-            display.say(f"passed over: {reason}")
-        display.say(f"resuming from {state.path}, step {state.content['step']}")
-        now, before = engine_of(settings.data.pipeline, ranks.device), state.content.get("engine")
-        if before not in (None, now):
-            display.say(
-                f"the crops were made by {before} so far and are by {now} from here on: the same crops in other colours"
-            )
+        for note in resume_notes(state, settings, ranks):
+            display.say(note)
     start = time.perf_counter()
     with Trainer(settings, source, display, None if state is None else state.content, ranks) as trainer:
         if ranks.is_first:
             mark_folder(Path(settings.output_dir), to_yaml(settings), is_new=state is None)
         total = trainer.steps_per_epoch * settings.training.epochs
-        if trainer.step >= total:
+        if trainer.is_done:
             display.say("nothing is left to do: all of its epochs are done; more of them are another run, without --resume")
         result = trainer.run()
         latest = settings.checkpoint_folder / checkpoint.LATEST
@@ -225,8 +220,9 @@ def _train(settings: Settings, source: Source, display: Display, state: Resume |
 
 def choose_settings(config: Path | None, overrides: list[str], flags: dict[str, object]) -> tuple[Settings, str]:
     """The settings, and where they came from in words."""
-    if flags.get("data.data_path") == "":  # as of a shell's variable that is not set
-        raise ValueError("--data-path is empty; give the place of the data, . for the current folder, or leave it out")
+    for name, option in {"data.data_path": "--data-path", "output_dir": "--output-dir"}.items():
+        if flags.get(name) == "":  # as of a shell's variable that is not set
+            raise ValueError(f"{option} is empty; give a folder, . for the current one, or leave it out")
     given = asked(overrides, flags)  # before the settings can be loaded
     place = given.get("data.data_path")
     if place and not given.get("data.dataset") and (config is None or _asks_for_sample(config)):

@@ -91,8 +91,11 @@ def measure(
     """What evaluate_features measures, also on images without labels, whose accuracies are None."""
     knn, probe = settings.evaluation.knn, settings.evaluation.linear_probe
     features, labels = _read(model, source, settings, progress)
-    own = _labelled(features, labels) if len(source.classes) > 1 else None
-    probed = own if probe_source is None or not probe.enabled else _labelled(*_read(model, probe_source, settings, progress))
+    own = _labelled(features, labels, source)
+    if probe_source is None or not probe.enabled:
+        probed = own
+    else:
+        probed = _labelled(*_read(model, probe_source, settings, progress), probe_source)
     return Evaluation(
         knn_accuracy=knn_accuracy(*own, knn.k, knn.temperature) if knn.enabled and own else None,
         linear_probe_accuracy=linear_probe_accuracy(*probed, probe, settings.seed) if probe.enabled and probed else None,
@@ -110,9 +113,10 @@ def _read(model: Model, source: Source, settings: Settings, progress: Callable[[
         return extract(model, loader, lambda done: progress(done, len(images)))
 
 
-def _labelled(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Those of the images that have a label."""
-    return features[labels >= 0], labels[labels >= 0]
+def _labelled(features: Tensor, labels: Tensor, source: Source) -> tuple[Tensor, Tensor] | None:
+    """Those of the images that have a label; None where there is nothing to tell apart."""
+    known = labels >= 0
+    return (features[known], labels[known]) if len(source.classes) > 1 and known.sum() > 1 else None
 
 
 @torch.no_grad()

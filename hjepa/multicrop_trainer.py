@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from hjepa.models.dino import dino_loss, moved_center
+from hjepa.models.dino import dino_loss, mean_output, moved_center
 from hjepa.pipeline.adapters.lists import CropDict
 from hjepa.pipeline.batch import Batch
 
@@ -77,13 +77,12 @@ class MultiCropTrainer:
                 f"the student has {len(student)} crops, and the teacher {len(teacher)} beside num_local_crops="
                 f"{num_local_crops}; pass the number of local crops that were forwarded"
             )
-        center = teacher.new_zeros(teacher.shape[-1]) if self.center is None else self.center
-        return dino_loss(student, teacher, center, self.temperature_student, self.temperature_teacher)
+        return dino_loss(student, teacher, self._center_beside(teacher), self.temperature_student, self.temperature_teacher)
 
     def update_center(self, teacher_outputs: Tensor) -> None:
         """Moves the centre towards the mean of the outputs, on all ranks; after the loss."""
-        center = teacher_outputs.new_zeros(teacher_outputs.shape[-1]).float() if self.center is None else self.center
-        self.center = moved_center(center, teacher_outputs.unsqueeze(0), self.center_momentum)
+        mean = mean_output(teacher_outputs.unsqueeze(0))
+        self.center = moved_center(self._center_beside(mean), mean, self.center_momentum)
 
     def state_dict(self) -> dict[str, Tensor]:
         """What the trainer itself knows: the centre, once there is one."""
@@ -92,6 +91,10 @@ class MultiCropTrainer:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Goes on from what state_dict gave."""
         self.center = state.get("center")
+
+    def _center_beside(self, outputs: Tensor) -> Tensor:
+        """The centre on the device of the outputs; a state may have been loaded on another."""
+        return outputs.new_zeros(outputs.shape[-1]) if self.center is None else self.center.to(outputs.device)
 
     def training_step(self, batch: Batch | CropDict, optimizer: torch.optim.Optimizer, epoch: int) -> dict[str, float]:
         """One step on a batch of a Loader, or on document C's dict; waits for the device.

@@ -1,6 +1,7 @@
 """Which folder a run writes to, and which checkpoint it goes on from: no run overwrites another."""
 
 import glob
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import torch
 
 from hjepa import checkpoint
 from hjepa.configs.schema import Settings
+from hjepa.distributed import Ranks
+from hjepa.pipeline.backend import engine_of
 
 SETTINGS = "settings.yaml"
 """File that marks a folder as a run's."""
@@ -49,6 +52,34 @@ def find_resume(settings: Settings) -> Resume | None:
     if damaged:
         raise checkpoint.CheckpointError("; ".join(damaged.values()))
     return None
+
+
+def check_output(resume: Resume, settings: Settings, given: object) -> None:
+    """Raises ValueError where a run would go on in the folder of the checkpoint that was named, and not in the one given."""
+    if settings.checkpoint.resume != "auto" and given and Path(str(given)).absolute() != resume.output.absolute():
+        raise ValueError(
+            f"--resume {resume.path} goes on in {resume.output}, where its log and checkpoints are, and --output-dir is "
+            f"{given}; leave --output-dir out, or copy {resume.output} to {given} and resume from there"
+        )
+
+
+def resume_notes(resume: Resume, settings: Settings, ranks: Ranks) -> Iterator[str]:
+    """What to say of a run that goes on, and of what is not as it was."""
+    for reason in resume.damaged.values():
+        yield f"passed over: {reason}"
+    yield f"resuming from {resume.path}, step {resume.content['step']}"
+    now, before = engine_of(settings.data.pipeline, ranks.device), resume.content.get("engine")
+    if before not in (None, now):
+        yield f"the crops were made by {before} so far and are by {now} from here on: the same crops in other colours"
+    ranks_before = resume.content.get("world_size", ranks.world_size)
+    images = settings.data.batch_size * settings.training.accumulation_steps
+    saved = resume.content["settings"]
+    images_before = saved["data"]["batch_size"] * saved["training"]["accumulation_steps"] * ranks_before
+    if images_before != images * ranks.world_size:
+        yield (
+            f"note: an update was of {images_before} images on {ranks_before} ranks and is of {images * ranks.world_size} on "
+            f"{ranks.world_size} from here on; set data.batch_size or training.accumulation_steps to keep it as it was"
+        )
 
 
 def fresh_folder(settings: Settings) -> Settings:

@@ -82,6 +82,8 @@ def export_encoder(
         "fc_norm": False,
         "num_classes": 0,
     }
+    if not output.parent.is_dir():
+        raise ValueError(f"cannot write {output}: there is no folder {output.parent}; make it, or give another place")
     grid = encoder.grid(torch.empty(3, image_size, image_size, device="meta"))
     positions = grid_positions(grid, encoder.width, torch.device("cpu"))
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}

@@ -1,7 +1,8 @@
 """The training run: steps, what is measured between them, and checkpoints from which it continues bitwise."""
 
+import math
 import signal
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -13,10 +14,12 @@ from hjepa.display import Display
 from hjepa.distributed import Ranks
 from hjepa.evaluate import check_labels, evaluate_features
 from hjepa.gpu_monitor import GpuMonitor
+from hjepa.kept import Kept
 from hjepa.metrics import Metrics
 from hjepa.model_assembly import Model, build_model
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.source import Source
+from hjepa.result import Result
 from hjepa.schedules import Schedule, schedule
 from hjepa.sharding import is_sharded, load_model, load_optimizer, whole
 from hjepa.step import backward, build_optimizer, update, watch
@@ -29,32 +32,6 @@ from hjepa.window import Window
 
 class DivergedError(RuntimeError):
     """The loss is no longer a number."""
-
-
-@dataclass(slots=True)
-class Result:
-    """What a run came to."""
-
-    finished: bool = False
-    """False where it was interrupted."""
-    signal: int = 0
-    """Number of the signal that interrupted it."""
-    step: int = 0
-    first_loss: float | None = None
-    """Mean over the first line of the log; None before it."""
-    last_loss: float | None = None
-    accuracies: dict[int, float] = field(default_factory=dict)
-    """kNN accuracy by the number of epochs trained."""
-    probe_accuracies: dict[int, float] = field(default_factory=dict)
-    """The same of the linear probe."""
-    images: int = 0
-    """Images trained on by this process, on all ranks."""
-    bad_images: int = 0
-    """Images that others stand in for."""
-    seconds: float = 0.0
-    """Time spent training, without evaluation."""
-    wait_seconds: float = 0.0
-    """Of it, waiting for data."""
 
 
 class Trainer:
@@ -89,7 +66,8 @@ class Trainer:
                 "batches of an epoch, so no update would ever be made; lower it, or data.batch_size"
             )
         self.step = 0
-        self._kept: dict[str, float] = {}
+        self._kept = Kept(settings)
+        self._unended = 0  # a number of epochs at whose end evaluation and checkpoint are due
         self._window = Window()
         self._request = StopRequest()
         if resume is not None:
@@ -102,11 +80,18 @@ class Trainer:
         """Updates per epoch; batches that fill no update are left out."""
         return len(self.loader) // self.settings.training.accumulation_steps
 
+    @property
+    def is_done(self) -> bool:
+        """Whether a resumed run has nothing left to do."""
+        return self.loader.epoch >= self.settings.training.epochs and not self._unended
+
     def run(self) -> Result:
         """Trains to the end, or until a signal on any rank (stop.py), which saves a checkpoint after the step in progress."""
-        if self.step == 0:
+        if self.result.first_loss is None:  # nothing was trained yet
             self.evaluate(0)
         with self._request.listening():
+            if self._unended:
+                self.end_epoch(self._unended)
             for epoch in range(self.loader.epoch, self.settings.training.epochs):
                 if self.train_epoch(epoch):
                     self.end_epoch(epoch + 1)
@@ -124,11 +109,14 @@ class Trainer:
     def train_epoch(self, epoch: int) -> bool:
         """One epoch, or what a resumed run has left of it; False where a signal ended it early."""
         accumulation = self.settings.training.accumulation_steps
+        num_batches = ((epoch + 1) * self.steps_per_epoch - self.step) * accumulation
         self.loader.set_epoch(epoch)
         if self.masks is not None:
             self.masks = build_masks(self.settings, epoch)  # their grid and scale may follow the epochs
         self._window = Window()
         for number, batch in enumerate(self.loader, start=1):
+            if number > num_batches:
+                continue  # these fill no update
             values = schedule(self.settings, self.step, self.steps_per_epoch)
             watched = watch(self.model, batch, self.settings)
             masks = None if self.masks is None else draw_masks(self.masks, batch, self.settings, watched)
@@ -144,8 +132,6 @@ class Trainer:
                 self._report(epoch, values, norm, stopping)
                 if stopping and self.step % self.steps_per_epoch:
                     return False
-        self.optimizer.zero_grad(set_to_none=True)  # of batches that fill no update
-        self.step = (epoch + 1) * self.steps_per_epoch  # already, unless the epoch began on another number of ranks
         return True
 
     def end_epoch(self, epochs_done: int) -> None:
@@ -155,7 +141,7 @@ class Trainer:
         if last or epochs_done % settings.evaluation.eval_frequency == 0:
             self.evaluate(epochs_done)
         if last or epochs_done % settings.checkpoint.save_frequency == 0:
-            self.save(f"epoch_{epochs_done:04d}.pt", self._score(epochs_done))
+            self.save(epochs_done)
 
     def evaluate(self, epochs_done: int) -> None:
         """Accuracies and collapse monitors of the teacher's features, left out where the images have no two labels.
@@ -167,16 +153,18 @@ class Trainer:
             self._evaluate(epochs_done, model, self.metrics)
         self.ranks.wait()
 
-    def save(self, name: str | None = None, score: float = 0.0) -> None:
-        """Writes the latest checkpoint; with a name also keeps it under that name while its score is among the best."""
+    def save(self, epochs_done: int | None = None) -> None:
+        """Writes the latest checkpoint; at the end of an epoch also keeps it under its name while it is among the best."""
         state = self._state()
         if not self.ranks.is_first:
             return
         folder = self.settings.checkpoint_folder
-        if name is not None:
-            checkpoint.save(folder / name, state)
-            self._kept = checkpoint.keep_best(folder, self._kept | {name: score}, self.settings.checkpoint.keep_best_n)
-        checkpoint.save(folder / checkpoint.LATEST, state | {"kept": self._kept})
+        if epochs_done is not None:
+            name = f"epoch_{epochs_done:04d}.pt"
+            self._kept.add(name, epochs_done, self.result)
+            checkpoint.save(folder / name, state | self._kept.state())
+            self._kept.delete_worse()
+        checkpoint.save(folder / checkpoint.LATEST, state | self._kept.state())
 
     def close(self) -> None:
         """Ends the loader and the logs."""
@@ -235,21 +223,15 @@ class Trainer:
         if found.collapse is not None and epochs_done:  # an untrained encoder has nothing to lose
             self.display.say(found.collapse)
 
-    def _score(self, epochs_done: int) -> float:
-        """Higher is better: the kNN accuracy (epochs without one go first), or the negative loss where none is measured."""
-        if self.result.accuracies:
-            return self.result.accuracies.get(epochs_done, -1.0)
-        return -float("inf") if self.result.last_loss is None else -self.result.last_loss
-
     def _report(self, epoch: int, values: Schedule, norm: torch.Tensor, stopping: bool) -> None:
         first = self.step - epoch * self.steps_per_epoch
         window, result = self._window, self.result
         if self.step % self.settings.logging.log_frequency == 0 or first == self.steps_per_epoch or stopping:
             line = window.summary()  # waits for the GPU: the only place in the loop that does
-            if not max(line["loss"], float(norm)) < float("inf"):
+            if not (math.isfinite(line["loss"]) and math.isfinite(norm)):
                 raise DivergedError(
-                    f"the loss is {line['loss']} and its gradient {float(norm)} at step {self.step}; lower training.lr "
-                    f"(now {values.learning_rate:.2g}) or training.clip_grad, and resume from the latest checkpoint"
+                    f"the loss is {line['loss']} and its gradient {float(norm)} at step {self.step}; begin another run with a "
+                    f"lower training.lr (now {values.learning_rate:.2g}) or training.clip_grad. The latest checkpoint is older"
                 )
             result.last_loss = line["loss"]
             result.first_loss = line["loss"] if result.first_loss is None else result.first_loss
@@ -281,10 +263,10 @@ class Trainer:
             "engine": self.loader.engine,
             "torch_rng": torch.get_rng_state(),
             "settings": checkpoint.plain_settings(self.settings),
-            "kept": self._kept,
             "accuracies": dict(self.result.accuracies),
             "probe_accuracies": dict(self.result.probe_accuracies),
             "first_loss": self.result.first_loss,
+            **self._kept.state(),
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -292,8 +274,11 @@ class Trainer:
         load_optimizer(self.optimizer, state["optimizer"])
         self.loader.load_state_dict(state["loader"])
         torch.set_rng_state(state["torch_rng"].cpu())
-        # On another number of ranks an epoch has other steps, and the schedules follow the share of it that is done.
-        self.step = round(state["step"] * self.steps_per_epoch / state.get("steps_per_epoch", self.steps_per_epoch))
-        self._kept = state["kept"]
         self.result.accuracies, self.result.first_loss = state["accuracies"], state["first_loss"]
         self.result.probe_accuracies = state.get("probe_accuracies", {})  # older than the probe, a checkpoint has none
+        # On another number of ranks an epoch has other steps: done are those that are not to come.
+        to_come = self.loader.remaining // self.settings.training.accumulation_steps
+        self.step = (self.loader.epoch + 1) * self.steps_per_epoch - to_come
+        epochs, rest = divmod(state["step"], state.get("steps_per_epoch", self.steps_per_epoch))
+        self._unended = epochs + 1 if rest and epochs < self.loader.epoch else 0  # larger batches leave nothing of it
+        self._kept.restore(state)

@@ -39,7 +39,7 @@ class DinoSettings:
     student_temperature: float = 0.1
     """The student's outputs are divided by it."""
     center_momentum: float = 0.9
-    """Share of the centre that is kept with each batch."""
+    """Share of the centre that is kept with each update."""
     local_weight: float = 1.0
     """Weight of a term in which the student sees a local crop, beside 1 for a global one; the mean is a weighted one."""
     koleo_weight: float = 0.0
@@ -90,6 +90,8 @@ class Dino(nn.Module):
     """Student `encoder` and `head`, their moving averages `teacher` and `teacher_head`, and the centre; crops crop-major."""
 
     center: Tensor
+    _outputs: Tensor
+    _num_batches: Tensor
 
     def __init__(self, settings: DinoSettings) -> None:
         super().__init__()
@@ -99,6 +101,9 @@ class Dino(nn.Module):
         self.teacher = copy.deepcopy(self.encoder).requires_grad_(False).eval()
         self.teacher_head = copy.deepcopy(self.head).requires_grad_(False).eval()
         self.register_buffer("center", torch.zeros(settings.num_prototypes))
+        # What the centre follows at the next update: the sum of the mean outputs of its batches, and how many these are.
+        self.register_buffer("_outputs", torch.zeros(settings.num_prototypes), persistent=False)
+        self.register_buffer("_num_batches", torch.zeros(()), persistent=False)
 
     def forward(
         self,
@@ -106,7 +111,7 @@ class Dino(nn.Module):
         local_crops: Float[Tensor, "V B 3 s s"] | None,
         teacher_temperature: float,
     ) -> DinoLosses:
-        """The training loss; local crops are read at their own size. In training the centre moves after the loss, once."""
+        """The training loss; local crops are read at their own size. In training `update_teacher` goes by what was seen."""
         seen = [self._means(crops) for crops in (global_crops, local_crops) if crops is not None]
         with torch.no_grad():
             teacher = self.teacher_head(self.teacher(global_crops.flatten(0, 1)).mean(1)).float()
@@ -116,15 +121,15 @@ class Dino(nn.Module):
             said, teacher, self.center, self.settings.student_temperature, teacher_temperature, self.settings.local_weight
         )
         koleo = nearest_loss(seen[0]) if self.settings.koleo_weight > 0 else torch.zeros_like(loss)
-        center_norm = self.center.norm()
         if self.training:
-            self.center.copy_(moved_center(self.center, teacher, self.settings.center_momentum))
+            self._outputs.add_(mean_output(teacher))
+            self._num_batches.add_(1)
         return DinoLosses(
             total=loss + self.settings.koleo_weight * koleo,
             koleo=koleo.detach(),
             student_norm=said.detach().norm(dim=-1).mean(),
             teacher_norm=teacher.norm(dim=-1).mean(),
-            center_norm=center_norm,
+            center_norm=self.center.norm(),
         )
 
     @torch.no_grad()
@@ -133,10 +138,16 @@ class Dino(nn.Module):
         means: Tensor = self.teacher(images).mean(1)
         return means
 
+    @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:
-        """Moves the teacher towards the student: after every optimizer step, once."""
+        """Moves the teacher towards the student, and the centre, once for all batches since: after every optimizer step."""
         update_average(self.teacher, self.encoder, momentum)
         update_average(self.teacher_head, self.head, momentum)
+        mean = self._outputs / self._num_batches.clamp(min=1)
+        moved = moved_center(self.center, mean, self.settings.center_momentum)
+        self.center.copy_(torch.where(self._num_batches > 0, moved, self.center))
+        self._outputs.zero_()
+        self._num_batches.zero_()
 
     def hold_prototypes(self) -> None:
         """Forgets the gradient of the prototypes, which then stay where they are in the next update.
@@ -175,7 +186,12 @@ def dino_loss(
 
 
 @torch.no_grad()
-def moved_center(center: Float[Tensor, " P"], teacher: Float[Tensor, "G B P"], momentum: float) -> Float[Tensor, " P"]:
-    """The centre after a batch: a moving average of the mean of the teacher's outputs on all ranks."""
-    mean = all_sum(teacher.float().mean((0, 1))) / num_ranks()
+def mean_output(teacher: Float[Tensor, "G B P"]) -> Float[Tensor, " P"]:
+    """The mean of the teacher's outputs of a batch on all ranks."""
+    mean: Tensor = all_sum(teacher.float().mean((0, 1))) / num_ranks()
+    return mean
+
+
+def moved_center(center: Float[Tensor, " P"], mean: Float[Tensor, " P"], momentum: float) -> Float[Tensor, " P"]:
+    """The centre after an update: a moving average of the mean outputs."""
     return center * momentum + mean * (1 - momentum)

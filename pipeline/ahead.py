@@ -1,5 +1,8 @@
 """A background thread that works ahead of whoever consumes an iterator."""
 
+import atexit
+import contextlib
+import os
 import queue
 import threading
 from collections.abc import Iterator
@@ -9,38 +12,63 @@ Item = TypeVar("Item")
 
 
 class Ahead(Generic[Item], Iterator[Item]):
-    """Iterates `items` on a thread of its own, at most `depth` items ahead. Exceptions reach the consumer in their place."""
+    """Iterates `items` on a thread of its own, at most `depth` items ahead. Exceptions reach the consumer in their place.
+
+    It must be closed; one that is not is closed as the interpreter ends, whose threads may not be inside of a native library.
+    """
 
     def __init__(self, items: Iterator[Item], depth: int) -> None:
         self._items = items
         self._queue: queue.Queue[tuple[bool, Item | BaseException]] = queue.Queue(depth)
-        self._closed = threading.Event()
+        self._closed, self._ended = threading.Event(), threading.Event()
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._work, name="hjepa-ahead", daemon=True)
         self._thread.start()
+        atexit.register(self.close)
 
     def __next__(self) -> Item:
         ok, item = self._queue.get()
         if not ok:
-            self._queue.put((ok, item))  # every later call ends alike
+            self._end_by(item)  # every later call ends alike
             assert isinstance(item, BaseException)
-            raise item
+            try:
+                raise item
+            finally:
+                del item  # else it holds, by its traceback, this frame, which holds it; and with them all that made it
         return item  # type: ignore[return-value]  # ok marks an Item
 
     def close(self) -> None:
-        """Ends the thread; what it had made is dropped."""
+        """Ends the thread; what it had made is dropped, and who waits for an item is told that there is none."""
         self._closed.set()
-        if threading.current_thread() is not self._thread:  # where garbage is collected, and with it an iterator nobody holds
-            self._thread.join()
+        # Not where garbage is collected on that thread, and with it an iterator nobody holds; nor in a forked process.
+        if threading.current_thread() is self._thread or self._process != os.getpid():
+            return
+        self._ended.wait()  # join alone takes a thread for ended once it was interrupted (bpo-45274)
+        self._thread.join()
+        with self._queue.mutex:
+            self._queue.queue.clear()
+        self._end_by(StopIteration())
+
+    def _end_by(self, end: Item | BaseException) -> None:
+        with contextlib.suppress(queue.Full):  # another thread has closed this meanwhile
+            self._queue.put_nowait((False, end))
 
     def _work(self) -> None:
+        try:
+            self._make()
+        finally:
+            self._ended.set()
+            atexit.unregister(self.close)
+
+    def _make(self) -> None:
         try:
             for item in self._items:
                 if not self._put((True, item)):
                     return
-            end: BaseException = StopIteration()
         except BaseException as error:  # not dropped: the consumer gets it
-            end = error
-        self._put((False, end))
+            self._put((False, error))
+        else:
+            self._put((False, StopIteration()))
 
     def _put(self, entry: tuple[bool, Item | BaseException]) -> bool:
         while not self._closed.is_set():

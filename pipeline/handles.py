@@ -10,13 +10,26 @@ KEPT = 32
 """Files that stay open; a process may open 1024 as a rule, and shards are often more."""
 
 
+class OwnLock:
+    """A lock of this process: a forked one would inherit it as it was, perhaps held by a thread that is not there."""
+
+    def __init__(self) -> None:
+        self._lock, self._process = threading.Lock(), os.getpid()
+
+    def __call__(self) -> threading.Lock:
+        """The lock to hold."""
+        if self._process != os.getpid():
+            self._lock, self._process = threading.Lock(), os.getpid()
+        return self._lock
+
+
 class Handles:
     """Reads files by their numbers. Any thread may read or close; files that were closed are opened again when needed."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = files
         self._opened: OrderedDict[int, int] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = OwnLock()
 
     def __len__(self) -> int:
         """Files that are open now."""
@@ -24,12 +37,12 @@ class Handles:
 
     def read(self, number: int, length: int, offset: int) -> bytes:
         """Bytes of a file; fewer where it ends. Raises OSError."""
-        with self._lock:  # held while reading: a handle that is closed meanwhile may already be another file's
+        with self._lock():  # held while reading: a handle that is closed meanwhile may already be another file's
             return os.pread(self._handle(number), length, offset)
 
     def close(self) -> None:
         """Closes all."""
-        with self._lock:
+        with self._lock():
             while self._opened:
                 os.close(self._opened.popitem()[1])
 

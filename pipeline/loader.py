@@ -3,9 +3,11 @@
 Its whole state is (seed, epoch, position), because every decision is a function of those; so it resumes anywhere, bitwise.
 """
 
+import _thread
+import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -47,7 +49,8 @@ class Loader(IterableDataset[Any]):
     or ends the iteration ("raise"). bad_images: file of JSON lines that replaced images are written to, and read from at the
     start; by default in hjepa's cache folder, one file per source. max_bad: share of the images that may be bad.
 
-    adapter: gives each batch as another trainer reads it: a name of `adapters.ADAPTERS`, such as "dinov2", or an Adapter.
+    adapter: gives each batch as another trainer reads it: a name of `adapters.ADAPTERS`, such as "dinov2", an Adapter, or a
+    function of a Batch.
 
     It is torch's IterableDataset of whole batches and keeps torchdata's Stateful protocol, so StatefulDataLoader(loader,
     batch_size=None), Lightning and Accelerate save and restore it; it goes to the device by itself.
@@ -75,7 +78,7 @@ class Loader(IterableDataset[Any]):
         on_error: Literal["replace", "raise"] = "replace",
         max_bad: float = 0.01,
         bad_images: str | Path | None = None,
-        adapter: str | Adapter | None = None,
+        adapter: str | Adapter | Callable[[Batch], Any] | None = None,
         rank: int | Literal["auto"] = "auto",
         world_size: int | Literal["auto"] = "auto",
     ) -> None:
@@ -148,6 +151,11 @@ class Loader(IterableDataset[Any]):
         """The epoch that is being iterated, or that comes next."""
         return self._epoch if self._iterated is None else self._iterated
 
+    @property
+    def remaining(self) -> int:
+        """How many batches of `epoch` are to come, once those that were taken are done."""
+        return len(self) - self._position
+
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch of the next iteration, which takes it from its start; a place that was loaded in it is kept.
 
@@ -177,25 +185,31 @@ class Loader(IterableDataset[Any]):
             self._epoch, self._position = self._epoch + 1, 0
         self._resumed = False
         epoch, first = self._epoch, self._position
-        if self._stream is None or self._stream.ended or self._stream.next != (epoch, first):
-            if self._stream is not None:
-                self._stream.close()
-            self._stream = Stream(self._stages(epoch), epoch, first, self._end_of_reading(epoch))
         stream, iteration = self._stream, object()
+        if stream is None or stream.ended or stream.next != (epoch, first):
+            if stream is not None:
+                stream.close()
+            self._stream = stream = Stream(self._stages(epoch), epoch, first, self._end_of_reading(epoch))
+            if self._closed:  # meanwhile, by another thread
+                stream.close()
         self._iteration = iteration
         for number in range(first, len(self)):
             batch = self._take(stream)
+            adapted = batch if self._adapter is None else self._adapter(batch)
             if self._iteration is iteration:
                 last = number + 1 == len(self)
                 self._epoch, self._position = (epoch + 1, 0) if last else (epoch, number + 1)
             self._iterated = epoch
             try:
-                yield batch if self._adapter is None else self._adapter(batch)
+                yield adapted
             finally:
                 self._iterated = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader stands: small, JSON-able, and valid for any number of ranks, workers and any backend."""
+        """Where the loader stands: small, JSON-able, and valid for any number of ranks, workers and any backend.
+
+        Of an epoch that was broken off it is the rest, though this loader itself would go on with the next epoch.
+        """
         return state.save(self.sampler, self.source, self._plan, self._epoch, self._position)
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -210,9 +224,9 @@ class Loader(IterableDataset[Any]):
     def close(self) -> None:
         """Stops the work in flight. Batches that were handed out stay valid."""
         self._closed = True
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
 
     def __enter__(self) -> "Loader":
         return self
@@ -221,8 +235,11 @@ class Loader(IterableDataset[Any]):
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_stream", None) is not None:  # its threads would keep it, and batches, for ever
-            self.close()
+        stream = getattr(self, "_stream", None)
+        if stream is not None:  # its threads would keep it, and batches, for ever
+            # Garbage is collected on any thread, which may hold what the stream's own waits for: here nothing is waited for.
+            with contextlib.suppress(RuntimeError):  # at the interpreter's end, where the stream closes by itself
+                _thread.start_new_thread(stream.close, ())
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process: the place, but no work in flight."""
@@ -234,10 +251,10 @@ class Loader(IterableDataset[Any]):
         if self._stream is not None and self._stream.process != os.getpid():
             raise ValueError("this Loader was iterated before this process was forked; make it in the process that iterates it")
         worker = get_worker_info()
-        if worker is not None and worker.num_workers > 1:
+        if worker is not None:
             raise ValueError(
-                f"each of the DataLoader's {worker.num_workers} workers would yield every batch; a Loader has its own threads: "
-                "use num_workers=0 there, and num_workers=... here"
+                f"each of the DataLoader's {worker.num_workers} workers would yield every batch, of the same epoch for ever; a "
+                "Loader has its own threads: use num_workers=0 there, and num_workers=... here"
             )
 
     def _take(self, stream: Stream) -> Batch:
@@ -252,7 +269,7 @@ class Loader(IterableDataset[Any]):
         self.wait_seconds = time.perf_counter() - start
         return batch
 
-    def _open_adapter(self, adapter: str | Adapter | None) -> Adapter | None:
+    def _open_adapter(self, adapter: str | Adapter | Callable[[Batch], Any] | None) -> Callable[[Batch], Any] | None:
         if adapter is None:
             return None
         for epoch in range(self._plan.last + 1 if isinstance(self._plan, Curriculum) else 1):

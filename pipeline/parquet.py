@@ -10,7 +10,6 @@ import io
 import json
 import logging
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy.typing as npt
 
 from hjepa.pipeline import columns, index
 from hjepa.pipeline.dataset import IMAGE_NAMES
-from hjepa.pipeline.handles import KEPT
+from hjepa.pipeline.handles import KEPT, OwnLock
 from hjepa.pipeline.header import MAX_PIXELS, Header, explain, read_header
 from hjepa.pipeline.index import Index, Progress
 from hjepa.pipeline.labels import LABEL_NAMES, number_labels
@@ -45,7 +44,7 @@ class ParquetSource:
         self.index = used
         self._opened: OrderedDict[int, Any] = OrderedDict()
         self._groups: OrderedDict[int, Any] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = OwnLock()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -69,7 +68,7 @@ class ParquetSource:
         for group in np.unique(groups).tolist():
             members = np.nonzero(groups == group)[0].tolist()
             try:
-                with self._lock:
+                with self._lock():
                     images = self._group(group)
                 for member in members:
                     contents[member] = np.frombuffer(images[int(places[member])].as_buffer(), dtype=np.uint8)
@@ -83,7 +82,7 @@ class ParquetSource:
 
     def close(self) -> None:
         """Drops the open files and the groups of rows; a later fetch reads them again."""
-        with self._lock:
+        with self._lock():
             self._opened.clear()
             self._groups.clear()
 

@@ -22,6 +22,10 @@ from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.sampler import Sampler
 from hjepa.pipeline.source import Samples, Source, upright_sizes
 
+ENDED = "this iteration was ended by a newer one, or by close(); a Loader has one iteration at a time"
+LONGEST_BATCH = 30.0
+"""Seconds that the end of the interpreter waits for another thread's batch."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stages:
@@ -56,6 +60,8 @@ class Stream:
         """The epoch that is not made any more; None: there is none."""
         self._stages = stages
         self._flying: deque[_Flight] = deque()
+        self._failure: Exception | None = None
+        """Why no further request could be made."""
         self._crops = self._render()
         self._using = threading.Lock()
         """Held where `_crops` runs: a generator that another thread is in can be neither advanced nor closed."""
@@ -95,18 +101,23 @@ class Stream:
     def close(self) -> None:
         """Ends the backend's work; while another thread is in `take`, by giving it no further request."""
         self._closed = True
-        atexit.unregister(self._close_at_exit)
+        if self.process != os.getpid():  # a forked process has none of the threads
+            return
         if self._using.acquire(blocking=False):
             try:
                 self._crops.close()  # type: ignore[attr-defined]  # render is a generator: closing it ends the backend's work
+                atexit.unregister(self._close_at_exit)
             finally:
                 self._using.release()
 
     def _close_at_exit(self) -> None:
-        if self.process == os.getpid():  # a forked process has none of the threads
+        self._closed = True
+        if self.process == os.getpid() and self._using.acquire(timeout=LONGEST_BATCH):  # a thread may still be in `take`
+            self._using.release()
             self.close()
 
     def _render(self) -> Iterator[Crops]:
+        self._failure = None
         return self._stages.backend.render(self._requests(*self.next))
 
     def _take_crops(self) -> Crops:
@@ -114,17 +125,31 @@ class Stream:
             try:
                 crops = next(self._crops, None)
             except BadBatchError as error:
+                if self._closed:  # files may be gone by now
+                    raise ValueError(ENDED) from None
                 for (number, place), reason in error.reasons.items():
                     flight = self._flying[number]
-                    self._exclude(flight.indices[place], _place_of(flight.samples, place), reason, lasting=True)
+                    path, lasting = _place_of(flight.samples, place), _is_there(flight.samples, place)
+                    self._exclude(flight.indices[place], path, reason, lasting=lasting)
                 self._flying.clear()
                 self._crops = self._render()  # from the batch that failed: all before it have been taken
                 continue
             if crops is None:
-                raise ValueError("this iteration was ended by a newer one, or by close(); a Loader has one iteration at a time")
+                failure, self._failure = self._failure, None
+                try:
+                    raise failure or ValueError(ENDED)
+                finally:
+                    del failure  # else it holds this frame, which holds it
             return crops
 
     def _requests(self, epoch: int, number: int) -> Iterator[Request]:
+        """What is to be made, ahead of what is taken; an error ends it, and is raised once all before it is taken."""
+        try:
+            yield from self._make_requests(epoch, number)
+        except Exception as error:
+            self._failure = error
+
+    def _make_requests(self, epoch: int, number: int) -> Iterator[Request]:
         stages = self._stages
         sampler, recipe = stages.sampler, stages.recipe
         while self.end is None or epoch < self.end:
@@ -147,6 +172,8 @@ class Stream:
             samples = self._stages.source.fetch(indices)
             if not samples.failures:
                 return indices, samples
+            if self._closed:  # files may be gone by now
+                raise ValueError(ENDED)
             for place, reason in samples.failures.items():
                 self._exclude(indices[place], _place_of(samples, place), reason, lasting=False)
 
@@ -154,6 +181,11 @@ class Stream:
         if self._stages.quarantine is None:
             raise BadImageError(path, reason)
         self._stages.quarantine.add(int(index), path, reason, lasting=lasting)
+
+
+def _is_there(samples: Samples, place: int) -> bool:
+    """Whether a bad image's file can be opened, so that it is the image that is bad, now and later."""
+    return isinstance(samples.encoded, list) or os.access(os.fsdecode(samples.encoded[place]), os.R_OK)
 
 
 def _place_of(samples: Samples, place: int) -> str:

@@ -11,10 +11,17 @@ namespace hjepa {
 void Threads::Free::operator()(void* memory) const { std::free(memory); }
 
 Threads::Threads(int count) {
-    for (int number = 0; number < count; ++number) threads_.emplace_back([this] { work(); });
+    try {
+        for (int number = 0; number < count; ++number) threads_.emplace_back([this] { work(); });
+    } catch (...) {  // the system has no more threads; those that there are must not outlive this
+        end();
+        throw;
+    }
 }
 
-Threads::~Threads() {
+Threads::~Threads() { end(); }
+
+void Threads::end() {
     {
         const std::lock_guard<std::mutex> lock(mutex_);
         closing_ = true;

@@ -31,6 +31,7 @@ class Threads {
         void operator()(void* memory) const;
     };
     void work();
+    void end();
 
     std::mutex mutex_;
     std::condition_variable begin_, end_;

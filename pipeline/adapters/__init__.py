@@ -1,10 +1,14 @@
 """Adapters: a Batch as another trainer reads it, by name with that trainer's own settings, or made with others."""
 
+from collections.abc import Callable
+from typing import Any
+
 from hjepa.pipeline.adapters.contract import Adapter
 from hjepa.pipeline.adapters.dinov2 import DinoV2, DinoV3
 from hjepa.pipeline.adapters.jepa import IJepa, TubeMasks, VJepa2
 from hjepa.pipeline.adapters.libraries import Lightly, LightlyTrain, SoloLearn, StablePretraining, StablePretrainingJepa
 from hjepa.pipeline.adapters.lists import Dino, DinoLoader, Ffcv, HJepa, ImagesLabels, StackedCrops, Swav
+from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.masks import HierarchicalMaskGenerator
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
 from hjepa.pipeline.recipe import Recipe
@@ -56,11 +60,15 @@ __all__ = [
 ]
 
 
-def open_adapter(adapter: str | Adapter, recipe: Recipe) -> Adapter:
-    """The adapter, or the one of that name, checked against a recipe. Raises ValueError for another name or an unfit recipe."""
+def open_adapter(adapter: str | Adapter | Callable[[Batch], Any], recipe: Recipe) -> Callable[[Batch], Any]:
+    """The adapter, or the one of that name, checked against a recipe; a plain function takes any recipe.
+
+    Raises ValueError for another name or an unfit recipe.
+    """
     if isinstance(adapter, str):
         if adapter not in ADAPTERS:
             raise ValueError(f"adapter={adapter!r} is unknown; {suggest(adapter, ADAPTERS)}")
         adapter = ADAPTERS[adapter]
-    adapter.check(recipe)
+    if isinstance(adapter, Adapter):
+        adapter.check(recipe)
     return adapter

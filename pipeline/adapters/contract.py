@@ -4,7 +4,7 @@ An adapter keeps no state: masks are drawn from the samples' keys, so they resum
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from hjepa.pipeline.recipe import Recipe
 # B images, V crops of one name, S pixels
 
 
+@runtime_checkable
 class Adapter(Protocol):
     """One trainer's batch."""
 

@@ -66,11 +66,11 @@ def _extended() -> Iterator[None]:
         Path(folder, "libhjepa_jpeg.so").symlink_to(decoder)
         before = os.environ.get(VARIABLE)
         own = before or str(Path(library.submodule_search_locations[0], "extensions"))
-        os.environ[VARIABLE] = f"{folder}:{own}"
+        os.putenv(VARIABLE, f"{folder}:{own}")  # not in os.environ, which another thread may be going through
         try:
             yield
         finally:
             if before is None:
-                os.environ.pop(VARIABLE, None)
+                os.unsetenv(VARIABLE)
             else:
-                os.environ[VARIABLE] = before
+                os.putenv(VARIABLE, before)

@@ -278,6 +278,13 @@ def test_phases_that_cannot_be_are_refused(overrides: list[str], message: str) -
     assert message in refusal(*overrides)
 
 
+def test_dino_asks_nothing_of_masks_that_it_does_not_draw() -> None:
+    sizes = ["data.image_size=16", "data.multicrop.global_crop_size=16", "data.multicrop.local_crop_size=8"]
+    with pytest.raises(SettingsError, match=r"masking\.mask_scale"):
+        load_settings(Path("small"), sizes)
+    assert load_settings(Path("small_dino"), sizes).objective == "dino"
+
+
 def test_attention_is_refused_where_nothing_is_masked() -> None:
     assert "masking.weights=attention has no effect with objective=dino" in refusal(
         "objective=dino", "masking.weights=attention"

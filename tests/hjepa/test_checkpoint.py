@@ -10,11 +10,12 @@ from hjepa import checkpoint
 from hjepa.configs.load import load_settings
 
 CPU = torch.device("cpu")
+STATE: dict[str, object] = {"model": {}, "settings": {}}
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "x.pt"
-    checkpoint.save(path, {"step": 3, "weights": {"a": torch.ones(2)}})
+    checkpoint.save(path, STATE | {"step": 3, "weights": {"a": torch.ones(2)}})
     state = checkpoint.load(path, CPU)
     assert state["step"] == 3
     assert torch.equal(state["weights"]["a"], torch.ones(2))
@@ -24,7 +25,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("write failed\nstack")])
 def test_failed_write_leaves_the_previous_checkpoint(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.pt"
-    checkpoint.save(path, {"step": 1})
+    checkpoint.save(path, STATE | {"step": 1})
 
     def half(state: object, file: object) -> None:
         file.write(b"half")  # type: ignore[attr-defined]
@@ -32,7 +33,7 @@ def test_failed_write_leaves_the_previous_checkpoint(error: Exception, tmp_path:
 
     monkeypatch.setattr(torch, "save", half)
     with pytest.raises(OSError, match=r"cannot write the checkpoint .*x\.pt \((No space|write failed)"):
-        checkpoint.save(path, {"step": 2})
+        checkpoint.save(path, STATE | {"step": 2})
     monkeypatch.undo()
     assert checkpoint.load(path, CPU)["step"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["x.pt"]
@@ -46,6 +47,19 @@ def test_damaged_file_is_refused_with_its_name(content: bytes | None, tmp_path: 
     with pytest.raises(checkpoint.CheckpointError, match=r"x\.pt is not a checkpoint") as error:
         checkpoint.load(path, CPU)
     assert "weights_only" not in str(error.value)  # torch's advice is to run whatever code the file holds
+
+
+def test_file_without_what_a_checkpoint_holds_is_refused(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "x.pt", {"model": {}})
+    with pytest.raises(checkpoint.CheckpointError, match=r"x\.pt is not a checkpoint of hjepa: it lacks settings"):
+        checkpoint.load(tmp_path / "x.pt", CPU)
+
+
+def test_newest_is_the_latest_and_then_by_the_number_of_epochs(tmp_path: Path) -> None:
+    names = [checkpoint.LATEST, "epoch_10000.pt", "epoch_9999.pt", "epoch_0002.pt"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert [path.name for path in checkpoint.newest_first(tmp_path)] == names
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
@@ -77,18 +91,30 @@ def test_changed_experiment_is_refused_by_what_changed() -> None:
     checkpoint.check_settings(saved, load_settings(Path("small"), free), Path("x.pt"))
 
 
+LEVELS_ALONE = ["model.spread_weight=0"]
+CROSS = [*LEVELS_ALONE, "masking.strategy=cross_crop_prediction"]
+DINO = [*LEVELS_ALONE, "objective=dino", "model.view_weight=0"]
+KOLEO = [*DINO, "dino.koleo_weight=0.1"]
+
+
+@pytest.mark.parametrize("terms", [LEVELS_ALONE, DINO, [], CROSS, KOLEO], ids=["levels", "dino", "spread", "cross", "koleo"])
 @pytest.mark.parametrize(
     ("world_size", "batch_size", "accumulation_steps"), [(1, 32, 1), (2, 16, 1), (4, 8, 1), (1, 8, 4), (2, 8, 2)]
 )
 def test_an_update_of_as_many_images_may_be_divided_otherwise(
-    world_size: int, batch_size: int, accumulation_steps: int
+    world_size: int, batch_size: int, accumulation_steps: int, terms: list[str]
 ) -> None:
-    saved = {"settings": checkpoint.plain_settings(load_settings(Path("small"))), "world_size": 1}
-    division = [f"data.batch_size={batch_size}", f"training.accumulation_steps={accumulation_steps}"]
-    checkpoint.check_settings(saved, load_settings(Path("small"), division), Path("x.pt"), world_size)
-    more = [f"data.batch_size={3 * batch_size}", division[1]]
+    """Among ranks always; into batches that are accumulated where no term of the loss sees a batch as a whole."""
+    path, saved = Path("x.pt"), {"settings": checkpoint.plain_settings(load_settings(Path("small"), terms)), "world_size": 1}
+    division = [*terms, f"data.batch_size={batch_size}", f"training.accumulation_steps={accumulation_steps}"]
+    if accumulation_steps == 1 or terms in (LEVELS_ALONE, DINO):
+        checkpoint.check_settings(saved, load_settings(Path("small"), division), path, world_size)
+    else:
+        with pytest.raises(checkpoint.CheckpointError, match=r"training\.accumulation_steps was 1"):
+            checkpoint.check_settings(saved, load_settings(Path("small"), division), path, world_size)
+    more = [*division, f"data.batch_size={3 * batch_size}"]
     with pytest.raises(checkpoint.CheckpointError, match=r"data\.batch_size was 32"):
-        checkpoint.check_settings(saved, load_settings(Path("small"), more), Path("x.pt"), world_size)
+        checkpoint.check_settings(saved, load_settings(Path("small"), more), path, world_size)
 
 
 def test_the_best_are_kept(tmp_path: Path) -> None:

@@ -252,6 +252,7 @@ def test_number_and_size_of_local_crops_follow_the_epochs(call: Call, labelled: 
         (["--data_path", "missing"], "missing does not exist"),
         (["--data_path", ""], "--data-path is empty"),
         (["--config", "small", "--data_path", ""], "--data-path is empty"),
+        (["--output_dir", ""], "--output-dir is empty"),
         (["--data_path", "empty"], "no images in"),
         (["--data_path", "texts"], r"found: 1 .txt"),
         (["--config", "missing.yaml"], "there is no file missing.yaml"),
@@ -333,6 +334,16 @@ def test_full_disk_ends_with_one_line_and_no_half_checkpoint(limit: int, message
     assert done.stderr.count("\n") == 1
     assert list((tmp_path / "out").rglob("*.pt")) == []
     assert list((tmp_path / "out").rglob(".*.pt*")) == []
+
+
+def test_checkpoint_of_a_folder_is_not_resumed_in_another(call: Call, labelled: Path) -> None:
+    command = ["--data_path", labelled, *REFERENCE, *TINY]
+    assert call(*command, "--output_dir", "out")[0] == 0
+    code, _, errors = call(*command, "--output_dir", "other", "--resume", "out/checkpoints/latest.pt")
+    assert code == 2
+    assert "goes on in out, where its log and checkpoints are, and --output-dir is other" in errors
+    for same in ([], ["--output_dir", "out"], ["--output_dir", Path("out").absolute()]):
+        assert call(*command, *same, "--resume", "out/checkpoints/latest.pt")[0] == 0
 
 
 def test_changed_setting_is_refused_on_resume(call: Call, labelled: Path) -> None:

@@ -66,7 +66,11 @@ def test_eval_without_labels_says_what_can_be_said(
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["eval", "missing.pt"], "there is no checkpoint missing.pt"), (["export", "SAVED", "out.pt"], "rename it")],
+    [
+        (["eval", "missing.pt"], "there is no checkpoint missing.pt"),
+        (["export", "SAVED", "out.pt"], "rename it"),
+        (["export", "SAVED", "missing/out.safetensors"], "there is no folder missing"),
+    ],
 )
 def test_users_mistake_is_one_line(
     arguments: list[str], message: str, saved: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

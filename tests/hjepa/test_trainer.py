@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from hjepa import checkpoint
+from hjepa import trainer as trainer_module
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
@@ -246,15 +247,43 @@ def test_strategies_that_read_local_crops_go_on_bitwise(
     assert all((line["loss_cross"] > 0) == (strategy == "cross_crop_prediction") for line in lines(whole, "train"))
 
 
-def test_on_another_number_of_ranks_the_schedules_follow_the_share_that_is_done(labelled: Path, tmp_path: Path) -> None:
-    settings = tiny(tmp_path, "evaluation.knn.enabled=false")
-    with Display() as display, Trainer(settings, open_folder(labelled), display) as trainer:
-        trainer.train_epoch(0)
-        state = trainer._state()
-    state |= {"step": 10, "steps_per_epoch": 10}  # as one rank with batches of 4 would have left it
+@pytest.mark.parametrize(
+    ("images", "batch_size", "accumulation", "step"),
+    [(16, 8, 1, 2), (16, 8, 2, 1), (32, 8, 2, 2), (24, 12, 1, 2), (0, 8, 1, 0)],
+)
+def test_larger_batches_make_the_steps_that_are_left_of_the_epoch(
+    images: int, batch_size: int, accumulation: int, step: int, labelled: Path, tmp_path: Path
+) -> None:
+    """As on more ranks: a run of batches of 4 stood at so many of 40 images."""
+    options = ["evaluation.knn.enabled=false", "training.epochs=2"]
+    with (
+        Display() as display,
+        Trainer(tiny(tmp_path, *options, "data.batch_size=4"), open_folder(labelled), display) as trainer,
+    ):
+        state = trainer._state() | {"step": images // 4}
+        state["loader"]["position"] = images
+    division = [f"data.batch_size={batch_size}", f"training.accumulation_steps={accumulation}"]
+    with Display() as display, Trainer(tiny(tmp_path, *options, *division), open_folder(labelled), display, state) as resumed:
+        assert resumed.step == step
+        result = resumed.run()
+        assert result.finished
+        assert result.step == 2 * (40 // batch_size // accumulation)
+
+
+def test_larger_batches_that_leave_nothing_of_an_epoch_end_it(labelled: Path, tmp_path: Path) -> None:
+    with Display() as display, Trainer(tiny(tmp_path, "data.batch_size=4"), open_folder(labelled), display) as trainer:
+        state = trainer._state() | {"step": 9, "first_loss": 1.0}
+        state["loader"]["position"] = 36
+    settings = tiny(tmp_path, "data.batch_size=12", "training.epochs=1")
     with Display() as display, Trainer(settings, open_folder(labelled), display, state) as resumed:
-        assert resumed.step == 5
-        assert resumed.run().finished
+        assert not resumed.is_done
+        result = resumed.run()
+    assert result.finished
+    assert list(result.accuracies) == [1]
+    assert (settings.checkpoint_folder / "epoch_0001.pt").exists()
+    saved = checkpoint.load(settings.checkpoint_folder / checkpoint.LATEST, torch.device("cpu"))
+    with Display() as display, Trainer(settings, open_folder(labelled), display, saved) as resumed:
+        assert resumed.is_done
 
 
 def test_crash_resumes_from_the_end_of_the_last_saved_epoch(labelled: Path, tmp_path: Path) -> None:
@@ -273,8 +302,11 @@ def test_accumulated_batches_make_one_update_of_student_and_teacher(
     followed = []
     real = HierarchicalJepa.update_teacher
     monkeypatch.setattr(HierarchicalJepa, "update_teacher", lambda *given: followed.append(0) or real(*given))
+    backward, batches = trainer_module.backward, []
+    monkeypatch.setattr(trainer_module, "backward", lambda *given, **options: batches.append(0) or backward(*given, **options))
     settings = tiny(tmp_path, "training.accumulation_steps=2", "training.epochs=2")
     trainer = train(settings, labelled)
+    assert len(batches) == 8
     assert trainer.result.step == len(followed) == 4  # 5 batches per epoch make 2 updates, the fifth is left out
     assert [line["epoch"] for line in lines(settings, "train")] == [0, 0, 1, 1]
 
@@ -299,8 +331,26 @@ def test_loss_that_is_no_number_stops_the_run(
     weights: str, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Batch, "globals", property(lambda batch: batch.crops["global"] * float("nan")))
-    with pytest.raises(DivergedError, match=r"loss is nan and its gradient nan at step 1; lower training\.lr"):
+    with pytest.raises(DivergedError, match=r"loss is nan and its gradient nan at step 1; .* lower training\.lr"):
         train(tiny(tmp_path, "evaluation.knn.enabled=false", f"masking.weights={weights}"), labelled)
+
+
+def test_gradient_that_is_no_number_in_the_last_step_is_not_saved(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, real, seen = tiny(tmp_path, "training.epochs=1"), trainer_module.backward, []
+
+    def backward(model: torch.nn.Module, *given: object, **options: object) -> object:
+        losses = real(model, *given, **options)
+        seen.append(0)
+        if len(seen) == 5:
+            next(model.parameters()).grad[0] = torch.nan
+        return losses
+
+    monkeypatch.setattr(trainer_module, "backward", backward)
+    with pytest.raises(DivergedError, match=r"the loss is \d.* and its gradient nan at step 5"):
+        train(settings, labelled)
+    assert not list(settings.checkpoint_folder.glob("*.pt"))
 
 
 def test_unlabelled_images_train_without_knn(photographs: Path, tmp_path: Path) -> None:

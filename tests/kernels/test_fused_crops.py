@@ -1,7 +1,10 @@
 """The native kernel is its definition, level by level, and the same bits for every build, type, number of threads and batch."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import permutations, product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -305,3 +308,19 @@ def test_what_cannot_be_rendered_is_refused(options: dict[str, object], message:
 def test_no_thread_is_no_number_of_threads() -> None:
     with pytest.raises(ValueError, match="count=0"):
         Threads(0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+def test_threads_that_cannot_be_started_are_an_error_and_no_abort() -> None:
+    script = """
+import resource
+from hjepa.kernels._fused_crops import Threads
+memory = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (memory + (200 << 20),) * 2)
+try:
+    Threads(256)
+except RuntimeError:
+    print("refused")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "refused\n", "")

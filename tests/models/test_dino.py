@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hjepa.models.dino import Dino, DinoSettings, dino_loss, moved_center
+from hjepa.models.dino import Dino, DinoSettings, dino_loss, mean_output, moved_center
 from hjepa.models.losses import nearest_loss
 from hjepa.models.sizes import VisionTransformerSettings
 
@@ -76,7 +76,7 @@ def test_no_gradient_goes_to_the_teacher_even_if_it_asks_for_one() -> None:
         assert all(parameter.grad is not None and parameter.grad.any() for parameter in trained.parameters())
 
 
-def test_centre_moves_after_the_loss_in_training_alone_and_is_saved() -> None:
+def test_centre_moves_with_the_update_in_training_alone_and_is_saved() -> None:
     model, crops = _model(), _crops()
     with torch.no_grad():
         teacher = model.teacher_head(model.teacher(crops[0].flatten(0, 1)).mean(1)).view(2, 4, 12)
@@ -84,10 +84,13 @@ def test_centre_moves_after_the_loss_in_training_alone_and_is_saved() -> None:
     losses = model(*crops, 0.04)
     torch.testing.assert_close(losses.total.detach(), dino_loss(said, teacher, torch.zeros(12), 0.1, 0.04))
     assert losses.center_norm == 0
+    assert not model.center.any()
+    model.update_teacher(1.0)
     torch.testing.assert_close(model.center, 0.1 * teacher.mean((0, 1)))
     assert torch.equal(model.state_dict()["center"], model.center)
     moved = model.center.clone()
     assert model.eval()(*crops, 0.04).center_norm == moved.norm()
+    model.update_teacher(1.0)
     assert torch.equal(model.center, moved)
     torch.testing.assert_close(losses.student_norm, said.norm(dim=-1).mean())
     torch.testing.assert_close(losses.teacher_norm, teacher.norm(dim=-1).mean())
@@ -96,7 +99,22 @@ def test_centre_moves_after_the_loss_in_training_alone_and_is_saved() -> None:
 def test_centre_is_a_moving_average() -> None:
     center = torch.randn(12)
     teacher = torch.randn(2, 4, 12)
-    torch.testing.assert_close(moved_center(center, teacher, 0.75), 0.75 * center + 0.25 * teacher.flatten(0, 1).mean(0))
+    expected = 0.75 * center + 0.25 * teacher.flatten(0, 1).mean(0)
+    torch.testing.assert_close(moved_center(center, mean_output(teacher), 0.75), expected)
+
+
+def test_accumulated_batches_are_one_update_of_gradients_and_centre() -> None:
+    whole, divided, crops = _model(), _model(), _crops()
+    divided.load_state_dict(whole.state_dict())
+    for _ in range(2):  # the second time with a centre that has moved
+        whole(*crops, 0.04).total.backward()
+        for half in zip(*(part.split(2, dim=1) for part in crops), strict=True):
+            (divided(*half, 0.04).total / 2).backward()
+        for model in (whole, divided):
+            model.update_teacher(1.0)
+        torch.testing.assert_close(divided.center, whole.center)
+    for one, other in zip(whole.encoder.parameters(), divided.encoder.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_crops_are_crop_major() -> None:

@@ -146,6 +146,48 @@ class InMemory:
         return "memory/1"
 
 
+@pytest.mark.parametrize("backend", [*BACKENDS, "torchvision, one worker"])
+@pytest.mark.parametrize("error", [BadImageError, OSError])
+def test_what_comes_before_an_error_of_the_source_is_delivered(
+    backend: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However far the loader reads ahead."""
+    name, _, worker = backend.partition(", ")
+    source = InMemory()
+    fetch = source.fetch
+    if error is OSError:
+
+        def broken(indices: np.ndarray) -> Samples:
+            if 2 in indices:
+                raise OSError("the server is gone")
+            return fetch(indices)
+
+        monkeypatch.setattr(source, "fetch", broken)
+    options = {"num_workers": 1} if worker else {}
+    with open_loader(source, name, batch_size=1, prefetch=4, on_error="raise", shuffle=False, **options) as loader:
+        delivered: list[int] = []
+        with pytest.raises(error, match="the server is gone"):
+            delivered.extend(index for batch in loader for index in batch.indices.tolist())
+        assert delivered == [0, 1]
+        assert loader.state_dict()["position"] == 2
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_file_that_is_away_for_a_while_is_read_by_a_later_run(backend: str, tmp_path: Path) -> None:
+    folder, away = tmp_path / "images", tmp_path / "2.jpg"
+    folder.mkdir()
+    write_all(folder, {f"{number}.jpg": encode(picture(), "JPEG") for number in range(4)})
+    options = {"bad_images": tmp_path / "bad.jsonl", "batch_size": 2}
+    for expected in ({"0.jpg", "1.jpg", "3.jpg"}, {"0.jpg", "1.jpg", "2.jpg", "3.jpg"}):
+        with open_loader(folder, backend, **options) as loader:
+            if not away.exists():
+                (folder / "2.jpg").rename(away)
+            assert {key for batch in loader for key in batch.keys} == expected
+        if not (folder / "2.jpg").exists():
+            away.replace(folder / "2.jpg")
+            away.touch()
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_contents_from_a_source_of_ones_own_are_rendered_and_replaced_like_files(backend: str, tmp_path: Path) -> None:
     (tmp_path / "one.jpg").write_bytes(encode(picture(), "JPEG"))

@@ -1,5 +1,6 @@
 """DALI decodes with hjepa's decoder where hjepa builds the pipeline, and every picture is what it was without it."""
 
+import ctypes
 import io
 import os
 from collections.abc import Callable
@@ -76,15 +77,31 @@ def test_every_kind_of_file_is_what_it_was_and_the_decoder_has_decoded_its_own()
 
 
 def test_a_pipeline_that_others_build_decodes_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable is set while a pipeline is built, and never in os.environ, which another thread may be going through."""
     from hjepa.pipeline.backends import dali_jpeg
+
+    getenv = ctypes.CDLL(None).getenv
+    getenv.argtypes, getenv.restype = [ctypes.c_char_p], ctypes.c_char_p
+
+    def value() -> str:
+        return (getenv(dali_jpeg.VARIABLE.encode()) or b"").decode()
+
+    def build(pipe: Any) -> None:
+        real = pipe.build
+        pipe.build = lambda: (seen.append((value(), os.environ.get(dali_jpeg.VARIABLE))), real())
+        dali_jpeg.build(pipe)
+        del pipe.build  # which holds the pipe
 
     for before in (None, "/nowhere"):
         if before:
             monkeypatch.setenv(dali_jpeg.VARIABLE, before)
         else:
             monkeypatch.delenv(dali_jpeg.VARIABLE, raising=False)
-        own = pipeline(dali_jpeg.build, list(NATIVE.values()))
-        assert os.environ.get(dali_jpeg.VARIABLE) == before
+        seen: list[tuple[str, str | None]] = []
+        own = pipeline(build, list(NATIVE.values()))
+        assert seen[0][0].split(":")[0] != before
+        assert seen[0][1] == before
+        assert value() == (before or "")
         own.run()
     del own  # which decodes ahead
     monkeypatch.delenv(dali_jpeg.VARIABLE)

@@ -451,3 +451,21 @@ def test_a_gpus_images_are_decoded_by_the_share_that_is_asked_for(monkeypatch: p
     assert on_cpu["device"] == "cpu"
     assert "hw_decoder_load" not in on_cpu
     assert (on_gpu["device"], on_gpu["hw_decoder_load"], on_gpu["jpeg_fancy_upsampling"]) == ("mixed", 0.65, True)
+
+
+def test_batch_whose_adapter_fails_is_not_taken(photographs: Path) -> None:
+    calls = []
+
+    def adapter(batch: Batch) -> Batch:
+        calls.append(batch.indices)
+        if len(calls) == 2:
+            raise KeyError("a user's mistake")
+        return batch
+
+    with open_loader(photographs, adapter=adapter) as loader:
+        batches = iter(loader)
+        next(batches)
+        with pytest.raises(KeyError, match="mistake"):
+            next(batches)
+        loader.load_state_dict(loader.state_dict())
+        assert torch.equal(next(iter(loader)).indices, calls[1])

@@ -28,7 +28,7 @@ int free_inside(const uint8_t* mask, const Block& block, int stride) {
 // The first of a round's rectangles that adds at least one patch and not more than room; how many it adds, or 0.
 int add_block(uint64_t key, int round, int room, const Blockwise& law, uint8_t* mask) {
     for (int attempt = 0; attempt < kAttempts; ++attempt) {
-        float numbers[4];
+        float numbers[4] = {};  // some compilers do not see that uniforms fills them
         uniforms(key, 4 * (round * kAttempts + attempt), 4, numbers);
         const float least = static_cast<float>(law.min_patches);
         const float area = least + numbers[0] * static_cast<float>(room - law.min_patches);
