@@ -11,12 +11,13 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from hjepa.draws_in_words import in_words
 from hjepa.pipeline.backend import BackendName
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.device import whole
+from hjepa.pipeline.header import upright
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.mask_panel import Roles, roles
 from hjepa.pipeline.mask_sampler import BlockMasks
@@ -161,7 +162,7 @@ def _images(batch: Batch, generator: MultiCropMaskGenerator | None, recipe: Reci
     images = []
     for number, label in enumerate(batch.labels.tolist()):
         with open_image(samples.encoded, number) as stored:
-            pixels = np.asarray(to_rgb(ImageOps.exif_transpose(stored) if recipe.orientation == "exif" else stored))
+            pixels = np.asarray(to_rgb(upright(stored) if recipe.orientation == "exif" else stored))
         crops = tuple(replace(crop, levels=tuple(shown.get((crop.name, number), ()))) for crop in _crops(batch, number, recipe))
         name = source.classes[label] if 0 <= label < len(source.classes) else ""
         images.append(ShownImage(key=_printable(batch.keys[number]), label=_printable(name), pixels=pixels, crops=crops))

@@ -21,8 +21,9 @@ from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
 # G global crops, V local crops of which the first M are masked and the other U are read, L levels, B images, N patches of a
 # global crop and n of a local one, K context tokens, J tokens read of a local crop, T target blocks, P patches of a block
 
-GLOBALS, READ, MASKED, READ_BESIDE = range(1, 5)
-"""Parts folded into a sample's key, one for each use: which patches go must not depend on where the blocks are."""
+GLOBALS, READ, READ_BESIDE, MASKED = 1, 2, 4, 1 << 20
+"""Parts folded into a sample's key, one for each use: which patches go must not depend on where the blocks are. These are drawn
+from keys of two parts, a crop's number and a level, and so is the order of masked local crops: its part is no crop's number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import ImageOps
 
 from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.header import upright
 from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.source import Source, open_image
@@ -82,8 +82,8 @@ def scatter(index: torch.Tensor, valid: torch.Tensor, num_patches: int) -> torch
 def _show_source(axis: Axes, batch: Batch, image: int, recipe: Recipe, source: Source) -> None:
     samples = source.fetch(batch.indices[image : image + 1].numpy())
     with open_image(samples.encoded, 0) as stored:
-        upright = ImageOps.exif_transpose(stored) if recipe.orientation == "exif" else stored
-        axis.imshow(np.asarray(to_rgb(upright)))
+        turned = upright(stored) if recipe.orientation == "exif" else stored
+        axis.imshow(np.asarray(to_rgb(turned)))
     for name, draws in batch.draws.views.items():
         for top, left, height, width in draws.box[image].tolist():
             edge = EDGES.get(name, "white")

@@ -14,7 +14,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from hjepa.configs.recipe_file import find_recipe
@@ -27,6 +27,7 @@ from hjepa.pipeline.backends.torchvision import render_image
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.device import whole
 from hjepa.pipeline.draws import Draws, draw
+from hjepa.pipeline.header import upright
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.mask_panel import INK
 from hjepa.pipeline.open_source import open_source
@@ -150,7 +151,7 @@ def visualize_augmentation_effects(
     figure, axes = _grid(len(chosen), 1 + sum(min(counts[name], limits[name]) for name in recipe.names))
     for row in range(len(chosen)):
         with open_image(samples.encoded, row) as stored:
-            picture = to_rgb(ImageOps.exif_transpose(stored) if recipe.orientation == "exif" else stored)
+            picture = to_rgb(upright(stored) if recipe.orientation == "exif" else stored)
         draws = draw(recipe, 0, 0, np.array([row]), sizes_of(picture))
         _show_boxes(axes[row, 0], picture, draws)
         crops = render_image(picture, recipe, draws, 0)

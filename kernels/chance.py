@@ -6,6 +6,7 @@ Generator and finaliser: Steele, Lea and Flood, "Fast splittable pseudorandom nu
 with Stafford's variant 13). Torch has no unsigned 64-bit arithmetic: int64 wraps alike, and right shifts are masked.
 """
 
+import operator
 from typing import TypeAlias
 
 import numpy as np
@@ -25,7 +26,7 @@ _MULTIPLIERS, _SHIFTS = tuple(map(np.uint64, MULTIPLIERS)), tuple(map(np.uint64,
 def key(seed: int, *parts: int | npt.NDArray[np.integer]) -> Keys:
     """Folds a seed and further parts (epoch, sample numbers, view, ...) into keys; arrays broadcast. uint64."""
     with np.errstate(over="ignore"):  # unsigned wrap-around is the arithmetic meant here
-        folded = _mix(np.asarray(seed % 2**64, dtype=np.uint64))
+        folded = _mix(np.asarray(operator.index(seed) % 2**64, dtype=np.uint64))
         for part in parts:
             folded = _step(folded, np.asarray(part).astype(np.uint64))
     return folded

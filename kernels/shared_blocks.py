@@ -15,6 +15,7 @@ size for all makes the target blocks of a batch a tensor without padding. What i
 # B samples, T target blocks, A attempts, P patches of a block, H x W grid or F x H x W with frames, N patches
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -48,9 +49,14 @@ def block_size(key: chance.Keys, scale: Range, aspect_ratio: Range, grid: tuple[
 
 def block_areas(scale: Range, aspect_ratio: Range, grid: tuple[int, int]) -> tuple[int, int]:
     """The smallest and the largest area in patches that `block_size` gives."""
-    areas = {int(grid[0] * grid[1] * share) for share in np.linspace(*scale, 101)}
-    sides = [_sides(area, aspect, grid) for area in areas for aspect in np.linspace(*aspect_ratio, 101)]
-    products = [height * width for height, width in sides]
+    low, high = aspect_ratio
+    products: set[int] = set()
+    for area in range(int(math.prod(grid) * scale[0]), int(math.prod(grid) * scale[1]) + 1):
+        halves = [side + 0.5 for side in range(max(grid) + 1)]  # where a height or a width is rounded the other way
+        turns = [half**2 / max(1, area) for half in halves] + [area / half**2 for half in halves]
+        ends = [low, *sorted(turn for turn in turns if low < turn < high), high]
+        between = [(first + second) / 2 for first, second in pairwise(ends)]
+        products |= {math.prod(_sides(area, aspect, grid)) for aspect in (*ends, *between)}
     return min(products), max(products)
 
 

@@ -158,7 +158,7 @@ def number_of(label: Any, classes: tuple[str, ...]) -> int:
     """The number of a label: itself, or its place among the classes; -1 for none."""
     if isinstance(label, str):
         return classes.index(label) if label in classes else -1
-    if label is None or np.ndim(label) != 0:
+    if label is None or np.ndim(label) != 0 or label != label:  # NaN
         return -1
     return int(label)
 

@@ -105,6 +105,8 @@ def _folders(stored: Columns) -> dict[bytes, int]:
 
 
 def _is_same(tree: Tree, stored: Columns) -> bool:
+    if stored.about.get("passing"):
+        return False
     if len(tree.reused) == len(tree.changed_ns) == len(stored.arrays["folder_ends"]):
         return True
     found = _table(tree, None)

@@ -22,7 +22,25 @@ SPEAKING = (OSError, ValueError, SyntaxError, RuntimeError, EOFError)
 """Exceptions whose text is a sentence; that of KeyError, for one, is a name."""
 DECODERS = ("PIL", "struct", "zlib")
 """Modules whose exceptions are about bytes of an image."""
-ORIENTATION_TAG = 0x0112
+SEEN_WITHOUT_READING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+"""Errors that end only with a change of the file that its status tells."""
+ORIENTATION_TAG, BITS_TAG, EXTRA_SAMPLES_TAG, SAMPLE_FORMAT_TAG = 0x0112, 0x0102, 0x0152, 0x0153
+TURNS = dict(
+    zip(
+        range(2, 9),
+        (
+            Image.Transpose.FLIP_LEFT_RIGHT,
+            Image.Transpose.ROTATE_180,
+            Image.Transpose.FLIP_TOP_BOTTOM,
+            Image.Transpose.TRANSPOSE,
+            Image.Transpose.ROTATE_270,
+            Image.Transpose.TRANSVERSE,
+            Image.Transpose.ROTATE_90,
+        ),
+        strict=True,
+    )
+)
+"""EXIF orientation -> what makes the image upright."""
 TIFF_MODES = ("L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I;16B")
 """Of what a TIFF may hold, that which PIL and DALI read alike."""
 OPENERS: dict[bytes, Callable[[BinaryIO], Image.Image]] = {
@@ -48,18 +66,20 @@ class Header:
     """EXIF orientation, 1 to 8; 1 where there is none."""
     reason: str = ""
     """Why it is refused; empty for a good image."""
+    passing: bool = False
+    """Whether it could not be read, which may pass."""
 
 
 def read_header(file: BinaryIO) -> Header:
     """The header of an encoded image; whatever is wrong with it becomes the reason."""
     try:
         with open_encoded(file) as image:
-            orientation = _orientation(image)
+            orientation = orientation_of(image)
             if reason := _refusal(image, orientation):
                 return Header(reason=reason)
             return Header(height=image.height, width=image.width, orientation=orientation)
     except Exception as error:  # PIL raises OSError, SyntaxError, struct.error and more for bad headers: all are reasons
-        return Header(reason=explain(error))
+        return refused(error)
 
 
 def read_file_header(path: bytes) -> Header:
@@ -68,7 +88,13 @@ def read_file_header(path: bytes) -> Header:
         with open(path, "rb") as file:
             return read_header(file)
     except OSError as error:
-        return Header(reason=explain(error))
+        return refused(error)
+
+
+def refused(error: Exception) -> Header:
+    """The header of an image that an exception stood in the way of."""
+    passing = isinstance(error, OSError) and error.errno is not None and error.errno not in SEEN_WITHOUT_READING
+    return Header(reason=explain(error), passing=passing)
 
 
 def explain(error: Exception) -> str:
@@ -123,19 +149,40 @@ def _refusal(image: Image.Image, orientation: int) -> str:
         return "its pixels are 32 bits deep, a range without a defined white; save it with 8 or 16 bits"
     if image.format == "TIFF" and image.mode not in TIFF_MODES:
         return f"a TIFF of mode {image.mode}, which libraries read differently; save it as gray or RGB"
+    if image.format == "TIFF" and (problem := _unlike_in_tiff(image)):
+        return f"a TIFF with {problem}, which libraries read differently; save it as gray or RGB of 8 bits"
+    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
+        return "a CMYK JPEG that does not say whether its inks are inverted, which libraries read differently; save it as RGB"
+    if isinstance(image, BmpImagePlugin.BmpImageFile) and str(image.tile[0].args).startswith("('BGR;1"):
+        return "a BMP of 16 bits per pixel, which libraries read differently; save it with 24"
     if isinstance(image, PngImagePlugin.PngImageFile) and image.default_image:
         return "an animated PNG whose still picture is no frame of it, which libraries read differently; save one frame"
     return ""
 
 
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 where there is none. Of a PNG only a tag before the pixels counts: others cost a decode."""
+def _unlike_in_tiff(image: Image.Image) -> str:
+    """What PIL and DALI read differently in a TIFF whose mode they share; empty for nothing."""
+    assert isinstance(image, TiffImagePlugin.TiffImageFile)
+    bits, formats = image.tag_v2.get(BITS_TAG, (1,)), image.tag_v2.get(SAMPLE_FORMAT_TAG, (1,))
+    if not set(bits) <= {1, 8, 16} or (image.mode == "CMYK" and set(bits) != {8}):
+        return f"samples of {max(bits)} bits"
+    if set(formats) - {1}:
+        return "signed samples"
+    return "colours multiplied by their alpha" if image.tag_v2.get(EXTRA_SAMPLES_TAG, (0,))[0] == 1 else ""
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation that DALI goes by, 1 where there is none: not XMP's, and not a PNG's after its pixels."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         orientation = image.tag_v2.get(ORIENTATION_TAG, 1)
-    elif image.format == "PNG":
+    else:
         exif = Image.Exif()
         exif.load(image.info.get("exif", b""))
         orientation = exif.get(ORIENTATION_TAG, 1)
-    else:
-        orientation = image.getexif().get(ORIENTATION_TAG, 1)
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF orientation says."""
+    turn = TURNS.get(orientation_of(image))
+    return image if turn is None else image.transpose(turn)

@@ -86,17 +86,21 @@ class Scan:
     """[R]"""
     reasons: dict[int, str] = field(default_factory=dict)
     """Row -> why it is refused."""
+    passing: list[int] = field(default_factory=list)
+    """Rows among them that could not be read, and are tried again when the source is opened again."""
 
     def put(self, row: int, header: Header) -> None:
         """Enters one header."""
         self.height[row], self.width[row], self.orientation[row] = header.height, header.width, header.orientation
         if header.reason:
             self.reasons[row] = header.reason
+        if header.passing:
+            self.passing.append(row)
 
 
 def cache_folder() -> Path:
     """$HJEPA_CACHE, else $XDG_CACHE_HOME/hjepa, else ~/.cache/hjepa."""
-    if "HJEPA_CACHE" in os.environ:
+    if os.environ.get("HJEPA_CACHE"):
         return Path(os.environ["HJEPA_CACHE"]).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hjepa"
 
@@ -133,6 +137,7 @@ def reuse(
     place = {key: row for row, key in enumerate(_texts(stored, "key").all())}
     old = np.fromiter((place.get(key, -1) for key in keys), dtype=np.int64, count=len(keys))
     is_same = (old >= 0) & (arrays["length"][old] == length) & (arrays["changed_ns"][old] == changed_ns)
+    is_same &= ~np.isin(old, stored.about.get("passing", []))
     rows = np.nonzero(is_same)[0]
     scan.height[rows], scan.width[rows] = arrays["height"][old[rows]], arrays["width"][old[rows]]
     scan.orientation[rows] = arrays["orientation"][old[rows]]
@@ -183,6 +188,7 @@ def build(
         "classes": list(classes),
         "bad": [[image.path, image.reason] for image in [*refused, *bad]],
         "fingerprint": digest.hexdigest()[:16],
+        "passing": scan.passing,
     }
     return Columns(arrays=arrays | dict(more), about=about)
 
@@ -208,6 +214,12 @@ def load(file: Path, made_from: Any = None) -> Columns | None:
     if stored is None or (made_from is not None and stored.about["made_from"] != made_from):
         return None
     return stored
+
+
+def load_complete(file: Path, made_from: Any) -> Columns | None:
+    """As load, but None also where images could not be read when they were made."""
+    stored = load(file, made_from)
+    return None if stored is None or stored.about.get("passing") else stored
 
 
 def in_use(stored: Columns, max_pixels: int) -> Index:

@@ -1,6 +1,8 @@
 """From labels as people write them (numbers, names, nothing) to numbers of classes."""
 
+import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +14,14 @@ MAX_NUMBER = 100_000
 """Numbers up to this one are numbers of classes; larger ones are names that happen to be written in digits."""
 
 
-def number_labels(values: Sequence[int | str | None]) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+def number_labels(values: Sequence[Any]) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
     """int64 [N] numbers of classes, -1 for None, and the names of the classes.
 
-    Numbers from -1 on (also written in digits) stay what they are, and -1 is no label; the classes are then named "0", "1", ...
-    Once one label is a name, all are names, sorted.
+    Numbers from -1 on (also written in digits, or as whole floats, which tables make of numbers where one is missing) stay what
+    they are, and -1 and NaN are no label; the classes are then named "0", "1", ... Once one label is a name, all are names,
+    sorted. Raises ValueError for lists.
     """
+    values = [plain_label(value) for value in values]
     numbers = [_number(value) for value in values]
     if all(number is not None for number in numbers):
         labels = np.array(numbers, dtype=np.int64)
@@ -25,6 +29,20 @@ def number_labels(values: Sequence[int | str | None]) -> tuple[npt.NDArray[np.in
     names = sorted({str(value) for value in values if value is not None})
     order = {name: number for number, name in enumerate(names)}
     return np.array([-1 if value is None else order[str(value)] for value in values], dtype=np.int64), tuple(names)
+
+
+def plain_label(value: Any) -> int | str | None:
+    """A label of a table or an item: a number, a name, or None for none. Raises ValueError for several."""
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    if isinstance(value, str):
+        whole = re.fullmatch(r"\s*(-?\d+)\.0+\s*", value)
+        return whole[1] if whole else value
+    if isinstance(value, list | tuple | dict):
+        raise ValueError(f"a label is {value!r}, and one number or name is wanted; name another column or member of labels")
+    if isinstance(value, float | np.floating):
+        return None if np.isnan(value) else int(value) if float(value).is_integer() else str(value)
+    return None if value is None else int(value)
 
 
 def is_number(text: str) -> bool:

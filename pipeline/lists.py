@@ -223,7 +223,7 @@ def _update(listing: Listing, file: Path, made_from: Any, num_workers: int, prog
     def is_same(stored: Columns) -> bool:
         arrays = stored.arrays
         unchanged = np.array_equal(arrays["length"], length) and np.array_equal(arrays["changed_ns"], changed_ns)
-        return unchanged and stored.about["made_from"] == made_from
+        return unchanged and stored.about["made_from"] == made_from and not stored.about.get("passing")
 
     def read(row: int) -> Header:
         return read_file_header(paths[row])

@@ -92,7 +92,7 @@ class Loader(IterableDataset[Any]):
         self.sampler = Sampler(
             num_samples=len(self.source) if mixture is None else mixture.epoch_length,
             batch_size=whole("batch_size", batch_size, 1),
-            seed=seed,
+            seed=whole("seed", seed, 0),
             shuffle=shuffle,
             mixture=None if mixture is None else mixture.order(seed),
             tail=tail,

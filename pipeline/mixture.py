@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hjepa.kernels import chance
+from hjepa.pipeline.labels import is_number
 from hjepa.pipeline.open_source import open_source
 from hjepa.pipeline.order import permute
 from hjepa.pipeline.source import BadImage, Samples, Source, Subset, read_files
@@ -119,12 +120,23 @@ def _period(stretch: Stretch, seed: int, number: int) -> tuple[npt.NDArray[np.in
     return sources, counts + before[sources]
 
 
+def _common_classes(of_sources: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The classes of all sources: as they are where they are alike, numbers in their order, else names in the alphabet's."""
+    if len(set(of_sources)) == 1:
+        return of_sources[0]
+    names = {name for classes in of_sources for name in classes}
+    if all(is_number(name) for name in names):
+        return tuple(str(number) for number in range(max(map(int, names), default=-1) + 1))
+    return tuple(sorted(names))
+
+
 class Mixture:
     """Sources with weights; a Source whose images are numbered through. Its Loader chooses by `weights`, not by a shuffle.
 
     sources: each what open_source takes. An epoch has `epoch_length` images, by default as many as all sources together.
-    Classes are those of all sources: the same name is the same class. Labels without names stay as they are where no source
-    has names; beside named ones they mean nothing and become -1.
+    Classes are those of all sources: the same name is the same class. Where all have the same ones, or only numbers, labels
+    stay what they are. Labels without names stay as they are where no source has names; beside named ones they mean nothing and
+    become -1.
     """
 
     def __init__(self, sources: Sequence[Any], weights: Sequence[float] | None = None, epoch_length: int | None = None) -> None:
@@ -139,7 +151,7 @@ class Mixture:
         if self.epoch_length < 1:
             raise ValueError(f"epoch_length={epoch_length} is not a number of images; use 1 or more")
         self._offsets = np.cumsum([0, *self.lengths])
-        self.classes = tuple(sorted({name for source in self.sources for name in source.classes}))
+        self.classes = _common_classes([source.classes for source in self.sources])
         number = {name: place for place, name in enumerate(self.classes)}
         self._labels = [np.array([*(number[name] for name in source.classes), -1]) for source in self.sources]
 

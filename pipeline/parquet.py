@@ -44,6 +44,7 @@ class ParquetSource:
         self.index = used
         self._opened: OrderedDict[int, Any] = OrderedDict()
         self._groups: OrderedDict[int, Any] = OrderedDict()
+        self._kept_bytes = 0
         self._lock = OwnLock()
 
     @property
@@ -85,6 +86,7 @@ class ParquetSource:
         with self._lock():
             self._opened.clear()
             self._groups.clear()
+            self._kept_bytes = 0
 
     def __enter__(self) -> "ParquetSource":
         return self
@@ -97,19 +99,21 @@ class ParquetSource:
 
     def _group(self, group: int) -> Any:
         """The images of a group of rows, as an arrow array of bytes."""
-        if group not in self._groups:
-            about = self.index.stored.about
-            file, own = about["groups"][group]
-            if file not in self._opened:
-                self._opened[file] = _import_parquet().ParquetFile(self.files[file], memory_map=True)
-            self._opened.move_to_end(file)
-            self._groups[group] = _read_bytes(self._opened[file], own, about["image"])
-            while len(self._opened) > KEPT:
-                self._opened.popitem(last=False)[1].close()
-        self._groups.move_to_end(group)
-        while len(self._groups) > 1 and sum(kept.nbytes for kept in self._groups.values()) > KEPT_BYTES:
-            self._groups.popitem(last=False)
-        return self._groups[group]
+        if group in self._groups:
+            self._groups.move_to_end(group)
+            return self._groups[group]
+        about = self.index.stored.about
+        file, own = about["groups"][group]
+        if file not in self._opened:
+            self._opened[file] = _import_parquet().ParquetFile(self.files[file], memory_map=True)
+        self._opened.move_to_end(file)
+        while len(self._opened) > KEPT:
+            self._opened.popitem(last=False)[1].close()
+        images = self._groups[group] = _read_bytes(self._opened[file], own, about["image"])
+        self._kept_bytes += images.nbytes
+        while len(self._groups) > 1 and self._kept_bytes > KEPT_BYTES:
+            self._kept_bytes -= self._groups.popitem(last=False)[1].nbytes
+        return images
 
 
 def open_parquet(
@@ -196,25 +200,29 @@ def _build(
     counts: list[int] = []
     for number, path in enumerate(paths):
         with _open(parquet, path) as file:
+            for name in (image_name, label_name):
+                if name and not _has(file, (name,)):
+                    raise ValueError(f"{path} has no column {name}, which {paths[0]} has; give files of one kind")
             groups += [(number, own) for own in range(file.num_row_groups)]
             counts += [file.metadata.row_group(own).num_rows for own in range(file.num_row_groups)]
     scan, length = index.empty_scan(sum(counts)), np.zeros(sum(counts), dtype=np.int64)
     keys: list[bytes] = []
     labels: list[int | str | None] = []
     start = 0
-    for (number, own), count in zip(groups, counts, strict=True):
-        with _open(parquet, paths[number]) as file:  # all at once may be more than can be open
-            images = _read_group(file, own, image_name, paths[number])
-            if label_name:
-                labels += file.read_row_group(own, columns=[label_name]).column(0).to_pylist()
-        rows = np.arange(start, start + count)
-        length[rows] = [len(one.as_buffer() or b"") for one in images]
-        reader = _Reader(images, start)
-        index.scan_headers(scan, rows, reader.read, num_workers=num_workers, progress=None)
-        keys += [os.fsencode(f"{paths[number].name}/{own}/{row}") for row in range(count)]
-        start += count
-        if progress:
-            progress(start, len(length))
+    for path in paths:  # one after the other: all at once may be more than can be open
+        with _open(parquet, path) as file:
+            for own in range(file.num_row_groups):
+                images = _read_group(file, own, image_name, path)
+                if label_name:
+                    labels += file.read_row_group(own, columns=[label_name]).column(0).to_pylist()
+                rows = np.arange(start, start + len(images))
+                length[rows] = [len(one.as_buffer() or b"") for one in images]
+                reader = _Reader(images, start)
+                index.scan_headers(scan, rows, reader.read, num_workers=num_workers, progress=None)
+                keys += [os.fsencode(f"{path.name}/{own}/{row}") for row in range(len(images))]
+                start += len(images)
+                if progress:
+                    progress(start, len(length))
     numbers, classes = number_labels(labels or [None] * len(keys))
     stored = index.build(
         keys=keys,

@@ -4,13 +4,13 @@ import json
 import os
 import tarfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 
-from hjepa.pipeline.labels import LABEL_NAMES, number_labels
+from hjepa.pipeline.labels import LABEL_NAMES, number_labels, plain_label
 from hjepa.pipeline.walk import ENDINGS
 
 BLOCK = 512
@@ -53,12 +53,22 @@ def read_members(file: Path) -> tuple[list[Member], list[str]]:
     size = file.stat().st_size
     members: list[Member] = []
     damage: list[str] = []
+    links: list[str] = []
+    places: dict[str, Member] = {}
     try:
         with tarfile.open(file, "r:") as archive:
             try:
                 while (member := archive.next()) is not None:
                     archive.members.clear()  # type: ignore[attr-defined]  # kept by tarfile, a gigabyte for a large shard
-                    if not member.isreg() or _is_hidden(member.name):
+                    if _is_hidden(member.name):
+                        continue
+                    if member.islnk() and member.linkname in places:  # to what tar wrote under another name
+                        members.append(replace(places[member.linkname], name=member.name))
+                        continue
+                    if member.islnk() or member.issym():
+                        links.append(f"{member.name} is a link; pack the shard with --dereference")
+                        continue
+                    if not member.isreg():
                         continue
                     if member.issparse():
                         damage.append(f"{member.name} is stored sparse; pack the shard without --sparse")
@@ -66,6 +76,7 @@ def read_members(file: Path) -> tuple[list[Member], list[str]]:
                         damage.append(f"cut off in {member.name}; what stands before it is used")
                     else:
                         members.append(Member(name=member.name, offset=member.offset_data, length=member.size))
+                        places[member.name] = members[-1]
             except tarfile.ReadError as error:
                 if not damage:
                     damage.append(f"damaged: {error}; what stands before it is used")
@@ -75,7 +86,7 @@ def read_members(file: Path) -> tuple[list[Member], list[str]]:
         raise ValueError(f"{file} is no tar file ({error}); shards are plain .tar, not compressed") from error
     except OSError as error:
         raise ValueError(f"cannot read {file}: {error.strerror}; check its permissions") from error
-    return members, damage
+    return members, damage + links
 
 
 def group(members: Iterable[Member]) -> list[Sample]:
@@ -99,7 +110,7 @@ def label_of(sample: Sample, handle: int) -> int | str | None:
         except (ValueError, RecursionError):  # no JSON, or no text
             return None
         values = [described[name] for name in LABEL_NAMES if name in described] if isinstance(described, dict) else []
-        return values[0] if values and isinstance(values[0], int | str) else None
+        return plain_label(values[0]) if values and isinstance(values[0], int | float | str) else None
     return _text(sample.members["txt"], handle) if "txt" in sample.members else None
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from hjepa.pipeline import columns, index
 from hjepa.pipeline.handles import Handles
-from hjepa.pipeline.header import MAX_PIXELS, Header, explain, read_header
+from hjepa.pipeline.header import MAX_PIXELS, Header, explain, read_header, refused
 from hjepa.pipeline.index import Index, Progress
 from hjepa.pipeline.source import BadImage, Samples
 from hjepa.pipeline.tars import Member, group, label_of, number_texts, read_members
@@ -105,10 +105,10 @@ def open_webdataset(
         raise ValueError("the list of shards is empty; give the paths of tar files")
     made_from = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     cache = index.cache_file("webdataset", "\0".join(str(file) for file in files).encode(errors="surrogateescape"))
-    stored = index.load(cache, made_from)
+    stored = index.load_complete(cache, made_from)
     if stored is None:
         with index.one_builder(cache):
-            stored = index.load(cache, made_from)
+            stored = index.load_complete(cache, made_from)
             stored = stored or columns.save(cache, _build(files, made_from, num_workers, progress))
     used = index.in_use(stored, max_pixels)
     name = str(files[0]) if len(files) == 1 else f"{files[0].parent} ({len(files)} shards)"
@@ -199,5 +199,5 @@ def _read_header(file: Path, member: Member) -> Header:
             if header.reason and member.length > HEAD:  # a TIFF may describe itself at its end
                 header = read_header(io.BytesIO(os.pread(opened.fileno(), member.length, member.offset)))
     except OSError as error:
-        return Header(reason=explain(error))
+        return refused(error)
     return header

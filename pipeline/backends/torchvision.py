@@ -4,12 +4,13 @@ Slow and obvious on purpose: the other backends are held against it. With num_wo
 DataLoader renders whole batches; with 0 a thread of this process does.
 """
 
+import gc
 from collections.abc import Iterator
 from contextlib import closing
 
 import torch
 import torchvision.transforms.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import InterpolationMode
@@ -17,7 +18,7 @@ from torchvision.transforms import InterpolationMode
 from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request, check_size
 from hjepa.pipeline.draws import Draws, ViewDraws
-from hjepa.pipeline.header import explain
+from hjepa.pipeline.header import explain, upright
 from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.recipe import Recipe, View
 from hjepa.pipeline.source import open_image
@@ -44,6 +45,7 @@ class TorchvisionBackend:
                 prefetch_factor=max(1, settings.prefetch // settings.num_workers),
                 pin_memory=settings.pin_memory and settings.device.type == "cuda",
                 generator=torch.Generator(),  # not torch's own, from which a user's dropout draws
+                worker_init_fn=_keep_what_is_the_parents,
             )
             for crops in batches:
                 yield self._to_device(crops)
@@ -56,6 +58,11 @@ class TorchvisionBackend:
         if isinstance(crops, BadBatchError):
             raise crops
         return {name: tensor.to(self._settings.device, non_blocking=True) for name, tensor in crops.items()}
+
+
+def _keep_what_is_the_parents(worker: int) -> None:
+    """A worker is forked, and has none of the parent's threads: what these work for, it must not collect as garbage."""
+    gc.freeze()
 
 
 class _Requests(Sampler[Request]):
@@ -114,8 +121,8 @@ def _decode(request: Request, number: int, recipe: Recipe) -> Image.Image | str:
     """The RGB image, or why there is none."""
     try:
         with open_image(request.encoded, number) as image:
-            upright = ImageOps.exif_transpose(image) if recipe.orientation == "exif" else image
-            rgb = to_rgb(upright)
+            turned = upright(image) if recipe.orientation == "exif" else image
+            rgb = to_rgb(turned)
     except Exception as error:  # PIL's decoders raise OSError, SyntaxError, ValueError and more for bad data
         return explain(error)
     return check_size((rgb.height, rgb.width), tuple(request.sizes[number].tolist())) or rgb

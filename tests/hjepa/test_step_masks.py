@@ -25,12 +25,10 @@ from hjepa.kernels.simple_masks import paint_rectangles, random_masks
 from hjepa.kernels.token_gather import gather_visible, scatter_predictions
 from hjepa.pipeline.batch import MASKS, Batch
 from hjepa.pipeline.folder import open_folder
-from hjepa.step_masks import Watched, draw_masks
+from hjepa.step_masks import GLOBALS, MASKED, READ, READ_BESIDE, Watched, draw_masks
 
 TINY = ["data.dataset=imagefolder", "data.data_path=unused", "data.pipeline=torchvision", "data.num_workers=0", "device=cpu"]
 TINY += ["data.batch_size=3", "data.multicrop.num_local_crops=4", "masking.mask_scale=[0.05, 0.1]"]
-
-USES = (step_masks.GLOBALS, step_masks.READ, step_masks.MASKED, step_masks.READ_BESIDE)
 
 
 class NoWait(TorchDispatchMode):
@@ -74,12 +72,13 @@ def batch(labelled: Path) -> Batch:
 
 
 def test_no_two_uses_of_a_samples_key_share_their_chance() -> None:
-    keys, axes = chance.key_tensor(chance.key(0, np.arange(50))), torch.Size([2, 3])
-    uses = [step_masks._fold(keys, use, axes) for use in (*USES, MASKS)]
-    crops, levels = torch.arange(2).view(-1, 1, 1), torch.arange(3).view(-1, 1)
+    keys = chance.key_tensor(chance.key(0, np.arange(50)))
+    axes = {GLOBALS: (2, 3), READ: (2, 3, 4), MASKED: (3,), READ_BESIDE: (3, 4), MASKS: (2, 3)}  # as many as each folds
+    uses = [step_masks._fold(keys, use, torch.Size(sizes)) for use, sizes in axes.items()]
+    crops, levels = torch.arange(12).view(-1, 1, 1), torch.arange(5).view(-1, 1)
     drawn = chance.fold_tensor(chance.fold_tensor(keys, crops), levels)  # what MaskSampler makes the blocks from
     every = torch.cat([keys, drawn.flatten(), *(use.flatten() for use in uses)])
-    assert len(every.unique()) == len(every) == 50 * (1 + 6 * 6)
+    assert len(every.unique()) == len(every) == 50 * (1 + 60 + 6 + 24 + 3 + 12 + 6)
 
 
 def test_indices_have_their_share_of_the_patches_and_contexts_the_least_that_is_kept(batch: Batch) -> None:

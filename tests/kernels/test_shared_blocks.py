@@ -39,6 +39,17 @@ def test_a_block_may_be_as_large_as_the_grid() -> None:
     assert block_size(chance.key(0, 0), (1.0, 1.0), (1.0, 1.0), (14, 14)) == (14, 14)
     assert block_size(chance.key(0, 0), (0.9, 0.9), (4.0, 4.0), (6, 6)) == (6, 3)
     assert block_areas((0.01, 0.01), ASPECT, (6, 6)) == (1, 1)
+    assert block_areas((0.15, 0.25), (0.5, 2), (64, 64))[0] == 589
+
+
+@pytest.mark.parametrize("grid", [(14, 14), (7, 20)], ids=str)
+@pytest.mark.parametrize(("scale", "aspect"), [((0.1, 0.15), (0.1, 10)), ((0.5, 0.8), (0.75, 1.5)), ((0, 1), (1, 1))], ids=str)
+def test_no_block_is_smaller_or_larger_than_is_said(
+    scale: tuple[float, float], aspect: tuple[float, float], grid: tuple[int, int]
+) -> None:
+    least, most = block_areas(scale, aspect, grid)
+    sizes = [block_size(chance.key(0, number), scale, aspect, grid) for number in range(5000)]
+    assert all(least <= height * width <= most for height, width in sizes)
 
 
 def test_targets_are_blocks_and_the_context_is_a_block_without_them() -> None:

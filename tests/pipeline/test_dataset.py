@@ -101,6 +101,12 @@ def test_odd_pixels_become_rgb_by_one_definition() -> None:
         np.testing.assert_array_equal(decoded(samples, place), pixels, err_msg=name)
 
 
+def test_label_that_is_not_a_number_is_no_label_and_no_fault_of_the_image() -> None:
+    source = open_dataset([(Image.new("RGB", (8, 8)), label) for label in (1, float("nan"), None, 2.0)])
+    assert everything(source).labels.tolist() == [1, -1, -1, 2]
+    assert not everything(source).failures
+
+
 def test_item_that_fails_is_the_failure_of_that_sample_alone() -> None:
     broken = png(IMAGE)[:10]
     items = [IMAGE, RuntimeError("no network"), broken, np.ones((4, 4)), {"label": 3}, 7, Image.new("F", (4, 4)), IMAGE]

@@ -1,5 +1,6 @@
 """Folders of images: what is found, labelled, left out, cached and refused."""
 
+import errno
 import os
 import shutil
 import struct
@@ -14,6 +15,7 @@ from PIL import Image
 
 from hjepa.pipeline import folder, index, walk
 from hjepa.pipeline.folder import open_folder
+from hjepa.pipeline.header import Header, refused
 from hjepa.pipeline.source import Samples, Source, spread, upright_sizes
 
 
@@ -287,3 +289,26 @@ def test_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "x.jpg")
     with pytest.raises(ValueError, match="is a file"):
         open_folder(tmp_path / "x.jpg")
+
+
+@pytest.mark.parametrize("trusts", [False, True], ids=["looks at every file", "trusts folders"])
+def test_image_that_could_not_be_read_is_tried_again(trusts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network disk that was away, or rights that were wrong: neither changes the file."""
+    monkeypatch.setattr(folder, "CHECKED_FILES", 0 if trusts else 1000)
+    read, broken = folder.read_file_header, [b"1.png"]
+    for number in range(3):
+        Image.new("RGB", (20, 20 + number)).save(tmp_path / f"{number}.png")
+
+    def read_or_fail(path: bytes) -> Header:
+        if path.endswith(tuple(broken)):
+            return refused(OSError(errno.ESTALE, "Stale file handle"))
+        return read(path)
+
+    monkeypatch.setattr(folder, "read_file_header", read_or_fail)
+    for _ in range(2):
+        source = open_folder(tmp_path)
+        assert (len(source), [image.reason for image in source.bad]) == (2, [os.strerror(errno.ESTALE)])
+    broken.clear()
+    assert len(open_folder(tmp_path)) == 3
+    monkeypatch.setattr(folder, "read_file_header", None)
+    assert len(open_folder(tmp_path)) == 3  # and is not read once more

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from hjepa.pipeline.header import explain, open_content, read_file_header, read_header
+from hjepa.pipeline.header import explain, open_content, orientation_of, read_file_header, read_header, upright
 from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.source import Samples, read_files, why_not
 
@@ -57,7 +57,31 @@ READ = {
     "pages.tif": encode(PICTURE, "TIFF", **MORE),
     "packed.tif": encode(PICTURE, "TIFF", compression="tiff_lzw"),
 }
+
+
+def of_16_bits() -> bytes:
+    """A BMP with five, six and five bits of red, green and blue."""
+    pixels = CHANCE.integers(0, 65536, (50, 60), dtype=np.uint16).tobytes()
+    about = struct.pack("<IiiHHIIiiII3I", 40, 60, 50, 1, 16, 3, len(pixels), 0, 0, 0, 0, 0xF800, 0x7E0, 0x1F)
+    return b"BM" + struct.pack("<IHHI", 14 + len(about) + len(pixels), 0, 0, 14 + len(about)) + about + pixels
+
+
+def without_adobe(jpeg: bytes) -> bytes:
+    start = jpeg.index(b"\xff\xee")
+    return jpeg[:start] + jpeg[start + 2 + int.from_bytes(jpeg[start + 2 : start + 4], "big") :]
+
+
+def multiplied(tiff: bytes) -> bytes:
+    unlike, like = (struct.pack("<HHIHH", 338, 3, 1, kind, 0) for kind in (2, 1))
+    assert unlike in tiff
+    return tiff.replace(unlike, like)
+
+
 REFUSED = {
+    "CMYK without a marker.jpg": (without_adobe(READ["CMYK.jpg"]), "whether its inks are inverted"),
+    "multiplied by alpha.tif": (multiplied(encode(ALPHA, "TIFF")), "multiplied by their alpha"),
+    "signed.tif": (encode(PICTURE.convert("L"), "TIFF", tiffinfo={339: 2}), "signed samples"),
+    "16 bits.bmp": (of_16_bits(), "16 bits per pixel"),
     "animation.gif": (encode(PICTURE, "GIF", **MORE), "GIF, which not every backend decodes"),
     "gray and alpha.tif": (encode(ALPHA.convert("LA"), "TIFF"), "mode LA"),
     "one bit.tif": (encode(PICTURE.convert("1"), "TIFF"), "mode 1"),
@@ -134,3 +158,24 @@ def test_lack_of_handles_is_no_fault_of_an_image(number: int, monkeypatch: pytes
     for look in (lambda: read_file_header(b"x.jpg"), lambda: why_not(paths, 0), lambda: read_files(samples)):
         with pytest.raises(OSError, match=r"Too many open files.*: raise the limit"):
             look()
+
+
+XMP = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:tiff='http://ns.adobe.com/tiff/1.0/' tiff:Orientation='6'/>"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "PNG"])
+def test_orientation_is_that_of_exif_alone_as_dali_reads_it(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    assert read_header(io.BytesIO(encode(PICTURE, kind, exif=exif))).orientation == 3
+    with open_content(encode(PICTURE, kind, xmp=XMP[29:] if kind != "JPEG" else XMP)) as image:
+        assert orientation_of(image) == 1
+        assert upright(image).size == image.size
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_upright_is_what_pil_makes_of_an_exif_orientation(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    with open_content(encode(PICTURE, "PNG", exif=exif)) as image:
+        np.testing.assert_array_equal(np.asarray(upright(image)), np.asarray(ImageOps.exif_transpose(image)))

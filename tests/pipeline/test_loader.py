@@ -469,3 +469,11 @@ def test_batch_whose_adapter_fails_is_not_taken(photographs: Path) -> None:
             next(batches)
         loader.load_state_dict(loader.state_dict())
         assert torch.equal(next(iter(loader)).indices, calls[1])
+
+
+def test_seed_may_be_of_numpy(photographs: Path) -> None:
+    with open_loader(photographs, seed=np.int64(3)) as loader, open_loader(photographs, seed=3) as other:
+        assert torch.equal(next(iter(loader)).indices, next(iter(other)).indices)
+        assert json.loads(json.dumps(loader.state_dict())) == other.state_dict()
+    with pytest.raises(ValueError, match=r"seed=3\.0 is no whole number"):
+        open_loader(photographs, seed=3.0)

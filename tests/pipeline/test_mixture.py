@@ -14,7 +14,7 @@ from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.mixture import Mixture, MixtureOrder, Stretch, shares
 from hjepa.pipeline.presets.jepa import multicrop
-from hjepa.pipeline.source import Subset
+from hjepa.pipeline.source import Samples, Subset
 
 RECIPE = multicrop(num_global_crops=1, num_local_crops=0, global_crop_size=8)
 
@@ -169,3 +169,44 @@ def test_going_back_before_weights_changed_and_wrapping_give_the_images_of_then(
         again = list(loader)
     assert torch.equal(again[0].indices, first)
     assert torch.equal(again[3].indices[-200:], first[:200])  # wrapped
+
+
+class Labelled:
+    """A source of nothing but labels."""
+
+    name, bad = "labels", ()
+
+    def __init__(self, *classes: str) -> None:
+        self.classes = classes
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def fetch(self, indices: np.ndarray) -> Samples:
+        count, content = len(indices), np.zeros(1, np.uint8)
+        return Samples(
+            encoded=[content] * count,
+            sizes=np.ones((count, 2), np.int32),
+            orientation=np.ones(count, np.uint8),
+            labels=indices.astype(np.int64),
+            keys=tuple(map(str, indices)),
+            failures={},
+        )
+
+    def fingerprint(self) -> str:
+        return "labels"
+
+
+@pytest.mark.parametrize(
+    ("sources", "classes", "labels"),
+    [
+        ([[*map(str, range(12))], [*map(str, range(3))]], [*map(str, range(12))], [*range(12), *range(3)]),
+        ([["wolf", "ant"], ["wolf", "ant"]], ["wolf", "ant"], [0, 1, 0, 1]),
+        ([["wolf", "ant"], ["bee"]], ["ant", "bee", "wolf"], [2, 0, 1]),
+    ],
+    ids=["numbers", "the same names", "others"],
+)
+def test_labels_stay_what_they_are_where_they_can(sources: list[list[str]], classes: list[str], labels: list[int]) -> None:
+    mixture = Mixture([Labelled(*names) for names in sources])
+    assert list(mixture.classes) == classes
+    assert mixture.fetch(np.arange(len(mixture))).labels.tolist() == labels

@@ -76,6 +76,7 @@ def test_groups_that_are_kept_stay_within_their_limit(tmp_path: Path, monkeypatc
     everything(source)
     assert read == [0, 1, 2, 3]
     monkeypatch.setattr(parquet, "KEPT_BYTES", 1)
+    source.close()
     everything(source)
     assert len(source._groups) == 1
     assert [content.nbytes > 1000 for content in everything(source).encoded] == [True] * 12
@@ -155,3 +156,27 @@ def test_large_groups_of_rows_are_said_once_with_what_helps(
     monkeypatch.setattr(parquet, "KEPT_BYTES", 300 * len(one))
     open_parquet(large)
     assert "write them with groups of 100 rows" in caplog.messages[1]
+
+
+def test_whole_floats_are_numbers_and_what_is_missing_is_no_label(tmp_path: Path) -> None:
+    """As pandas writes numbers of which one is missing."""
+    labels = [0.0, 10.0, None, 2.0, float("nan")]
+    with open_parquet(write(tmp_path / "x.parquet", {"image": [image() for _ in labels], "label": labels})) as source:
+        assert everything(source).labels.tolist() == [0, 10, -1, 2, -1]
+
+
+@pytest.mark.parametrize("missing", ["image", "label"])
+def test_files_of_different_columns_are_refused(missing: str, tmp_path: Path) -> None:
+    whole = {"image": [image()], "label": ["a"]}
+    write(tmp_path / "1.parquet", whole)
+    write(tmp_path / "2.parquet", {name: column for name, column in whole.items() if name != missing} | {"other": ["b"]})
+    with pytest.raises(ValueError, match=rf"2\.parquet has no column {missing}, which .*1\.parquet has"):
+        open_parquet(tmp_path)
+
+
+def test_a_file_is_opened_once_for_all_its_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, real = [], parquet._open
+    monkeypatch.setattr(parquet, "_open", lambda *given: opened.append(0) or real(*given))
+    with open_parquet(write(tmp_path / "x.parquet", {"image": [image() for _ in range(12)]}, group=1)) as source:
+        assert len(source) == 12
+    assert len(opened) <= 3

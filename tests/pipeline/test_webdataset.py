@@ -1,5 +1,6 @@
 """WebDataset shards: which members make a sample, what is read of them, and what a damaged shard still gives."""
 
+import errno
 import io
 import json
 import os
@@ -15,7 +16,9 @@ import pytest
 from PIL import Image
 
 from hjepa.pipeline import handles, webdataset
+from hjepa.pipeline.header import Header, refused
 from hjepa.pipeline.source import Samples, open_image
+from hjepa.pipeline.tars import Member
 from hjepa.pipeline.webdataset import WebDatasetSource, find_shards, open_webdataset
 
 CHANCE = np.random.default_rng(0)
@@ -256,3 +259,38 @@ def test_files_that_cannot_be_opened_for_lack_of_handles_are_no_bad_images(tmp_p
     with handles_below(0), pytest.raises(OSError, match="Too many open files: raise the limit"):
         everything(travelled)
     assert everything(travelled).failures == {}
+
+
+def test_hard_links_are_what_they_link_to_and_others_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(image(20))
+    os.link(tmp_path / "a.png", tmp_path / "b.png")
+    (tmp_path / "c.png").symlink_to("a.png")
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for name in ("a.png", "b.png", "c.png"):
+            archive.add(tmp_path / name, name)
+    with open_webdataset(tmp_path / "x.tar") as source:
+        samples = everything(source)
+        assert samples.keys == ("x.tar/a.png", "x.tar/b.png")
+        assert np.array_equal(samples.encoded[0], samples.encoded[1])
+        assert ["c.png is a link" in reason.reason for reason in source.bad] == [True]
+
+
+@pytest.mark.parametrize(("written", "label"), [("2.0", 2), ("3", 3), ("null", -1)])
+def test_labels_of_json_members_may_be_floats(written: str, label: int, tmp_path: Path) -> None:
+    members = {"a.png": image(), "a.json": f'{{"label": {written}}}', "b.png": image(), "b.json": '{"label": 0}'}
+    with open_webdataset(write(tmp_path / "x.tar", members)) as source:
+        assert everything(source).labels.tolist() == [label, 0]
+
+
+def test_shard_that_could_not_be_read_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, read = write(tmp_path / "x.tar", {"a.png": image(), "b.png": image()}), webdataset._read_header
+
+    def fail(shard: Path, member: Member) -> Header:
+        return refused(OSError(errno.EIO, "Input/output error")) if member.name == "b.png" else read(shard, member)
+
+    monkeypatch.setattr(webdataset, "_read_header", fail)
+    with open_webdataset(file) as source:
+        assert len(source) == 1
+    monkeypatch.undo()
+    with open_webdataset(file) as source:
+        assert len(source) == 2
