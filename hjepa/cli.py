@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from hjepa.configs.schema import Settings
 from hjepa.configs.yaml_file import SettingsError
 from hjepa.display import Display
 from hjepa.distributed import Ranks, check_local_rank
-from hjepa.exits import INTERRUPTED, Version, command_line, run_command
+from hjepa.exits import INTERRUPTED, Version, command_line, not_empty, run_command
 from hjepa.pipeline.backend import Engine, engine_of
 from hjepa.pipeline.curriculum import Curriculum, recipe_at
 from hjepa.pipeline.device import resolve_device
@@ -209,20 +210,20 @@ def _train(settings: Settings, source: Source, display: Display, state: Resume |
             **({"bad images": f"{result.bad_images} replaced, see {settings.bad_images_file}"} if result.bad_images else {}),
             "checkpoint": str(latest),
             "metrics": str(settings.metrics_file),
-            "TensorBoard": f"tensorboard --logdir {settings.log_folder}",
+            "TensorBoard": f"tensorboard --logdir {shlex.quote(str(settings.log_folder))}",
             "crops and masks": str(trainer.picture),
         }
     display.table("Finished" if result.finished else "Interrupted", rows)
     if not result.finished:
-        display.say(f"to go on: {command_line()} --resume {latest}")
+        display.say(f"to go on: {command_line()} --resume {shlex.quote(str(latest))}")
         sys.exit(INTERRUPTED if result.signal == 2 else 0)
 
 
 def choose_settings(config: Path | None, overrides: list[str], flags: dict[str, object]) -> tuple[Settings, str]:
     """The settings, and where they came from in words."""
     for name, option in {"data.data_path": "--data-path", "output_dir": "--output-dir"}.items():
-        if flags.get(name) == "":  # as of a shell's variable that is not set
-            raise ValueError(f"{option} is empty; give a folder, . for the current one, or leave it out")
+        if (place := flags.get(name)) is not None:
+            not_empty(option, str(place))
     given = asked(overrides, flags)  # before the settings can be loaded
     place = given.get("data.data_path")
     if place and not given.get("data.dataset") and (config is None or _asks_for_sample(config)):

@@ -14,7 +14,7 @@ from hjepa import parity
 from hjepa.configs.recipe_file import find_recipe, recipe_to_yaml
 from hjepa.display import Display
 from hjepa.doctor_command import doctor
-from hjepa.exits import Version, run_command
+from hjepa.exits import Version, not_empty, run_command
 from hjepa.pipeline.open_source import name_of
 from hjepa.pipeline.presets import PRESETS, preset
 from hjepa.pipeline.recipe import Recipe
@@ -74,7 +74,7 @@ def show_recipes(
 def check_parity(
     recipe: RecipeName = "hjepa",
     images: Annotated[
-        Path | None, typer.Option(help="Folder of photographs; scikit-image's and scikit-learn's without.")
+        str | None, typer.Option(help="Folder of photographs; scikit-image's and scikit-learn's without.")
     ] = None,
     device: Annotated[
         str, typer.Option(help="cpu, cuda or cuda:N: where the backends work; the bounds are the CPU's.")
@@ -93,7 +93,7 @@ def check_parity(
     """
     wanted = find_recipe(recipe)
     backends = parity.available()
-    folder = images or parity.photographs()
+    folder = parity.photographs() if images is None else Path(not_empty("--images", images))
     differences: list[parity.Difference] = []
     with Display() as display:
         for backend in backends:
@@ -118,7 +118,7 @@ def check_parity(
 @app.command("eval")
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of a run, such as runs/photos/checkpoints/latest.pt.")],
-    data_path: Annotated[Path | None, typer.Option(help="Labelled images; those of the run without.")] = None,
+    data_path: Annotated[str | None, typer.Option(help="Labelled images; those of the run without.")] = None,
     dataset: Annotated[str | None, typer.Option(help="imagefolder, imagenet, cifar10, ...: what lies there.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     pipeline: Annotated[str | None, typer.Option(help="dali, or torchvision; as in training without.")] = None,
@@ -138,7 +138,7 @@ def evaluate(
     from hjepa import trained  # here, as in export: it loads timm, which takes longer than all that the other commands need
 
     changes = {
-        "data.data_path": None if data_path is None else str(data_path),
+        "data.data_path": None if data_path is None else not_empty("--data-path", data_path),
         "data.dataset": name_of(data_path) if data_path is not None and dataset is None else dataset,
         "data.pipeline": pipeline,
         "data.num_workers": "auto" if num_workers is None else num_workers,

@@ -51,7 +51,7 @@ def save_sheet(sheet: Sheet, path: Path) -> None:
             for column, cell in enumerate(cells, start=WIDE):
                 shown += _show_cell(figure, grid, (row, column), cell)
         first += len(own)
-    figure.suptitle(sheet.title, x=0.005, y=1 - 0.08 / height, ha="left", va="top", fontsize=10, color=INK)
+    figure.suptitle(sheet.title, x=0.005, y=1 - 0.08 / height, ha="left", va="top", fontsize=10, color=INK, parse_math=False)
     if shown:
         add_legend(figure, shown)
     figure.savefig(path)

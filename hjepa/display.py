@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 QUIET_SECONDS = 10.0
 """Where there is no terminal, one line of progress per this many seconds."""
@@ -18,10 +19,10 @@ class Display:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self.console,
@@ -63,11 +64,11 @@ class Display:
 
     def table(self, title: str, rows: Mapping[str, str]) -> None:
         """Prints a table of names and values."""
-        table = Table(title=title, show_header=False, title_justify="left")
+        table = Table(title=Text(title), show_header=False, title_justify="left")
         table.add_column(style="bold")
         table.add_column(overflow="fold")
         for name, value in rows.items():
-            table.add_row(name, value)
+            table.add_row(name, Text(value))
         self.console.print(table)
 
     def __enter__(self) -> "Display":

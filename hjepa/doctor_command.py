@@ -99,7 +99,8 @@ def _tell_findings(display: Display, findings: list[Finding]) -> None:
 def _tell_run(display: Display, run: ShortRun, verdict: Verdict) -> None:
     display.table("Where the time goes", _stages(run))
     display.say(f"\nWhat bounds you: {verdict.text}")
-    display.say(f"The ceiling: {verdict.ceiling:.0f} images/s, which is decoding alone.")
+    how = " by torchvision's PIL" if run.engine == "torchvision" else ""
+    display.say(f"The ceiling: {verdict.ceiling:.0f} images/s, which is decoding alone{how}.")
     batch_ms = 1000 * run.batch_size / run.loader.images_per_second
     display.say(f"A training step that takes longer than {batch_ms:.0f} ms for {run.batch_size} images never waits for data.")
     for line in verdict.advice:

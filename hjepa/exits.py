@@ -26,6 +26,13 @@ Version: TypeAlias = Annotated[bool, typer.Option("--version", callback=show_ver
 """For every command line's first function."""
 
 
+def not_empty(option: str, place: str) -> str:
+    """The place that an option names. Raises ValueError where it is empty, as that of a shell's variable that is not set."""
+    if not place:
+        raise ValueError(f"{option} is empty; give a folder, . for the current one, or leave it out")
+    return place
+
+
 def run_command(app: typer.Typer, name: str) -> None:
     """Runs a command line and turns what went wrong into a message and an exit code."""
     # --batch_size is --batch-size

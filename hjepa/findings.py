@@ -69,7 +69,7 @@ def is_healthy(findings: list[Finding]) -> bool:
 
 def how_to_build(machine: Machine) -> str:
     """What to do for hjepa's native kernel to be there."""
-    reinstall = "pip install --force-reinstall --no-deps hjepa"
+    reinstall = "pip install --force-reinstall --no-deps -e . in the folder that hjepa was installed from"
     return reinstall if machine.compiler else f"apt install g++ python3-dev, then {reinstall}"
 
 

@@ -1,4 +1,4 @@
-"""What a machine has, as far as loading images and training on them is concerned. Nothing is judged here: see diagnosis.py."""
+"""What a machine has, as far as loading images and training on them is concerned. Nothing is judged here: see findings.py."""
 
 import ctypes
 import importlib

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from rich.table import Table
+from rich.text import Text
 
 from hjepa.pipeline.recipe import Range, Recipe, View
 
@@ -46,10 +47,10 @@ def row(view: View) -> tuple[str, ...]:
 
 def recipe_table(recipe: Recipe) -> Table:
     """One column per view, for the terminal."""
-    table = Table(title=f"{recipe.name}: {recipe.source}", title_justify="left")
+    table = Table(title=Text(f"{recipe.name}: {recipe.source}"), title_justify="left")
     views = [row(view) for view in recipe.views]
     for heading in (COLUMNS[0], *(cells[0] for cells in views)):
-        table.add_column(heading, overflow="fold")
+        table.add_column(Text(heading), overflow="fold")
     for name, *cells in list(zip(COLUMNS, *views, strict=True))[1:]:
         table.add_row(name, *cells)
     table.caption = f"normalised by {_statistics(recipe)}; EXIF orientation: {recipe.orientation}"

@@ -114,7 +114,7 @@ def rate(loader: Loader, seconds: float) -> Rate:
         next(batches)
     _wait(loader.device)
     images, start, used, machine = 0, time.perf_counter(), _cpu_seconds(), _machine_seconds()
-    while time.perf_counter() - start < seconds:
+    while not images or time.perf_counter() - start < seconds:
         images += len(next(batches).labels)
     _wait(loader.device)
     took = time.perf_counter() - start

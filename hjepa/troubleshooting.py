@@ -46,7 +46,7 @@ def _memory(recipe: Recipe, batch_size: int) -> list[str]:
     now = batch_mib(recipe, batch_size)
     steps = []
     count = recipe.count("local")
-    if count > FEWER_LOCALS:
+    if count > FEWER_LOCALS and sum(view.name == "local" for view in recipe.views) == 1:
         fewer = _with_locals(recipe, count=FEWER_LOCALS)
         steps.append(
             f"{FEWER_LOCALS} local crops instead of {count} leave {batch_mib(fewer, batch_size) / now:.0%} of the pixels"

@@ -80,7 +80,7 @@ def tune(
         if settings.data.hw_decoder_load:
             rows["data.hw_decoder_load"] = f"{settings.data.hw_decoder_load:g}"
         display.table(f"Wrote {output}", rows)
-        display.say(f"to train by it: hjepa-train --config {output}")
+        display.say(f"to train by it: hjepa-train --config {shlex.quote(str(output))}")
 
 
 def _write(output: Path, settings: "Settings", said: list[str]) -> None:

@@ -92,7 +92,10 @@ def _lighter_images(data: DataSet, recipe: Recipe, run: ShortRun, machine: Machi
     elif machine.video_driver and any(gpu.jpeg_engine for gpu in machine.gpus):
         yield "Let the GPU's JPEG engines decode, too, as this run did not: `hjepa tune` finds the best data.hw_decoder_load."
         return
-    yield f"No recipe and no backend of this machine exceeds {run.decode.images_per_second:.0f} images/s on these files."
+    if run.engine == "torchvision":
+        yield "Use --backend dali, which decodes in C++."
+    else:
+        yield f"No recipe exceeds {run.decode.images_per_second:.0f} images/s on these files and this machine."
 
 
 def _lighter_crops(run: ShortRun, machine: Machine) -> Iterator[str]:

@@ -130,7 +130,7 @@ def _build(
         return read_file_header(os.path.join(os.fsencode(root), keys[row]))
 
     index.scan_headers(scan, stale, read, num_workers=num_workers, progress=progress)
-    labels, classes = _label(keys, scan.height > 0)
+    labels, classes = _label(keys)
     return index.build(
         keys=keys, length=table["length"], labels=labels, classes=classes, scan=scan, more=table, made_from=made_from
     )
@@ -175,8 +175,9 @@ def _stored_files(tree: Tree, stored: Columns, number: dict[bytes, int]) -> list
     return list(zip(paths, *columns_of_rows, strict=True))
 
 
-def _label(keys: list[bytes], good: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+def _label(keys: list[bytes]) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """Numbers of the folders below the root. One whose images are all bad counts, too: else the others would be renumbered."""
     heads = [key.split(b"/", 1)[0] if b"/" in key else b"" for key in keys]
-    names = sorted({head for head, is_good in zip(heads, good.tolist(), strict=True) if is_good} - {b""})
+    names = sorted(set(heads) - {b""})
     numbers = {name: number for number, name in enumerate(names)}
     return np.array([numbers.get(head, -1) for head in heads], dtype=np.int64), tuple(os.fsdecode(name) for name in names)

@@ -19,3 +19,15 @@ def test_count_is_whole_on_a_terminal_of_any_width(description: str, width: int)
     assert "0:00:00" in shown
     assert description[:12] in shown
     assert (description in shown) == (len(description) <= width - 38)
+
+
+def test_brackets_are_what_they_are_and_no_markup() -> None:
+    text = io.StringIO()
+    with Display(Console(file=text, width=80)) as display:
+        display.table("of [x] and [/x]", {"checkpoint": "runs/e[lr=1]/latest.pt", "closed": "runs/e[/lr]"})
+        display.show("reading [/old]", 1, 2, "[note]")
+    for part in ("of [x] and [/x]", "runs/e[lr=1]/latest.pt", "runs/e[/lr]", "reading [/old]: 1/2 [note]"):
+        assert part in text.getvalue()
+    terminal = Console(file=io.StringIO(), width=80, force_terminal=True)
+    with Display(terminal) as display:
+        display.show("reading [/old]", 1, 2, "[/note]")

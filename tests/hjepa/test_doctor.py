@@ -191,6 +191,14 @@ def test_bound_is_where_the_time_goes() -> None:
     assert verdict().ceiling == 2700
 
 
+def test_what_torchvision_decodes_is_no_bound_of_the_machine() -> None:
+    found = verdict(with_loader(2500, engine="torchvision"))
+    assert found.bound == "decoding"
+    assert any("--backend dali" in line for line in found.advice)
+    assert not any("exceeds" in line for line in found.advice)
+    assert any("exceeds" in line for line in verdict(with_loader(2500)).advice)
+
+
 def test_dali_is_not_praised_where_it_does_not_help() -> None:
     for run, data, step_ms in (
         (RUN, PHOTOS, 100),

@@ -70,6 +70,8 @@ def test_eval_without_labels_says_what_can_be_said(
         (["eval", "missing.pt"], "there is no checkpoint missing.pt"),
         (["export", "SAVED", "out.pt"], "rename it"),
         (["export", "SAVED", "missing/out.safetensors"], "there is no folder missing"),
+        (["eval", "SAVED", "--data-path", ""], "--data-path is empty"),
+        (["parity", "--images", ""], "--images is empty"),
     ],
 )
 def test_users_mistake_is_one_line(

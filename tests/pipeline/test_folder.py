@@ -312,3 +312,13 @@ def test_image_that_could_not_be_read_is_tried_again(trusts: bool, tmp_path: Pat
     assert len(open_folder(tmp_path)) == 3
     monkeypatch.setattr(folder, "read_file_header", None)
     assert len(open_folder(tmp_path)) == 3  # and is not read once more
+
+
+def test_class_whose_images_are_all_bad_keeps_its_number(tmp_path: Path) -> None:
+    """As in torchvision's ImageFolder; the labels of the others must not depend on it."""
+    for name in ("a", "b", "c"):
+        write(tmp_path / name / "0.png")
+    (tmp_path / "b" / "0.png").write_bytes(b"broken")
+    source = open_folder(tmp_path)
+    assert source.classes == ("a", "b", "c")
+    assert everything(source).labels.tolist() == [0, 2]
