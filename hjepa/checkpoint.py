@@ -44,7 +44,7 @@ class CheckpointError(ValueError):
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Writes a checkpoint atomically. Raises OSError, with the place and what to do, and leaves no partial file."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.partial")  # one name, so that what a killed run left is written over
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
