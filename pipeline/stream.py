@@ -80,15 +80,16 @@ class Stream:
             flight = self._flying.popleft()
             epoch, number = self.next
             self.next = (epoch, number + 1) if number + 1 < len(self._stages.sampler) else (epoch + 1, 0)
+            batch = Batch(
+                crops=crops,
+                labels=torch.from_numpy(flight.samples.labels).to(self._stages.device, non_blocking=True),
+                indices=torch.from_numpy(flight.indices),
+                keys=flight.samples.keys,
+                draws=flight.request.draws,
+            )
         if self._closed:  # meanwhile, by a thread that then left the rest to this one
             self.close()
-        return Batch(
-            crops=crops,
-            labels=torch.from_numpy(flight.samples.labels).to(self._stages.device, non_blocking=True),
-            indices=torch.from_numpy(flight.indices),
-            keys=flight.samples.keys,
-            draws=flight.request.draws,
-        )
+        return batch
 
     def restart(self, stages: Stages) -> None:
         """Goes on from the same place with other stages; what is in flight is dropped."""
