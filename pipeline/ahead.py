@@ -40,14 +40,15 @@ class Ahead(Generic[Item], Iterator[Item]):
     def close(self) -> None:
         """Ends the thread; what it had made is dropped, and who waits for an item is told that there is none."""
         self._closed.set()
-        # Not where garbage is collected on that thread, and with it an iterator nobody holds; nor in a forked process.
-        if threading.current_thread() is self._thread or self._process != os.getpid():
+        if self._process != os.getpid():  # a forked process has not the thread
             return
-        self._ended.wait()  # join alone takes a thread for ended once it was interrupted (bpo-45274)
-        self._thread.join()
-        with self._queue.mutex:
-            self._queue.queue.clear()
-        self._end_by(StopIteration())
+        if threading.current_thread() is not self._thread:  # where garbage is collected, and with it an iterator nobody holds
+            self._ended.wait()  # join alone takes a thread for ended once it was interrupted (bpo-45274)
+            self._thread.join()
+            with self._queue.mutex:
+                self._queue.queue.clear()
+            self._end_by(StopIteration())
+        atexit.unregister(self.close)  # not where this was interrupted
 
     def _end_by(self, end: Item | BaseException) -> None:
         with contextlib.suppress(queue.Full):  # another thread has closed this meanwhile
@@ -58,7 +59,6 @@ class Ahead(Generic[Item], Iterator[Item]):
             self._make()
         finally:
             self._ended.set()
-            atexit.unregister(self.close)
 
     def _make(self) -> None:
         try:

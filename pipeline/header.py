@@ -25,21 +25,15 @@ DECODERS = ("PIL", "struct", "zlib")
 SEEN_WITHOUT_READING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 """Errors that end only with a change of the file that its status tells."""
 ORIENTATION_TAG, BITS_TAG, EXTRA_SAMPLES_TAG, SAMPLE_FORMAT_TAG = 0x0112, 0x0102, 0x0152, 0x0153
-TURNS = dict(
-    zip(
-        range(2, 9),
-        (
-            Image.Transpose.FLIP_LEFT_RIGHT,
-            Image.Transpose.ROTATE_180,
-            Image.Transpose.FLIP_TOP_BOTTOM,
-            Image.Transpose.TRANSPOSE,
-            Image.Transpose.ROTATE_270,
-            Image.Transpose.TRANSVERSE,
-            Image.Transpose.ROTATE_90,
-        ),
-        strict=True,
-    )
-)
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 """EXIF orientation -> what makes the image upright."""
 TIFF_MODES = ("L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I;16B")
 """Of what a TIFF may hold, that which PIL and DALI read alike."""
@@ -153,7 +147,7 @@ def _refusal(image: Image.Image, orientation: int) -> str:
         return f"a TIFF with {problem}, which libraries read differently; save it as gray or RGB of 8 bits"
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         return "a CMYK JPEG that does not say whether its inks are inverted, which libraries read differently; save it as RGB"
-    if isinstance(image, BmpImagePlugin.BmpImageFile) and str(image.tile[0].args).startswith("('BGR;1"):
+    if isinstance(image, BmpImagePlugin.BmpImageFile) and any(mode in str(image.tile) for mode in ("BGR;15", "BGR;16")):
         return "a BMP of 16 bits per pixel, which libraries read differently; save it with 24"
     if isinstance(image, PngImagePlugin.PngImageFile) and image.default_image:
         return "an animated PNG whose still picture is no frame of it, which libraries read differently; save one frame"

@@ -42,7 +42,7 @@ def plain_label(value: Any) -> int | str | None:
         raise ValueError(f"a label is {value!r}, and one number or name is wanted; name another column or member of labels")
     if isinstance(value, float | np.floating):
         return None if np.isnan(value) else int(value) if float(value).is_integer() else str(value)
-    return None if value is None else int(value)
+    return value if value is None or isinstance(value, int) else str(value)
 
 
 def is_number(text: str) -> bool:

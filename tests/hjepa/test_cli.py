@@ -11,7 +11,10 @@ import pytest
 import torch
 
 from hjepa import checkpoint, cli
+from hjepa.configs.load import load_settings
+from hjepa.distributed import Ranks
 from hjepa.kernels.fused_crops import MissingKernelError
+from hjepa.run_folder import Resume, resume_notes
 from tests.pipeline.test_arrays import write_cifar10
 
 WITHOUT_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -334,6 +337,23 @@ def test_full_disk_ends_with_one_line_and_no_half_checkpoint(limit: int, message
     assert done.stderr.count("\n") == 1
     assert list((tmp_path / "out").rglob("*.pt")) == []
     assert list((tmp_path / "out").rglob(".*.pt*")) == []
+
+
+def test_another_number_of_images_in_an_update_is_said(tmp_path: Path) -> None:
+    settings = load_settings(Path("small"), ["data.batch_size=8", "device=cpu"])
+    content = {"step": 3, "world_size": 2, "settings": settings.model_dump(mode="json")}
+    resume = Resume(path=tmp_path / "latest.pt", output=tmp_path, content=content)
+    with Ranks(settings) as ranks:
+        (note,) = [note for note in resume_notes(resume, settings, ranks) if note.startswith("note: ")]
+        assert "an update was of 16 images on 2 ranks and is of 8 on 1" in note
+        content["world_size"] = 1
+        assert not [note for note in resume_notes(resume, settings, ranks) if note.startswith("note: ")]
+
+
+def test_printed_commands_can_be_pasted_where_a_name_has_spaces(call: Call, labelled: Path) -> None:
+    code, output, _ = call("--data_path", labelled, "--output_dir", "o t", *REFERENCE, *TINY)
+    assert code == 0
+    assert "tensorboard --logdir 'o t/logs'" in output
 
 
 def test_checkpoint_of_a_folder_is_not_resumed_in_another(call: Call, labelled: Path) -> None:

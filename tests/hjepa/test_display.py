@@ -1,11 +1,14 @@
 """What the terminal shows while something works: nothing that counts is cut off, however long the name of the work."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from hjepa.display import Display
+from hjepa.pipeline.presets import preset
+from hjepa.recipe_table import recipe_table
 
 
 @pytest.mark.parametrize("description", ["reading", f"making 2000 sample images in /home/{'long/' * 20}cache"])
@@ -31,3 +34,9 @@ def test_brackets_are_what_they_are_and_no_markup() -> None:
     terminal = Console(file=io.StringIO(), width=80, force_terminal=True)
     with Display(terminal) as display:
         display.show("reading [/old]", 1, 2, "[/note]")
+
+
+def test_name_of_a_recipe_is_no_markup() -> None:
+    text = io.StringIO()
+    Console(file=text, width=200).print(recipe_table(replace(preset("simclr"), name="of [x]", source="by [/y]")))
+    assert "of [x]: by [/y]" in text.getvalue()

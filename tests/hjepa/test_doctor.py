@@ -16,10 +16,11 @@ from hjepa import commands, machine
 from hjepa.data_check import PROGRESSIVE, DataSet, look_at_data
 from hjepa.findings import is_healthy, judge_conduct, judge_data, judge_machine
 from hjepa.machine import Gpu, Machine, look_at_machine
+from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.open_source import open_source
 from hjepa.pipeline.presets import preset
 from hjepa.pipeline.presets.jepa import evaluation, multicrop
-from hjepa.short_run import Rate, ShortRun, run_shortly
+from hjepa.short_run import Rate, ShortRun, rate, run_shortly
 from hjepa.troubleshooting import advise, batch_mib
 from hjepa.verdict import judge_run, useful_side
 
@@ -248,6 +249,18 @@ def test_advice_on_memory_is_arithmetic() -> None:
     assert f"leave {left:.0%} of the pixels" in tries[0]
     assert "batch_size=32" in tries[1]
     assert not any("local" in line for line in advise(evaluation(), 64, 8)["out of memory"])
+
+
+def test_fewer_local_crops_are_no_advice_where_they_are_several_views() -> None:
+    local = next(view for view in RECIPE.views if view.name == "local")
+    twice = replace(RECIPE, views=(*RECIPE.views, local))
+    assert "instead of" in advise(RECIPE, 64, 8)["out of memory"][0]
+    assert not any("4 local crops instead" in line for line in advise(twice, 64, 8)["out of memory"])
+
+
+def test_shortest_measurement_is_of_a_batch(labelled: Path) -> None:
+    with Loader(labelled, RECIPE, backend="torchvision", device="cpu", num_workers=0, batch_size=8) as loader:
+        assert rate(loader, 1e-9).images_per_second > 0
 
 
 def test_more_threads_are_advised_never_fewer() -> None:

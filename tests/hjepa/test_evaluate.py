@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -11,6 +12,7 @@ from hjepa.configs.load import load_settings
 from hjepa.evaluate import knn_accuracy, measure
 from hjepa.model_assembly import build_model
 from hjepa.pipeline.lists import open_list
+from hjepa.pipeline.source import Subset
 
 
 def test_separate_clusters_are_told_apart_and_noise_is_not() -> None:
@@ -55,3 +57,13 @@ def test_images_without_a_label_count_for_no_accuracy() -> None:
     mixed = [pair for pairs in zip(grays, others, strict=True) for pair in pairs]
     found, alone = (measure(model, open_list(pairs), settings, lambda *_: None) for pairs in (mixed, grays))
     assert (found.knn_accuracy, found.linear_probe_accuracy) == (alone.knn_accuracy, alone.linear_probe_accuracy)
+
+
+def test_images_of_which_none_read_has_a_label_have_no_accuracy() -> None:
+    """Though their source has classes: of many images some are read."""
+    reference = ["data.pipeline=torchvision", "data.num_workers=0", "device=cpu", "evaluation.linear_probe.enabled=true"]
+    settings = load_settings(Path("small"), reference)
+    source = open_list([(Image.new("RGB", (48, 48), (level, 0, 0)), level if level < 2 else None) for level in range(12)])
+    unlabelled = Subset(source=source, chosen=np.arange(2, 12))
+    found = measure(build_model(settings, torch.device("cpu")), unlabelled, settings, lambda *_: None)
+    assert (found.knn_accuracy, found.linear_probe_accuracy) == (None, None)

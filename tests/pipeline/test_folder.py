@@ -322,3 +322,9 @@ def test_class_whose_images_are_all_bad_keeps_its_number(tmp_path: Path) -> None
     source = open_folder(tmp_path)
     assert source.classes == ("a", "b", "c")
     assert everything(source).labels.tolist() == [0, 2]
+
+
+def test_cache_folder_that_is_empty_is_not_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HJEPA_CACHE", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert index.cache_folder() == Path("/cache/hjepa")

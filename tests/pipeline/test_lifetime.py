@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BadBatchError, Crops, Request
+from hjepa.pipeline.backends import torchvision
 from hjepa.pipeline.backends.torchvision import TorchvisionBackend
 from hjepa.pipeline.handles import OwnLock
 from hjepa.pipeline.loader import Loader
@@ -230,6 +231,25 @@ def test_loader_that_was_iterated_is_left_alone_by_a_forked_process(backend: str
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
         assert len(list(batches)) == 7
+
+
+def test_worker_collects_no_garbage_of_its_parent(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which may be a pipeline, whose threads the worker has not: it would wait for them, or die."""
+
+    class OfTheParent:
+        def __del__(self) -> None:
+            if os.getpid() != parent:
+                (tmp_path / "collected").touch()
+
+    parent, render = os.getpid(), torchvision.render_batch
+    monkeypatch.setattr(torchvision, "render_batch", lambda *given: (gc.collect(), render(*given))[1])
+    with without_collection():
+        garbage: list[object] = [OfTheParent()]
+        garbage.append(garbage)
+        del garbage
+        with open_loader(photographs, num_workers=1) as loader:
+            assert len(list(loader)) == 8
+    assert not (tmp_path / "collected").exists()
 
 
 def test_lock_that_another_thread_held_is_free_in_a_forked_process() -> None:

@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,27 @@ def test_whole_floats_are_numbers_and_what_is_missing_is_no_label(tmp_path: Path
     labels = [0.0, 10.0, None, 2.0, float("nan")]
     with open_parquet(write(tmp_path / "x.parquet", {"image": [image() for _ in labels], "label": labels})) as source:
         assert everything(source).labels.tolist() == [0, 10, -1, 2, -1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([b"b", b"a"], [1, 0]),
+        ([True, False], [1, 0]),
+        ([date(2026, 1, 2), date(2025, 1, 2)], [1, 0]),
+        (["3.0", "10.0"], [3, 10]),
+    ],
+    ids=["bytes", "truth values", "dates", "floats as text"],
+)
+def test_labels_of_other_types_are_names(labels: list[Any], expected: list[int], tmp_path: Path) -> None:
+    with open_parquet(write(tmp_path / "x.parquet", {"image": [image(), image()], "label": labels})) as source:
+        assert everything(source).labels.tolist() == expected
+
+
+def test_several_labels_of_an_image_are_refused(tmp_path: Path) -> None:
+    file = write(tmp_path / "x.parquet", {"image": [image()], "label": [[1, 2]]})
+    with pytest.raises(ValueError, match=r"a label is \[1, 2\], and one number or name is wanted"):
+        open_parquet(file)
 
 
 @pytest.mark.parametrize("missing", ["image", "label"])
