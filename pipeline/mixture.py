@@ -125,7 +125,7 @@ def _common_classes(of_sources: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     if len(set(of_sources)) == 1:
         return of_sources[0]
     names = {name for classes in of_sources for name in classes}
-    if all(is_number(name) for name in names):
+    if all(is_number(name) and name == str(int(name)) != "-1" for name in names):  # "007" is a name
         return tuple(str(number) for number in range(max(map(int, names), default=-1) + 1))
     return tuple(sorted(names))
 

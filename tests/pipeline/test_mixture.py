@@ -203,8 +203,9 @@ class Labelled:
         ([[*map(str, range(12))], [*map(str, range(3))]], [*map(str, range(12))], [*range(12), *range(3)]),
         ([["wolf", "ant"], ["wolf", "ant"]], ["wolf", "ant"], [0, 1, 0, 1]),
         ([["wolf", "ant"], ["bee"]], ["ant", "bee", "wolf"], [2, 0, 1]),
+        ([["007", "008"], ["008", "-1"]], ["-1", "007", "008"], [1, 2, 2, 0]),
     ],
-    ids=["numbers", "the same names", "others"],
+    ids=["numbers", "the same names", "others", "names of digits"],
 )
 def test_labels_stay_what_they_are_where_they_can(sources: list[list[str]], classes: list[str], labels: list[int]) -> None:
     mixture = Mixture([Labelled(*names) for names in sources])
