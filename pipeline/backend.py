@@ -63,8 +63,13 @@ class Backend(Protocol):
     def render(self, requests: Iterator[Request]) -> Iterator[Crops]:
         """One dictionary of crops per request. Ends with BadBatchError where images of one do not decode.
 
-        Of a batch with bad images at least one is named; images of later requests may be named along.
+        Of a batch with bad images at least one is named; images of later requests may be named along. What then remains of the
+        work is kept for the next call, until close.
         """
+        ...
+
+    def close(self) -> None:
+        """Frees what was kept; of no effect while a render runs, which ends it by itself."""
         ...
 
 

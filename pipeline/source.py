@@ -147,8 +147,13 @@ def read_files(samples: Samples) -> Samples:
 
 def open_image(encoded: Encoded, place: int) -> Image.Image:
     """The image at one place of a batch, opened with PIL and not decoded yet. Raises what PIL raises."""
+    return open_content(content_of(encoded, place))
+
+
+def content_of(encoded: Encoded, place: int) -> bytes | memoryview:
+    """The content of the image at one place of a batch. Raises OSError where a file cannot be read."""
     content = encoded[place]
-    return open_content(Path(os.fsdecode(content)).read_bytes() if isinstance(content, bytes) else content.data)
+    return Path(os.fsdecode(content)).read_bytes() if isinstance(content, bytes) else content.data
 
 
 def why_not(encoded: Encoded, place: int) -> str | None:

@@ -94,7 +94,7 @@ class Stream:
     def restart(self, stages: Stages) -> None:
         """Goes on from the same place with other stages; what is in flight is dropped."""
         with self._using:
-            self._crops.close()  # type: ignore[attr-defined]  # render is a generator
+            self._end_backend()
             self._stages = stages
             self._flying.clear()
             self._crops = self._render()
@@ -106,10 +106,14 @@ class Stream:
             return
         if self._using.acquire(blocking=False):
             try:
-                self._crops.close()  # type: ignore[attr-defined]  # render is a generator: closing it ends the backend's work
+                self._end_backend()
                 atexit.unregister(self._close_at_exit)
             finally:
                 self._using.release()
+
+    def _end_backend(self) -> None:
+        self._crops.close()  # type: ignore[attr-defined]  # render is a generator: closing it ends the backend's work
+        self._stages.backend.close()
 
     def _close_at_exit(self) -> None:
         self._closed = True

@@ -1,7 +1,6 @@
 """What every backend that decodes with DALI shares: reading, decoding, and finding out which images were bad."""
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -15,11 +14,14 @@ from nvidia.dali.pipeline import Pipeline
 from hjepa.pipeline.backend import BackendSettings, BadBatchError, Request, check_size
 from hjepa.pipeline.backends.dali_inputs import contents_of
 from hjepa.pipeline.backends.dali_jpeg import build
-from hjepa.pipeline.source import why_not
+from hjepa.pipeline.source import content_of, why_not
 
 # B images
 Node: TypeAlias = Any
 """A DALI graph node; DALI's own stubs type operators' results too loosely to be of use."""
+
+SOI, EOI = b"\xff\xd8", b"\xff\xd9"
+"""JPEG's markers of an image's start and end."""
 
 
 def device_id(settings: BackendSettings) -> int | None:
@@ -55,37 +57,77 @@ def check_sizes(shapes: npt.NDArray[np.int64], request: Request) -> None:
         raise BadBatchError({place: reason for place, reason in reasons.items() if reason})
 
 
+def ends(encoded: Node, settings: BackendSettings) -> tuple[Node, ...]:
+    """On a GPU the first two and the last two bytes of each image's content, uint8 [4]. The CPU's decoder needs no help."""
+    if settings.device.type != "cuda":
+        return ()
+    first = fn.slice(encoded, 0, 2, axes=[0], out_of_bounds_policy="pad")
+    before = fn.cast(encoded.shape() - 2, dtype=types.INT32)
+    last = fn.slice(encoded, before, 2, axes=[0], out_of_bounds_policy="pad")
+    return (fn.cat(first, last),)
+
+
+def check_ends(found: npt.NDArray[np.uint8], request: Request) -> None:
+    """Raises BadBatchError for JPEGs that were cut off, of which a GPU's decoder makes a picture without a word; found [B, 4].
+
+    What follows the end of a whole picture may be anything, so that only those are read that do not end with it.
+    """
+    is_jpeg, is_whole = ((found[:, place : place + 2] == tuple(mark)).all(axis=1) for place, mark in ((0, SOI), (2, EOI)))
+    places = [place for place in np.flatnonzero(is_jpeg & ~is_whole).tolist() if not _has_end(request, place)]
+    if places:
+        raise BadBatchError({(0, place): why_not(request.encoded, place) or "it has no end of image (EOI)" for place in places})
+
+
+def _has_end(request: Request, place: int) -> bool:
+    """Whether there is an end of image after the first scan begins: a thumbnail before it has its own."""
+    content = bytes(content_of(request.encoded, place))
+    at = 2
+    while content[at : at + 1] == b"\xff" and content[at + 1] != 0xDA:  # until the start of a scan
+        has_length = content[at + 1] not in (0x01, 0xFF, *range(0xD0, 0xDA))
+        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big") if has_length else 1 + (content[at + 1] != 0xFF)
+    return content.find(EOI, at) >= 0
+
+
 def find_bad(flying: deque[Request], settings: BackendSettings) -> dict[tuple[int, int], str]:
-    """The images of the first batch with any that do not decode, found by decoding one by one."""
+    """The images of the first batch with any that do not decode, found by halving it."""
     for number, request in enumerate(flying):
-        # On the CPU first: DALI takes seconds to open a pipeline on a GPU, and each bad image costs one.
-        reasons = _probe(request, range(len(request.encoded)), replace(settings, device=torch.device("cpu")))
+        # On the CPU first: DALI takes seconds to open a pipeline on a GPU.
+        reasons = _probe(request, list(range(len(request.encoded))), replace(settings, device=torch.device("cpu")))
         if settings.device.type == "cuda" and len(reasons) != 1:  # the GPU may refuse others, or not all of them
-            reasons = _probe(request, reasons or range(len(request.encoded)), settings)
+            reasons = _probe(request, list(reasons) or list(range(len(request.encoded))), settings)
         if reasons:
             return {(number, place): reason for place, reason in reasons.items()}
     return {}
 
 
-def _probe(request: Request, places: Iterable[int], settings: BackendSettings) -> dict[int, str]:
+def _probe(request: Request, places: list[int], settings: BackendSettings) -> dict[int, str]:
     """Those of the places whose images do not decode on the settings' device, and why."""
-    reasons: dict[int, str] = {}
-    contents, pipe = contents_of(request.encoded), None
-    for place in places:
-        pipe = pipe or _build_probe(settings, from_files=not isinstance(request.encoded, list))
-        pipe.feed_input("one", [contents[place]])
+    pipe = _build_probe(settings, len(places), from_files=not isinstance(request.encoded, list))
+    contents, reasons = contents_of(request.encoded), {}
+    groups = [places]
+    while groups:
+        group = groups.pop()
+        pipe.feed_input("some", [contents[place] for place in group])
         try:
             pipe.run()
-        except RuntimeError as error:
-            reasons[place] = why_not(request.encoded, place) or _first_line(error)
-            pipe = None  # a pipeline that has failed is not used again
+        except RuntimeError as error:  # the pipeline can be used on: see dali_pipe.py
+            if len(group) == 1:
+                reasons[group[0]] = why_not(request.encoded, group[0]) or _first_line(error)
+            else:
+                groups += [group[len(group) // 2 :], group[: len(group) // 2]]
     return reasons
 
 
-def _build_probe(settings: BackendSettings, *, from_files: bool) -> Pipeline:
-    pipe = Pipeline(batch_size=1, num_threads=1, device_id=device_id(settings), prefetch_queue_depth=1, exec_dynamic=True)
+def _build_probe(settings: BackendSettings, batch_size: int, *, from_files: bool) -> Pipeline:
+    pipe = Pipeline(
+        batch_size=batch_size,
+        num_threads=settings.num_workers,
+        device_id=device_id(settings),
+        prefetch_queue_depth=1,
+        exec_dynamic=True,
+    )
     with pipe:
-        encoded = read(fn.external_source(name="one"), from_files)
+        encoded = read(fn.external_source(name="some"), from_files)
         pipe.set_outputs(decode(encoded, settings))
     build(pipe)
     return pipe

@@ -9,10 +9,9 @@ Against torchvision on PIL images DALI differs: hue turns in YIQ, not HSV; the f
 docs/parity.md.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from itertools import chain
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,10 +22,9 @@ from nvidia.dali.pipeline import Pipeline
 from torch.utils.dlpack import from_dlpack
 
 from hjepa.pipeline.ahead import Ahead
-from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request
-from hjepa.pipeline.backends.dali_decode import Node, check_sizes, decode, device_id, find_bad, read
+from hjepa.pipeline.backend import BackendSettings, Crops, Request
+from hjepa.pipeline.backends.dali_decode import Node, check_ends, check_sizes, decode, device_id, ends, read
 from hjepa.pipeline.backends.dali_inputs import (
-    Inputs,
     count,
     has_blur,
     has_gray,
@@ -36,6 +34,7 @@ from hjepa.pipeline.backends.dali_inputs import (
     names_of,
 )
 from hjepa.pipeline.backends.dali_jpeg import build
+from hjepa.pipeline.backends.dali_pipe import DaliPipe, Feed
 from hjepa.pipeline.recipe import Recipe, View
 
 # B images, V crops of one name, S pixels
@@ -50,35 +49,29 @@ class DaliOpsBackend:
 
     def __init__(self, settings: BackendSettings) -> None:
         self._settings = settings
+        self._num_groups = len(settings.recipe.groups())
+        self._pipe = DaliPipe(settings, partial(_build, settings), partial(inputs_of, recipe=settings.recipe), self._check)
 
     def render(self, requests: Iterator[Request]) -> Iterator[Crops]:
         """See Backend.render. Batches run on DALI's threads; the outputs are bound to the consumer's current CUDA stream."""
-        settings = self._settings
-        flying: deque[Request] = deque()
+        with closing(Ahead(requests, self._settings.prefetch)) as ahead:
+            for _, outputs in self._pipe.run(ahead, self._stream):
+                yield _to_crops(self._settings, outputs[: self._num_groups])
 
-        def feed() -> Inputs:
-            request = next(ordered)
-            flying.append(request)
-            return inputs_of(request, settings.recipe)
+    def close(self) -> None:
+        """See Backend.close."""
+        self._pipe.close()
 
-        with closing(Ahead(requests, settings.prefetch)) as ahead:
-            first = next(ahead, None)
-            if first is None:
-                return
-            ordered = chain([first], ahead)
-            pipe = _build(settings, feed, from_files=not isinstance(first.encoded, list))
-            while True:
-                stream = torch.cuda.current_stream(settings.device) if settings.device.type == "cuda" else None
-                try:
-                    *crops, shapes = pipe.run(stream)
-                except StopIteration:
-                    return
-                except RuntimeError as error:
-                    if reasons := find_bad(flying, settings):
-                        raise BadBatchError(reasons) from error
-                    raise
-                check_sizes(np.asarray(shapes.as_tensor()), flying.popleft())
-                yield _to_crops(settings, crops)
+    def _stream(self) -> torch.cuda.Stream | None:
+        device = self._settings.device
+        return torch.cuda.current_stream(device) if device.type == "cuda" else None
+
+    def _check(self, outputs: list[Any], request: Request) -> None:
+        """Raises BadBatchError for images that are not the request's."""
+        shapes, *found = outputs[self._num_groups :]
+        for one in found:
+            check_ends(np.asarray(one.as_tensor()), request)
+        check_sizes(np.asarray(shapes.as_tensor()), request)
 
 
 def _to_crops(settings: BackendSettings, outputs: list[Any]) -> Crops:
@@ -89,7 +82,7 @@ def _to_crops(settings: BackendSettings, outputs: list[Any]) -> Crops:
     return crops
 
 
-def _build(settings: BackendSettings, feed: Callable[[], Inputs], *, from_files: bool) -> Pipeline:
+def _build(settings: BackendSettings, feed: Feed, from_files: bool) -> Pipeline:
     recipe = settings.recipe
     pipe = Pipeline(
         batch_size=settings.batch_size,
@@ -101,14 +94,15 @@ def _build(settings: BackendSettings, feed: Callable[[], Inputs], *, from_files:
     num_inputs = 2 + sum(len(names_of(group)) for group in recipe.groups())
     with pipe:
         inputs = iter(fn.external_source(source=feed, num_outputs=num_inputs, batch=True))
-        decoded = decode(read(next(inputs), from_files), settings)
+        encoded = read(next(inputs), from_files)
+        decoded = decode(encoded, settings)
         # Where a box lies outside the image, because the file was overwritten, fn.resize would read memory that is not there.
         images = fn.pad(decoded, axes=[0, 1], shape=next(inputs))
         outputs = []
         for group in recipe.groups():
             parameters = {name: next(inputs) for name in names_of(group)}
             outputs.append(_render_view(images, group, recipe, parameters, settings))
-        pipe.set_outputs(*outputs, decoded.shape())
+        pipe.set_outputs(*outputs, decoded.shape(), *ends(encoded, settings))
     build(pipe)
     return pipe
 

@@ -5,11 +5,10 @@ differ in one value of some hundreds, by one level; `hjepa parity` measures it. 
 writes each name's crops in place, view-major and contiguous. On a GPU it is fused_gpu.py.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import fields
-from itertools import chain
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,10 @@ from torch import Tensor
 from hjepa.kernels.fused_crops import MAX_SIDE, CropGroup, Decoded, Threads, builds
 from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request
-from hjepa.pipeline.backends.dali_decode import Node, check_sizes, decode, device_id, find_bad, read
+from hjepa.pipeline.backends.dali_decode import Node, check_ends, check_sizes, decode, device_id, ends, read
 from hjepa.pipeline.backends.dali_inputs import Contents, contents_of, count
 from hjepa.pipeline.backends.dali_jpeg import build
+from hjepa.pipeline.backends.dali_pipe import DaliPipe, Feed
 from hjepa.pipeline.buffers import Buffers
 from hjepa.pipeline.recipe import View
 
@@ -37,48 +37,51 @@ class FusedBackend:
     def __init__(self, settings: BackendSettings) -> None:
         builds()  # what is missing is said now
         self._settings = settings
+        self._pipe = DaliPipe(settings, partial(build_decoder, settings), images_of, check_decoded)
 
     def render(self, requests: Iterator[Request]) -> Iterator[Crops]:
         """See Backend.render."""
-        with closing(Ahead(_render(requests, self._settings), self._settings.prefetch)) as ahead:
+        with closing(Ahead(self._render(requests), self._settings.prefetch)) as ahead:
             yield from ahead
 
+    def close(self) -> None:
+        """See Backend.close."""
+        self._pipe.close()
 
-def _render(requests: Iterator[Request], settings: BackendSettings) -> Iterator[Crops]:
-    """Decodes and renders in one go; DALI's threads are ahead of the kernel's by the depth of its queue."""
-    flying: deque[Request] = deque()
-
-    def feed() -> Contents:
-        flying.append(next(ordered))
-        return contents_of(flying[-1].encoded)
-
-    first = next(requests, None)
-    if first is None:
-        return
-    ordered = chain([first], requests)
-    pipe = build_decoder(settings, feed, from_files=not isinstance(first.encoded, list))
-    threads, buffers = Threads(settings.num_workers), Buffers(settings.prefetch + 2)
-    while True:
-        try:
-            (images,) = pipe.run()
-        except StopIteration:
-            return
-        except RuntimeError as error:
-            if reasons := find_bad(flying, settings):
-                raise BadBatchError(reasons) from error
-            raise
-        yield _render_batch(images, flying.popleft(), settings, threads, buffers)
+    def _render(self, requests: Iterator[Request]) -> Iterator[Crops]:
+        """Decodes and renders in one go; DALI's threads are ahead of the kernel's by the depth of its queue."""
+        settings = self._settings
+        threads, buffers = Threads(settings.num_workers), Buffers(settings.prefetch + 2)
+        for request, (images, *_) in self._pipe.run(requests):
+            yield _render_batch(images, request, settings, threads, buffers)
 
 
 def _render_batch(images: Any, request: Request, settings: BackendSettings, threads: Threads, buffers: Buffers) -> Crops:
-    recipe, shapes = settings.recipe, np.array(images.shape())
-    check_sizes(shapes, request)  # before the kernel reads what boxes that were drawn for another image say
-    check_boxes(request)
-    pointers = np.array([images[place].data_ptr() for place in range(len(images))], dtype=np.int64)
+    recipe = settings.recipe
     crops = {group[0].name: _output(group, len(images), settings, buffers) for group in recipe.groups()}
     groups = [crop_group(group[0], request, crops[group[0].name]) for group in recipe.groups()]
-    threads.render(Decoded(pointers=pointers, sizes=request.sizes), groups, recipe.mean, recipe.std)
+    threads.render(decoded(images, request), groups, recipe.mean, recipe.std)
     return crops
+
+
+def decoded(images: Any, request: Request) -> Decoded:
+    """DALI's images as the kernels take them."""
+    pointers = np.array([images[place].data_ptr() for place in range(len(images))], dtype=np.int64)
+    return Decoded(pointers=pointers, sizes=request.sizes)
+
+
+def images_of(request: Request) -> Contents:
+    """What the decoder is fed with."""
+    return contents_of(request.encoded)
+
+
+def check_decoded(outputs: list[Any], request: Request) -> None:
+    """Raises BadBatchError for images that the kernels cannot crop as they were asked to."""
+    images, *found = outputs
+    for one in found:
+        check_ends(np.asarray(one.as_tensor()), request)
+    check_sizes(np.array(images.shape()), request)  # before a kernel reads what boxes that were drawn for another image say
+    check_boxes(request)
 
 
 def check_boxes(request: Request) -> None:
@@ -112,8 +115,8 @@ def crop_group(view: View, request: Request, out: Tensor) -> CropGroup:
     )
 
 
-def build_decoder(settings: BackendSettings, feed: Callable[[], Contents], *, from_files: bool) -> Pipeline:
-    """The pipeline whose one output are the decoded images, on the device."""
+def build_decoder(settings: BackendSettings, feed: Feed, from_files: bool) -> Pipeline:
+    """The pipeline whose outputs are the decoded images, on the device, and on a GPU their ends."""
     pipe: Pipeline = _graph(
         settings,
         feed,
@@ -129,7 +132,7 @@ def build_decoder(settings: BackendSettings, feed: Callable[[], Contents], *, fr
 
 
 @pipeline_def  # type: ignore[untyped-decorator]  # DALI's stub
-def _graph(settings: BackendSettings, feed: Callable[[], Contents], from_files: bool) -> Node:
+def _graph(settings: BackendSettings, feed: Feed, from_files: bool) -> tuple[Node, ...]:
     """The decoded images."""
-    encoded = fn.external_source(source=feed, batch=True)
-    return decode(read(encoded, from_files), settings)
+    encoded = read(fn.external_source(source=feed, batch=True), from_files)
+    return decode(encoded, settings), *ends(encoded, settings)

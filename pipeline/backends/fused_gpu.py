@@ -7,19 +7,17 @@ where they lie, which are kept until the kernels are done with them.
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import chain
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
-from hjepa.kernels.fused_crops import Decoded
 from hjepa.kernels.fused_crops_triton import render
 from hjepa.pipeline.ahead import Ahead
-from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request
-from hjepa.pipeline.backends.dali_decode import check_sizes, find_bad
-from hjepa.pipeline.backends.dali_inputs import Contents, contents_of, count
-from hjepa.pipeline.backends.fused import build_decoder, check_boxes, crop_group
+from hjepa.pipeline.backend import BackendSettings, Crops, Request
+from hjepa.pipeline.backends.dali_inputs import count
+from hjepa.pipeline.backends.dali_pipe import DaliPipe
+from hjepa.pipeline.backends.fused import build_decoder, check_decoded, crop_group, decoded, images_of
 
 # B images, V crops of one name, S pixels
 NUM_HELD = 2
@@ -31,35 +29,25 @@ class FusedGpuBackend:
 
     def __init__(self, settings: BackendSettings) -> None:
         self._settings = settings
+        self._pipe = DaliPipe(settings, partial(build_decoder, settings), images_of, check_decoded)
 
     def render(self, requests: Iterator[Request]) -> Iterator[Crops]:
         """See Backend.render. Batches are decoded on DALI's threads; crops are made on the consumer's current CUDA stream."""
-        settings = self._settings
-        flying: deque[Request] = deque()
-
-        def feed() -> Contents:
-            flying.append(next(ordered))
-            return contents_of(flying[-1].encoded)
-
-        with closing(Ahead(requests, settings.prefetch)) as ahead, closing(Held()) as held:
-            first = next(ahead, None)
-            if first is None:
-                return
-            ordered = chain([first], ahead)
-            pipe = build_decoder(settings, feed, from_files=not isinstance(first.encoded, list))
-            while True:
-                stream = torch.cuda.current_stream(settings.device) if settings.device.type == "cuda" else None
+        with closing(Ahead(requests, self._settings.prefetch)) as ahead, closing(Held()) as held:
+            for request, (images, *_) in self._pipe.run(ahead, self._stream):
                 try:
-                    (images,) = pipe.run(stream)
-                except StopIteration:
-                    return
-                except RuntimeError as error:
-                    if reasons := find_bad(flying, settings):
-                        raise BadBatchError(reasons) from error
-                    raise
-                crops = _render_batch(images, flying.popleft(), settings)
-                held.keep(images, stream)
+                    crops = _render_batch(images, request, self._settings)
+                finally:  # also where only some of the kernels were launched
+                    held.keep(images, self._stream())
                 yield crops
+
+    def close(self) -> None:
+        """See Backend.close."""
+        self._pipe.close()
+
+    def _stream(self) -> torch.cuda.Stream | None:
+        device = self._settings.device
+        return torch.cuda.current_stream(device) if device.type == "cuda" else None
 
 
 class Held:
@@ -87,14 +75,11 @@ def _is_done(event: torch.cuda.Event) -> bool:
 
 def _render_batch(images: Any, request: Request, settings: BackendSettings) -> Crops:
     recipe = settings.recipe
-    check_sizes(np.array(images.shape()), request)  # before the kernels read what boxes that were drawn for another image say
-    check_boxes(request)
-    pointers = np.array([images[place].data_ptr() for place in range(len(images))], dtype=np.int64)
     crops, groups = {}, []
     for group in recipe.groups():
         view = group[0]
         shape = (count(group), len(images), 3, view.size, view.size)
         crops[view.name] = torch.empty(shape, dtype=settings.dtype, device=settings.device)
         groups.append(crop_group(view, request, crops[view.name]))
-    render(Decoded(pointers=pointers, sizes=request.sizes), groups, recipe.mean, recipe.std)
+    render(decoded(images, request), groups, recipe.mean, recipe.std)
     return crops

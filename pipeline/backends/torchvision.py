@@ -54,6 +54,9 @@ class TorchvisionBackend:
                 for crops in ahead:
                     yield self._to_device(crops)
 
+    def close(self) -> None:
+        """See Backend.close; nothing is kept."""
+
     def _to_device(self, crops: Crops | BadBatchError) -> Crops:
         if isinstance(crops, BadBatchError):
             raise crops

@@ -19,7 +19,7 @@ from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.presets.jepa import multicrop
 from hjepa.pipeline.quarantine import BadImageError, TooManyBadImagesError
 from hjepa.pipeline.recipe import Recipe, View
-from hjepa.pipeline.source import Samples, Source
+from hjepa.pipeline.source import Encoded, Samples, Source
 from tests.pipeline.broken import bad_files, encode, good_files, picture
 
 RECIPE = multicrop(global_crop_size=32, local_crop_size=16, num_local_crops=2)
@@ -204,6 +204,16 @@ def test_contents_from_a_source_of_ones_own_are_rendered_and_replaced_like_files
         list(loader)
 
 
+def request_of(encoded: Encoded) -> Request:
+    sizes = np.array([[60, 80]] * len(encoded), np.int32)
+    return Request(encoded=encoded, sizes=sizes, draws=draw(RECIPE, 0, 0, np.arange(len(encoded)), sizes))
+
+
+def settings_of(device: str) -> BackendSettings:
+    sizes = {"batch_size": 4, "num_workers": 1, "prefetch": 1}
+    return BackendSettings(recipe=RECIPE, device=torch.device(device), pin_memory=False, dtype=torch.float32, **sizes)
+
+
 @pytest.mark.dali
 @pytest.mark.parametrize(("num_bad", "asked"), [(1, ["cpu"]), (2, ["cpu", "cuda"]), (0, ["cpu", "cuda"])])
 def test_a_gpu_is_asked_which_image_is_bad_only_where_the_cpu_does_not_know(
@@ -214,27 +224,86 @@ def test_a_gpu_is_asked_which_image_is_bad_only_where_the_cpu_does_not_know(
     devices: list[str] = []
     build = dali_decode._build_probe
 
-    def on_the_cpu(settings: BackendSettings, *, from_files: bool) -> object:
+    def on_the_cpu(settings: BackendSettings, batch_size: int, *, from_files: bool) -> object:
         devices.append(settings.device.type)
-        return build(replace(settings, device=torch.device("cpu")), from_files=from_files)
+        return build(replace(settings, device=torch.device("cpu")), batch_size, from_files=from_files)
 
     monkeypatch.setattr(dali_decode, "_build_probe", on_the_cpu)
     whole = np.frombuffer(encode(picture(), "JPEG"), np.uint8)
     encoded = [whole[:100] if place < num_bad else whole for place in range(4)]
-    sizes = np.array([[60, 80]] * 4, np.int32)
-    request = Request(encoded=encoded, sizes=sizes, draws=draw(RECIPE, 0, 0, np.arange(4), sizes))
-    settings = BackendSettings(
-        recipe=RECIPE,
-        batch_size=4,
-        device=torch.device("cuda", 0),
-        num_workers=1,
-        prefetch=1,
-        pin_memory=False,
-        dtype=torch.float32,
-    )
-    found = dali_decode.find_bad(deque([request]), settings)
+    found = dali_decode.find_bad(deque([request_of(encoded)]), settings_of("cuda:0"))
     assert found.keys() == {(0, place) for place in range(num_bad)}
     assert list(dict.fromkeys(devices)) == asked
+
+
+@pytest.mark.dali
+@pytest.mark.parametrize("bad", [[], [0], [3], [0, 1, 2, 3, 4], [1, 4]], ids=str)
+def test_all_bad_images_of_a_batch_are_found_by_halves(bad: list[int]) -> None:
+    from hjepa.pipeline.backends import dali_decode
+
+    whole = np.frombuffer(encode(picture(), "JPEG"), np.uint8)
+    request = request_of([whole[:-300] if place in bad else whole for place in range(5)])
+    found = dali_decode.find_bad(deque([request_of([whole]), request]), settings_of("cpu"))
+    assert list(found) == [(1, place) for place in bad]
+    assert all("truncated" in reason for reason in found.values())
+
+
+def jpegs_and_their_ends() -> dict[str, tuple[bytes, bool]]:
+    """Name -> content, and whether the picture goes to its end."""
+    thumbnail = encode(picture(9, 12), "JPEG")
+    exif = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    jpeg = encode(picture(), "JPEG")
+    with_thumbnail = jpeg[:2] + exif + jpeg[2:]
+    filled = jpeg[:2] + b"\xff\xff" + jpeg[2:]
+    progressive = encode(picture(), "JPEG", progressive=True)
+    restarts = encode(picture(), "JPEG", restart_marker_blocks=2)
+    return {
+        "plain": (jpeg, True),
+        "something behind it": (jpeg + bytes(7), True),
+        "another behind it": (jpeg + jpeg[:200], True),
+        "thumbnail": (with_thumbnail + b"x", True),
+        "cut off, but for its thumbnail": (with_thumbnail[:-9], False),
+        "fill bytes": (filled + b"x", True),
+        "cut off after fill bytes": (filled[:-9], False),
+        "cut off": (jpeg[: len(jpeg) * 9 // 10], False),
+        "without its last bytes": (jpeg[:-2], False),
+        "cut off within the last marker": (jpeg[:-1], False),
+        "cut off before a scan": (jpeg[:180], False),
+        "progressive": (progressive + b"x", True),
+        "cut off between scans": (progressive[: len(progressive) // 2], False),
+        "restart markers": (restarts + b"x", True),
+        "cut off between restart markers": (restarts[: len(restarts) * 3 // 4], False),
+    }
+
+
+@pytest.mark.dali
+@pytest.mark.parametrize("from_files", [False, True])
+def test_jpegs_that_were_cut_off_are_told_by_their_ends(from_files: bool, tmp_path: Path) -> None:
+    """A GPU decodes them without a word; the graph of ends is the same here."""
+    import nvidia.dali.fn as fn
+    from nvidia.dali.pipeline import Pipeline
+
+    from hjepa.pipeline.backend import BadBatchError
+    from hjepa.pipeline.backends import dali_decode
+    from hjepa.pipeline.backends.dali_inputs import contents_of
+
+    files = jpegs_and_their_ends() | {"PNG": (encode(picture(), "PNG"), True), "one byte": (b"\xff", True)}
+    encoded = [np.frombuffer(content, np.uint8) for content, _ in files.values()]
+    if from_files:
+        for number, (content, _) in enumerate(files.values()):
+            (tmp_path / f"{number:02}").write_bytes(content)
+        encoded = np.array([bytes(tmp_path / f"{number:02}") for number in range(len(files))])
+    request, settings = request_of(encoded), settings_of("cuda:0")
+    pipe = Pipeline(batch_size=len(files), num_threads=1, device_id=None, exec_dynamic=True)
+    with pipe:
+        contents = dali_decode.read(fn.external_source(lambda: contents_of(request.encoded), batch=True), from_files)
+        pipe.set_outputs(*dali_decode.ends(contents, settings))
+    (ends,) = pipe.run()
+    with pytest.raises(BadBatchError) as raised:
+        dali_decode.check_ends(np.asarray(ends.as_tensor()), request)
+    cut_off = {list(files)[place] for _, place in raised.value.reasons}
+    assert cut_off == {name for name, (_, is_whole) in files.items() if not is_whole}
+    assert dali_decode.ends(contents, settings_of("cpu")) == ()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -26,6 +26,7 @@ from hjepa.pipeline.backends.torchvision import TorchvisionBackend
 from hjepa.pipeline.handles import OwnLock
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.presets.jepa import multicrop
+from hjepa.pipeline.quarantine import BadImageError
 from hjepa.pipeline.stream import Stream
 
 RECIPE = multicrop(num_global_crops=1, num_local_crops=0, global_crop_size=16)
@@ -144,7 +145,7 @@ def test_error_keeps_nothing_alive_of_what_made_it() -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS[:2])
-def test_pipelines_of_batches_with_bad_images_end_at_once(
+def test_pipeline_of_batches_with_bad_images_is_one_and_ends_with_them(
     backend: str, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = importlib.import_module(f"hjepa.pipeline.backends.{backend.replace('-', '_')}")
@@ -156,10 +157,15 @@ def test_pipelines_of_batches_with_bad_images_end_at_once(
     build, built = module.build, []
     monkeypatch.setattr(module, "build", lambda pipe: built.append(weakref.ref(pipe)) or build(pipe))
     options = {"shuffle": False, "max_bad": 0.5, "bad_images": tmp_path / "bad.jsonl"}
-    with without_collection(), open_loader(tmp_path, backend, **options) as loader:
-        assert len(list(loader)) == 8
-        assert len(built) == 4
-        assert sum(pipe() is not None for pipe in built) <= 1
+    with without_collection():
+        with open_loader(tmp_path, backend, **options) as loader:
+            assert len(list(loader)) == 8
+            assert [pipe() is not None for pipe in built] == [True]
+        assert built[0]() is None
+        with open_loader(tmp_path, backend, on_error="raise") as loader:
+            with pytest.raises(BadImageError):
+                list(loader)
+            assert [pipe() for pipe in built] == [None, None]
 
 
 def test_stage_that_is_closed_on_its_own_thread_ends() -> None:
