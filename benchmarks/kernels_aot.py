@@ -63,9 +63,9 @@ TYPES = {
 INDEX = {"KP": 128, **mask_indices_triton.of_program(14 * 14)}
 CROPS = {
     **dict.fromkeys(("places", "sums"), "*i64"),
-    **dict.fromkeys(("numbers", "work", "firsts", "bells"), "*i32"),
+    **dict.fromkeys(("numbers", "ends", "firsts", "bells"), "*i32"),
     **dict.fromkeys(("factors", "colours"), "*fp32"),
-    **dict.fromkeys(("num_items", "most_rows", "bell_length", "slot_length"), "i32"),
+    **dict.fromkeys(("num_crops", "num_items", "most_groups", "bell_length", "slot_columns"), "i32"),
     **dict.fromkeys(("slots", "pictures"), "*u8"),
     "weights": "*i16",
 }
@@ -89,9 +89,17 @@ KERNELS: dict[str, tuple[Any, dict[str, str], dict[str, int]]] = {
     "gather tokens": (token_gather_triton.gather_kernel, {**TYPES, "slots": "i32"}, {"WIDTH": 1024}),
     "combine tokens": (token_gather_triton.combine_kernel, TYPES, {"WIDTH": 1024}),
     "crop weights": (fused_resize_triton.weights_kernel, CROPS, fused_crops_triton.WEIGHTS),
-    "crop resize": (fused_resize_triton.resize_kernel, {**CROPS, "weights": "*i64"}, {**STORE, **fused_crops_triton.RESIZE}),
+    "crop resize": (
+        fused_resize_triton.resize_kernel,
+        {**CROPS, "weights": "*i64", "slots": "*u32"},
+        {**STORE, **fused_crops_triton.RESIZE},
+    ),
     "crop contrast": (fused_colour_triton.contrast_kernel, CROPS, {**STORE, **fused_crops_triton.CONTRAST}),
-    "crop blur": (fused_blur_triton.blur_kernel, {**CROPS, "slots": "*i16"}, {**STORE, **fused_crops_triton.BLUR}),
+    "crop blur": (
+        fused_blur_triton.blur_kernel,
+        {**CROPS, "weights": "*i64", "slots": "*i16"},
+        {**STORE, **fused_crops_triton.BLUR},
+    ),
 }
 """Kernel, types of its arguments, constants and warps."""
 

@@ -1,9 +1,12 @@
-"""The blur of fused_crops in Triton: along the columns, then along the rows. Sums are integers, weights multiples of 2^-14."""
+"""The blur of fused_crops in Triton: along the columns, then along the rows. Sums are integers, weights multiples of 2^-14.
+
+At the borders a picture is mirrored. Instead of the levels there, the weights are: those that fall on one pixel are added.
+"""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, import-untyped, untyped-decorator"
 # The arguments of a Triton kernel have types of its own language, and Triton carries no annotations.
 
-# C crops, S pixels of a crop, I pieces of work, P programs; X columns at a time, Y rows of a piece, R the widest radius
+# C crops, S pixels of a crop, P programs; X columns at a time, Y rows of a piece; a group is of four rows or columns
 
 import triton
 import triton.language as tl
@@ -17,9 +20,13 @@ from hjepa.kernels.fused_colour_triton import (
     RADIUS,
     SIZE,
     THRESHOLD,
+    WEIGHTS_OF_BLUR,
+    by_fours,
+    crop_of,
     plane_of,
     store_levels,
 )
+from hjepa.kernels.words_triton import add_products, picked
 
 # Between the passes levels have 7 bits of fraction, as in csrc/isa/blur.cpp.
 DOWN_BITS, DOWN_HALF = tl.constexpr(14 - 7), tl.constexpr(1 << 6)
@@ -27,93 +34,123 @@ ACROSS_BITS, ACROSS_HALF = tl.constexpr(14 + 7), tl.constexpr(1 << 20)
 
 
 @triton.jit
-def reflect(position, size, reach):
-    """Of -reach ... size - 1 + reach among 0 ... size - 1: mirrored at the borders' own pixels, as often as it takes."""
-    period = tl.maximum(2 * (size - 1), 1)
-    rest = tl.abs(position)
-    if reach >= size:  # else one mirror does, and no division, which is slow
-        rest = rest % period
-    return tl.minimum(rest, period - rest)
+def groups_of(radius, size):
+    """Groups of which a blurred pixel is made; the first of them is the one with the first pixel of its window."""
+    return tl.minimum((2 * radius + 7) // 4, (size + 3) // 4)
+
+
+@triton.jit
+def first_group(pixel, radius):
+    """The first group of a pixel's window."""
+    return tl.maximum(pixel - radius, 0) // 4
+
+
+@triton.jit
+def blur_weights(
+    place, number,  # the crop's rows of PLACES and NUMBERS
+    bell,  # int32 [R + 1]
+    weights, pixel,
+):  # fmt: skip
+    """Weights of the blur's groups, along either axis."""
+    size, radius = tl.load(number + SIZE), tl.load(number + RADIUS)
+    if radius > 0:
+        to = weights + tl.load(place + WEIGHTS_OF_BLUR) + 4 * pixel
+        period = tl.maximum(2 * (size - 1), 1)  # of the mirrored picture
+        mirrors = radius // period + 1
+        for tap in range(4 * groups_of(radius, size)):
+            source = 4 * first_group(pixel, radius) + tap
+            twice = (source > 0) & (source < size - 1)  # in a period, that is
+            total = tl.zeros(pixel.shape, tl.int32)
+            for mirror in range(-mirrors, mirrors + 1):
+                there = tl.abs(source - pixel + mirror * period)
+                back = tl.abs(source + pixel + mirror * period)
+                total += tl.load(bell + there, mask=(source < size) & (there <= radius), other=0)
+                total += tl.load(bell + back, mask=twice & (back <= radius), other=0)
+            tl.store(to + tap // 4 * 4 * size + tap % 4, total.to(tl.int16), mask=pixel < size)
 
 
 @triton.jit
 def blur_down(
-    levels,  # uint8 [S, S]
-    bell,  # int32 [R + 1]
-    slot,  # int16 [Y, S]
-    top, size, radius,
+    levels,  # uint32 [groups, columns], of four rows each
+    weights,  # int64 [groups of a window, S]
+    slot,  # int16 [Y, slot_columns]
+    top, size, radius, slot_columns,
     X: tl.constexpr,
     Y: tl.constexpr,
 ):  # fmt: skip
     """Y rows from top on -> slot."""
     row = tl.arange(0, Y)
-    rows = top + row
+    rows, padded = top + row, by_fours(size)
+    weights += rows
     for start in range(0, size, X):
         columns = start + tl.arange(0, X)
-        inside = (rows < size)[:, None] & (columns < size)[None, :]
-        total = tl.load(levels + rows[:, None].to(tl.int64) * size + columns[None, :], mask=inside, other=0).to(tl.int32)
-        total *= tl.load(bell)
-        for distance in range(1, radius + 1):
-            above = reflect(rows - distance, size, radius)[:, None].to(tl.int64) * size + columns[None, :]
-            below = reflect(rows + distance, size, radius)[:, None].to(tl.int64) * size + columns[None, :]
-            both = tl.load(levels + above, mask=inside, other=0).to(tl.int32)
-            both += tl.load(levels + below, mask=inside, other=0).to(tl.int32)
-            total += both * tl.load(bell + distance)
-        tl.store(
-            slot + row[:, None].to(tl.int64) * size + columns[None, :],
-            ((total + DOWN_HALF) >> DOWN_BITS).to(tl.int16),
-            mask=inside,
-        )
+        group, by = first_group(rows, radius), weights
+        words = levels + (group * padded)[:, None] + columns[None, :]
+        total = tl.full((Y, X), DOWN_HALF, tl.int32)
+        for _ in range(groups_of(radius, size)):
+            inside = ((rows < size) & (4 * group < size))[:, None] & (columns < padded)[None, :]
+            four = tl.load(by, mask=rows < size, other=0)[:, None]
+            total = add_products(total, four, tl.load(words, mask=inside, other=0))
+            group += 1
+            words += padded
+            by += size
+        tl.store(slot + (row * slot_columns)[:, None] + columns[None, :], (total >> DOWN_BITS).to(tl.int16))
 
 
 @triton.jit
 def blurred_across(
-    slot,  # int16 [Y, S]
-    bell,  # int32 [R + 1]
+    slot,  # int64 [Y, slot_columns / 4], of four columns each
+    weights,  # int64 [groups of a window, S]
     columns,  # int32 [X]
-    inside, size, radius,
+    size, radius, slot_columns,
+    X: tl.constexpr,
     Y: tl.constexpr,
 ):  # fmt: skip
     """slot -> levels, float32 [Y, X]."""
-    row = slot + tl.arange(0, Y)[:, None].to(tl.int64) * size
-    total = tl.load(row + columns[None, :], mask=inside, other=0).to(tl.int32) * tl.load(bell)
-    for distance in range(1, radius + 1):
-        both = tl.load(row + reflect(columns - distance, size, radius)[None, :], mask=inside, other=0).to(tl.int32)
-        both += tl.load(row + reflect(columns + distance, size, radius)[None, :], mask=inside, other=0).to(tl.int32)
-        total += both * tl.load(bell + distance)
-    return ((total + ACROSS_HALF) >> ACROSS_BITS).to(tl.float32)
+    words = slot + (tl.arange(0, Y) * (slot_columns // 4))[:, None] + first_group(columns, radius)[None, :]
+    weights += columns
+    low, high = tl.full((Y, X), ACROSS_HALF, tl.int32), tl.zeros((Y, X), tl.int32)
+    for _ in range(groups_of(radius, size)):
+        four, numbers = tl.load(weights, mask=columns < size, other=0), tl.load(words)
+        first, second = four.to(tl.uint32), (four >> 32).to(tl.uint32)
+        low = add_products(low, numbers, picked(first, second, 0x6420)[None, :])  # low bytes of the weights
+        high = add_products(high, numbers, picked(first, second, 0x7531)[None, :])
+        words += 1
+        weights += size
+    return ((low + (high << 8)) >> ACROSS_BITS).to(tl.float32)
 
 
-@triton.jit(do_not_specialize=["num_items", "bell_length", "slot_length"])  # as in fused_resize_triton.py
+@triton.jit(do_not_specialize=["num_crops", "num_items", "slot_columns"])  # or it would be compiled anew for some batches
 def blur_kernel(
     places,  # int64 [C, PLACES]
     numbers,  # int32 [C, NUMBERS]
-    bells,  # int32 [C, R + 1]
     colours,  # float32 [2, 3]
-    work,  # int32 [I, 2]: crop, and number of a colour's Y rows
-    slots,  # int16 [P, slot_length]
+    ends,  # int32 [C]: of a crop's pieces, which are Y rows of a colour
+    weights,  # int64
+    slots,  # int16 [P, Y, slot_columns]
     pictures,  # uint8
-    num_items, bell_length, slot_length,
+    num_crops, num_items, slot_columns,
     STORE: tl.constexpr,  # fused_crops.STORES
     X: tl.constexpr,
     Y: tl.constexpr,
 ):  # fmt: skip
     """Every P-th piece: blurred, solarized, normalised and stored."""
-    slot = slots + tl.program_id(0).to(tl.int64) * slot_length
+    slot_columns = slot_columns // X * X  # as it is, for the compiler
+    slot = slots + tl.program_id(0).to(tl.int64) * (Y * slot_columns)
     for item in range(tl.program_id(0), num_items, tl.num_programs(0)):
-        crop, piece = tl.load(work + 2 * item).to(tl.int64), tl.load(work + 2 * item + 1)
+        crop, piece = crop_of(item, ends, num_crops)
         place, number = places + crop * PLACES, numbers + crop * NUMBERS
         size, radius, threshold = tl.load(number + SIZE), tl.load(number + RADIUS), tl.load(number + THRESHOLD)
         channel, top = piece % 3, piece // 3 * Y
-        area, bell = size.to(tl.int64) * size, bells + crop * bell_length
         levels = pictures + tl.multiple_of(tl.load(place + PICTURE), ALIGNMENT) + channel * plane_of(size.to(tl.int64))
-        blur_down(levels, bell, slot, top, size, radius, X, Y)
+        own = weights + tl.load(place + WEIGHTS_OF_BLUR) // 4
+        blur_down(levels.to(tl.pointer_type(tl.uint32)), own, slot, top, size, radius, slot_columns, X, Y)
         tl.debug_barrier()  # what other threads of this program wrote is read now
-        rows = top + tl.arange(0, Y)
+        rows, area = top + tl.arange(0, Y), size.to(tl.int64) * size
         for start in range(0, size, X):
             columns = start + tl.arange(0, X)
+            blurred = blurred_across(slot.to(tl.pointer_type(tl.int64)), own, columns, size, radius, slot_columns, X, Y)
             inside = (rows < size)[:, None] & (columns < size)[None, :]
-            blurred = blurred_across(slot, bell, columns, inside, size, radius, Y)
             offsets = channel * area + rows[:, None].to(tl.int64) * size + columns[None, :]
             store_levels(tl.load(place + OUT), channel, offsets, blurred, threshold, colours, inside, STORE)
         tl.debug_barrier()  # before the next piece is written there

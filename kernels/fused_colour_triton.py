@@ -7,14 +7,15 @@ does.
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, import-untyped, untyped-decorator"
 # The arguments of a Triton kernel have types of its own language, and Triton carries no annotations.
 
-# C crops, S pixels of a crop, I pieces of work; N pixels of one
+# C crops, S pixels of a crop; N pixels of a piece of one
 
 import triton
 import triton.language as tl
 
 from hjepa.kernels import fused_plan
+from hjepa.kernels.words_triton import INTERPRETED
 
-PIXELS, ROW_BYTES, OUT, PICTURE, WEIGHTS_DOWN, WEIGHTS_ACROSS, FIRSTS = map(tl.constexpr, range(7))
+PIXELS, ROW_BYTES, OUT, PICTURE, WEIGHTS_DOWN, WEIGHTS_ACROSS, WEIGHTS_OF_BLUR, FIRSTS = map(tl.constexpr, range(8))
 (
     HEIGHT,
     WIDTH,
@@ -32,19 +33,43 @@ PIXELS, ROW_BYTES, OUT, PICTURE, WEIGHTS_DOWN, WEIGHTS_ACROSS, FIRSTS = map(tl.c
 PLACES = tl.constexpr(len(fused_plan.PLACES))
 NUM_PARTS = tl.constexpr(fused_plan.NUM_PARTS)
 NUMBERS = tl.constexpr(len(fused_plan.NUMBERS) + fused_plan.NUM_PARTS)
-assert (PLACES.value, FIRST_PART.value) == (7, len(fused_plan.NUMBERS))
+assert (PLACES.value, FIRST_PART.value) == (8, len(fused_plan.NUMBERS))
 BRIGHTNESS, CONTRAST, SATURATION, HUE = map(
     tl.constexpr, (fused_plan.BRIGHTNESS, fused_plan.CONTRAST, fused_plan.SATURATION, fused_plan.HUE)
 )
 ALIGNMENT = tl.constexpr(fused_plan.ALIGNMENT)
+UNIT = tl.constexpr(float(1 << 23))
+"""The next float32 is greater by 1."""
 TINY = tl.constexpr(1.0 / 1024)
-"""More than a product with a rounded reciprocal can miss an integer by, and less than a quotient that is none does."""
+"""More than a product with an approximate reciprocal can miss an integer by, and less than a quotient that is none does."""
+
+
+@triton.jit
+def crop_of(item, ends, num_crops):
+    """The crop of a piece of work, int64, and the piece's number in it; ends: how many pieces there are up to a crop's last."""
+    low, high = item * 0, item * 0 + num_crops - 1
+    while low < high:
+        middle = (low + high) // 2
+        is_behind = tl.load(ends + middle) <= item
+        low, high = tl.where(is_behind, middle + 1, low), tl.where(is_behind, high, middle)
+    return low.to(tl.int64), item - tl.load(ends + low - 1, mask=low > 0, other=0)
 
 
 @triton.jit
 def whole(values):
-    """Cut off to whole numbers."""
-    return values.to(tl.int32).to(tl.float32)
+    """Cut off to whole numbers, from 0 to less than UNIT: without conversions, which a GPU is slow at."""
+    if INTERPRETED:
+        return values.to(tl.int32).to(tl.float32)
+    raised = tl.inline_asm_elementwise(
+        "add.rz.f32 $0, $1, 0f4B000000;", "=f,f", [values], dtype=tl.float32, is_pure=True, pack=1
+    )
+    return raised - UNIT
+
+
+@triton.jit
+def integers(values):
+    """Whole numbers from 0 to less than UNIT, as int32."""
+    return (values + UNIT).to(tl.int32, bitcast=True) & 0x7FFFFF
 
 
 @triton.jit
@@ -71,15 +96,16 @@ def turn_hue(red, green, blue, steps):
     value = tl.maximum(red, tl.maximum(green, blue))
     chroma = value - tl.minimum(red, tl.minimum(green, blue))
     some_value, some_chroma = tl.maximum(value, 1.0), tl.maximum(chroma, 1.0)
-    inverse = tl.div_rn(tl.full(red.shape, 1.0, tl.float32), some_chroma * some_value)  # of both: one division
+    inverse = 1.0 / (some_chroma * some_value)  # of both: one division, which is approximate
     sixths = tl.where(green == value, 2.0 * chroma + (blue - red), 4.0 * chroma + (red - green))
     sixths = tl.where(red == value, green - blue, sixths)  # of a turn, times chroma
     sixths = tl.where(sixths < 0.0, sixths + 6.0 * chroma, sixths)
     angle = whole(42.5 * sixths * (inverse * some_value) + TINY) + steps
     angle = tl.where(angle < 256.0, angle, angle - 256.0)
     saturation = whole(255.0 * chroma * (inverse * some_chroma) + TINY)
-    sector = (angle * (2.0 / 85) + TINY).to(tl.int32)
-    rest = 2.0 * angle - 85.0 * sector.to(tl.float32)
+    whole_sector = whole(angle * (2.0 / 85) + TINY)
+    rest = 2.0 * angle - 85.0 * whole_sector
+    sector = integers(whole_sector)
     share = tl.where(sector % 2 == 1, rest, 85.0 - rest)
     low = whole(value * (255.0 - saturation) * (1.0 / 255) + 0.5)
     middle = whole(value * (21675.0 - saturation * share) * (1.0 / 21675) + 0.5)
@@ -128,14 +154,14 @@ def leave(
     red, green, blue,  # float32 levels
     place, number,  # the crop's rows of PLACES and NUMBERS
     colours, pictures,
-    offsets,  # int64, within a colour
-    inside, kept,  # masks of what is stored, and of the levels that are
+    offsets, places_kept,  # int64: within a colour, of what is stored, and of levels that are kept
+    inside, kept,  # masks of the two
     STORE: tl.constexpr,
 ):  # fmt: skip
     """Stores finished crops, and the levels of crops that wait for their blur."""
     size = tl.load(number + SIZE).to(tl.int64)
     if tl.load(number + RADIUS) > 0:
-        keep(red, green, blue, place, size, pictures, offsets, kept)
+        keep(red, green, blue, place, size, pictures, places_kept, kept)
     else:
         out, threshold = tl.load(place + OUT), tl.load(number + THRESHOLD)
         store_levels(out, 0, offsets, red, threshold, colours, inside, STORE)
@@ -144,38 +170,44 @@ def leave(
 
 
 @triton.jit
+def by_fours(size):
+    """Rows or columns of whole groups of four."""
+    return (size + 3) // 4 * 4
+
+
+@triton.jit
 def plane_of(size):
-    """Levels from one colour to the next; size is int64."""
-    return (size * size + (ALIGNMENT - 1)) // ALIGNMENT * ALIGNMENT
+    """Levels from one colour to the next."""
+    return by_fours(size) * by_fours(size)
 
 
 @triton.jit
-def keep(red, green, blue, place, size, pictures, offsets, inside):
-    """Stores levels for the next kernel."""
+def keep(red, green, blue, place, size, pictures, places_kept, kept):
+    """Stores levels for the next kernel; places_kept [...] int64, within a colour."""
     picture, plane = pictures + tl.multiple_of(tl.load(place + PICTURE), ALIGNMENT), plane_of(size)
-    tl.store(picture + offsets, red.to(tl.uint8), mask=inside)
-    tl.store(picture + plane + offsets, green.to(tl.uint8), mask=inside)
-    tl.store(picture + 2 * plane + offsets, blue.to(tl.uint8), mask=inside)
+    tl.store(picture + places_kept, integers(red).to(tl.uint8), mask=kept)
+    tl.store(picture + plane + places_kept, integers(green).to(tl.uint8), mask=kept)
+    tl.store(picture + 2 * plane + places_kept, integers(blue).to(tl.uint8), mask=kept)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_crops"])
 def contrast_kernel(
     places,  # int64 [C, PLACES]
     numbers,  # int32 [C, NUMBERS]
     factors,  # float32 [C, NUM_PARTS]
     colours,  # float32 [2, 3]
-    work,  # int32 [I, 2]: crop, and number of a piece of N pixels
+    ends,  # int32 [C]: of a crop's pieces of N pixels
     pictures,  # uint8
     sums,  # int64 [C]: of the gray levels
+    num_crops,
     STORE: tl.constexpr,  # fused_crops.STORES
     N: tl.constexpr,
 ):  # fmt: skip
-    """The contrast and the parts after it."""
-    item = tl.program_id(0).to(tl.int64)
-    crop, piece = tl.load(work + 2 * item).to(tl.int64), tl.load(work + 2 * item + 1).to(tl.int64)
+    """The contrast and the parts after it. Levels are read in the order in which they were kept, whichever that is."""
+    crop, piece = crop_of(tl.program_id(0), ends, num_crops)
     place, number = places + crop * PLACES, numbers + crop * NUMBERS
     size = tl.load(number + SIZE).to(tl.int64)
-    offsets = piece * N + tl.arange(0, N)
+    offsets = piece.to(tl.int64) * N + tl.arange(0, N)
     picture, plane = pictures + tl.multiple_of(tl.load(place + PICTURE), ALIGNMENT), plane_of(size)
     inside, kept = offsets < size * size, offsets < plane  # a mask by whole sixteens leaves the compiler wide loads
     red = tl.load(picture + offsets, mask=kept, other=0).to(tl.float32)
@@ -184,4 +216,4 @@ def contrast_kernel(
     mean = ((2 * tl.load(sums + crop) + size * size) // (2 * size * size)).to(tl.float32)  # halves upwards
     begin, end = tl.load(number + CONTRAST_PLACE), tl.load(number + PARTS_COUNT)
     red, green, blue = apply_parts(red, green, blue, number, factors + crop * NUM_PARTS, begin, end, mean)
-    leave(red, green, blue, place, number, colours, pictures, offsets, inside, kept, STORE)
+    leave(red, green, blue, place, number, colours, pictures, offsets, offsets, inside, kept, STORE)

@@ -8,6 +8,7 @@ follows it; and the blur. A crop is stored by the first of them that completes i
 # mypy: disable-error-code="import-untyped"
 # Triton carries no annotations.
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,16 +21,16 @@ from torch import Tensor
 from hjepa.kernels.fused_blur_triton import blur_kernel
 from hjepa.kernels.fused_colour_triton import contrast_kernel
 from hjepa.kernels.fused_crops import STORES, Colours, CropGroup, Decoded, check_groups
-from hjepa.kernels.fused_plan import Plan, make_plan, pieces, rows_of_tile
+from hjepa.kernels.fused_plan import Plan, columns_of_band, ends_of_pieces, groups_of_tile, make_plan, plane_bytes
 from hjepa.kernels.fused_resize_triton import resize_kernel, weights_kernel
 
-# B images, V crops of one name, S pixels, I pieces of work
+# B images, V crops of one name, S pixels
 WEIGHTS = {"X": 128, "num_warps": 4}
-RESIZE = {"X": 32, "Y": 32, "ROWS": 4, "num_warps": 4, "maxnreg": 128}
+RESIZE = {"X": 32, "Y": 8, "GROUPS": 1, "num_warps": 1}
 CONTRAST = {"N": 1024, "num_warps": 4}
-BLUR = {"X": 32, "Y": 8, "num_warps": 4}
-"""A program's work, and its warps: the best of some that were tried on an H200."""
-RESIZES_PER_PROCESSOR, BLURS_PER_PROCESSOR = 4, 8
+BLUR = {"X": 32, "Y": 4, "num_warps": 1}
+"""A program's work, and its warps: the best of some that were tried on an H100."""
+RESIZES_PER_PROCESSOR, BLURS_PER_PROCESSOR = 16, 28
 """Programs that fit on a multiprocessor at once, by their registers; each has memory of its own."""
 SCRATCH_BYTES = 1 << 28
 """That they have together, at most: where boxes are so long that it is not enough, fewer of them run."""
@@ -64,44 +65,49 @@ def upload(arrays: Sequence[npt.NDArray[Any]], device: torch.device) -> list[Ten
 
 def _launch(plan: Plan, store: int, device: torch.device) -> None:
     size = plan.column("size")
-    tiles = pieces(size > 0, -(-size // RESIZE["X"]) * -(-size // RESIZE["Y"]))
-    areas = pieces(plan.column("contrast") < plan.column("num_parts"), -(-size * size // CONTRAST["N"]))
-    bands = pieces(plan.column("radius") > 0, 3 * -(-size // BLUR["Y"]))
+    tiles = ends_of_pieces(size > 0, -(-size // RESIZE["X"]) * -(-size // RESIZE["Y"]))
+    areas = ends_of_pieces(plan.column("contrast") < plan.column("num_parts"), -(-plane_bytes(size) // CONTRAST["N"]))
+    bands = ends_of_pieces(plan.column("radius") > 0, 3 * -(-size // BLUR["Y"]))
+    num_crops, num_tiles, num_areas, num_bands = len(size), *(int(ends[-1]) for ends in (tiles, areas, bands))
     arrays: list[npt.NDArray[Any]] = [plan.places, plan.numbers, plan.colours, plan.factors, plan.bells, tiles, areas, bands]
-    places, numbers, colours, factors, bells, tiles_there, areas_there, bands_there = upload(arrays, device)
+    places, numbers, colours, factors, bells, ends_of_tiles, ends_of_areas, ends_of_bands = upload(arrays, device)
     pictures = torch.empty(plan.num_levels, dtype=torch.uint8, device=device)
-    sums = torch.empty(len(size), dtype=torch.int64, device=device)
-    weights, firsts = _weights(plan, places, numbers, sums)
-    rows = rows_of_tile(plan, RESIZE["Y"])
-    slots, programs = _slots(len(tiles), RESIZES_PER_PROCESSOR, rows * 3 * RESIZE["X"], device)
+    sums = torch.empty(num_crops, dtype=torch.int64, device=device)
+    weights, firsts = _weights(plan, places, numbers, bells, sums)
+    groups = groups_of_tile(plan, RESIZE["Y"])
+    slots, programs = _slots(num_tiles, RESIZES_PER_PROCESSOR, (groups, 3, RESIZE["X"]), torch.uint32, device)
     resize_kernel[(programs,)](
-        places, numbers, factors, colours, tiles_there, weights, firsts, slots, pictures, sums, len(tiles), rows,
+        places, numbers, factors, colours, ends_of_tiles, weights, firsts, slots, pictures, sums, num_crops, num_tiles, groups,
         STORE=store, **RESIZE, enable_fp_fusion=False,
     )  # fmt: skip
-    if len(areas):
-        contrast_kernel[(len(areas),)](
-            places, numbers, factors, colours, areas_there, pictures, sums, STORE=store, **CONTRAST, enable_fp_fusion=False
-        )
-    if len(bands):
-        slot_bytes = 2 * BLUR["Y"] * int(size.max())
-        slots, programs = _slots(len(bands), BLURS_PER_PROCESSOR, slot_bytes, device)
+    if num_areas:
+        contrast_kernel[(num_areas,)](
+            places, numbers, factors, colours, ends_of_areas, pictures, sums, num_crops,
+            STORE=store, **CONTRAST, enable_fp_fusion=False,
+        )  # fmt: skip
+    if num_bands:
+        columns = columns_of_band(plan, BLUR["X"])
+        slots, programs = _slots(num_bands, BLURS_PER_PROCESSOR, (BLUR["Y"], columns), torch.int16, device)
         blur_kernel[(programs,)](
-            places, numbers, bells, colours, bands_there, slots.view(torch.int16), pictures,
-            len(bands), plan.bells.shape[1], slot_bytes // 2, STORE=store, **BLUR, enable_fp_fusion=False,
+            places, numbers, colours, ends_of_bands, weights, slots, pictures, num_crops, num_bands, columns,
+            STORE=store, **BLUR, enable_fp_fusion=False,
         )  # fmt: skip
 
 
-def _weights(plan: Plan, places: Tensor, numbers: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
-    """The resize's weights, four to a number of 64 bits, and first taps; sums are zero then."""
+def _weights(plan: Plan, places: Tensor, numbers: Tensor, bells: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights, four to a number of 64 bits, and first taps of the resize; sums are zero then."""
     weights = torch.empty(plan.num_weights, dtype=torch.int16, device=sums.device)
     firsts = torch.empty(plan.num_firsts, dtype=torch.int32, device=sums.device)
-    grid = (len(sums), 2, triton.cdiv(int(plan.column("size").max()), WEIGHTS["X"]))
-    weights_kernel[grid](places, numbers, weights, firsts, sums, **WEIGHTS, enable_fp_fusion=False)
+    kinds = 3 if plan.column("radius").any() else 2
+    grid = (len(sums), kinds, triton.cdiv(int(plan.column("size").max()), WEIGHTS["X"]))
+    weights_kernel[grid](places, numbers, bells, weights, firsts, sums, bells.shape[1], **WEIGHTS, enable_fp_fusion=False)
     return weights.view(torch.int64), firsts
 
 
-def _slots(num_items: int, per_processor: int, slot_bytes: int, device: torch.device) -> tuple[Tensor, int]:
-    """Memory of their own for the programs that run at once, uint8, and how many those are."""
+def _slots(
+    num_items: int, per_processor: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, int]:
+    """Memory of this shape for each of the programs that run at once [P, *shape], and how many those are."""
     processors = torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
-    programs = max(1, min(num_items, per_processor * processors, SCRATCH_BYTES // slot_bytes))
-    return torch.empty(programs * slot_bytes, dtype=torch.uint8, device=device), programs
+    programs = max(1, min(num_items, per_processor * processors, SCRATCH_BYTES // (math.prod(shape) * dtype.itemsize)))
+    return torch.empty(programs, *shape, dtype=dtype, device=device), programs

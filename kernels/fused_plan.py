@@ -1,6 +1,6 @@
-"""What the kernels of fused_crops_triton.py read of a batch: one row of numbers per crop, and lists of the pieces of work.
+"""What the kernels of fused_crops_triton.py read of a batch: one row of numbers per crop, and where its pieces of work end.
 
-A piece of work names its crop, whatever the crop's size, name and filter, so that all crops of a batch share four launches;
+A piece of work finds its crop, whatever the crop's size, name and filter, so that all crops of a batch share four launches;
 and everything goes to the GPU in one copy.
 """
 
@@ -17,9 +17,10 @@ from hjepa.kernels.fused_crops import MAX_SIDE, Colours, CropGroup, Decoded
 Columns: TypeAlias = dict[str, npt.NDArray[Any]]
 """By name, one value or row for each crop [C, ...]."""
 
-PLACES = ("pixels", "row_bytes", "out", "picture", "weights_down", "weights_across", "firsts")
+PLACES = ("pixels", "row_bytes", "out", "picture", "weights_down", "weights_across", "weights_of_blur", "firsts")
 """int64: address of the box's first pixel, bytes from one row to the next, and address of what is written; then where the
-crop's levels, its weights along either axis, and the first taps along both begin in the memory that the kernels share."""
+crop's levels, its weights along either axis and those of its blur, and the first taps along both axes begin in the memory
+that the kernels share."""
 NUMBERS: tuple[str, ...] = ("height", "width", "size", "taps_down", "taps_across", "support", "flip")
 NUMBERS += ("contrast", "num_parts", "radius", "threshold")
 """int32: sides of the box and of the output; taps of an output pixel along either axis, at most; half the filter's width; 1
@@ -39,7 +40,7 @@ class Plan:
     """C crops, as the kernels read them."""
 
     places: npt.NDArray[np.int64]
-    """[C, 7]: PLACES."""
+    """[C, 8]: PLACES."""
     numbers: npt.NDArray[np.int32]
     """[C, 11 + NUM_PARTS]: NUMBERS and the parts."""
     factors: npt.NDArray[np.float32]
@@ -49,7 +50,7 @@ class Plan:
     colours: npt.NDArray[np.float32]
     """[2, 3]: by colour, what a level is multiplied by, and what is added then."""
     num_weights: int
-    """Of all crops and both axes."""
+    """Of all crops, both axes and the blurs."""
     num_firsts: int
     num_levels: int
     """Of the crops whose levels wait for a mean or for a blur."""
@@ -94,18 +95,29 @@ def _of_crops(groups: Sequence[CropGroup], values: Sequence[int]) -> npt.NDArray
     return np.tile(of_image, groups[0].out.shape[1])
 
 
-def pieces(crops: npt.NDArray[np.bool_], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-    """int32 [I, 2]: crop and number of every piece of work of the crops that are chosen [C]; counts [C]: pieces of each."""
-    counts = np.where(crops, counts, 0)
-    crop = np.repeat(np.arange(len(counts)), counts)
-    return np.stack([crop, np.arange(len(crop)) - (np.cumsum(counts) - counts)[crop]], axis=1).astype(np.int32)
+def ends_of_pieces(crops: npt.NDArray[np.bool_], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    """int32 [C]: how many pieces of work there are up to the last of each crop; counts [C]: of those that are chosen [C]."""
+    return np.cumsum(np.where(crops, counts, 0)).astype(np.int32)
 
 
-def rows_of_tile(plan: Plan, tile_rows: int) -> int:
-    """Rows of a box that so many rows of its output are made of, at most."""
+def rows_of_tile(plan: Plan, tile_rows: int) -> npt.NDArray[np.int64]:
+    """Rows of each crop's box that so many rows of its output are made of, at most [C]."""
     height, size = plan.column("height"), plan.column("size")
     between = np.ceil((np.minimum(tile_rows, size) - 1) * (height / size)).astype(np.int64) + 1
-    return int(np.minimum(height, between + plan.column("taps_down")).max())
+    rows: npt.NDArray[np.int64] = np.minimum(height, between + plan.column("taps_down"))
+    return rows
+
+
+def groups_of_tile(plan: Plan, tile_rows: int) -> int:
+    """Groups of four rows that are read for a tile, at most: of the box, and of what follows it, which weighs nothing."""
+    return int((by_fours(rows_of_tile(plan, tile_rows)) + by_fours(plan.column("taps_down"))).max()) // 4 + 1
+
+
+def columns_of_band(plan: Plan, columns: int) -> int:
+    """Columns of a blurred band that are written, so many at a time, or read, at most: a multiple of that."""
+    written = -(-plan.column("size") // columns) * columns
+    beyond = np.where(plan.column("radius") > 0, plan.column("radius") + 7, -written)
+    return int((-(-(written + beyond) // columns) * columns).max())
 
 
 def _check_values(decoded: Decoded, drawn: Columns) -> None:
@@ -192,20 +204,27 @@ def _blur(groups: Sequence[CropGroup], sigma: npt.NDArray[np.float32]) -> Column
 
 def _shared_memory(columns: Columns) -> tuple[Columns, int, int, int]:
     """Where each crop's weights, first taps and levels begin, and how many there are of each."""
-    size = columns["size"]
-    down, across = ((columns[taps] + 3) // 4 * 4 * size for taps in ("taps_down", "taps_across"))  # read by fours
-    waits = (columns["contrast"] < columns["num_parts"]) | (columns["radius"] > 0)
+    size, radius = columns["size"], columns["radius"]
+    down, across = (by_fours(columns[taps]) * size for taps in ("taps_down", "taps_across"))
+    blur = np.where(radius > 0, np.minimum(by_fours(2 * radius + 4), by_fours(size)) * size, 0)
+    waits = (columns["contrast"] < columns["num_parts"]) | (radius > 0)
     levels = np.where(waits, 3 * plane_bytes(size), 0)
-    ends_of_weights, ends_of_levels = np.cumsum(down + across), np.cumsum(levels)
+    ends_of_weights, ends_of_levels = np.cumsum(down + across + blur), np.cumsum(levels)
     places = {
-        "weights_down": ends_of_weights - down - across,
-        "weights_across": ends_of_weights - across,
+        "weights_down": ends_of_weights - down - across - blur,
+        "weights_across": ends_of_weights - across - blur,
+        "weights_of_blur": ends_of_weights - blur,
         "firsts": 2 * (np.cumsum(size) - size),
         "picture": ends_of_levels - levels,
     }
     return places, int(ends_of_weights[-1]), int(2 * size.sum()), int(ends_of_levels[-1])
 
 
+def by_fours(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Up to whole groups of four, which are read together."""
+    return (counts + 3) // 4 * 4
+
+
 def plane_bytes(size: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Of one colour's levels."""
-    return (size * size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+    return by_fours(size) ** 2

@@ -198,16 +198,21 @@ def test_hue_is_that_of_pil_for_every_level_of_saturation_and_hue() -> None:
     assert np.abs(found - turned).max() < 1e-3
 
 
+def every_colour(jitter: tuple[float, ...]) -> tuple[np.ndarray, CropGroup]:
+    """An image of all 2^24 of them, and what changes it as a whole."""
+    numbers = np.arange(1 << 24, dtype=np.uint32)
+    colours = np.stack([numbers >> 16, numbers >> 8, numbers], axis=-1).astype(np.uint8).reshape(4096, 4096, 3)
+    group = plain_group([colours], 4096, jitter=np.array(jitter, np.float32).reshape(1, 1, 4))
+    return colours, replace(group, out=torch.empty(1, 1, 3, 4096, 4096, dtype=torch.float16))
+
+
 @pytest.mark.parametrize(
     "jitter",
     [(1, 1, 1, 0.3), (1, 1, 1.37, 0), (1, 1, 0.4, 0), (1, 1, 1.5, 0), (1, 1, 1e6, 0), (0.7, 1.9, 1, 0)],
     ids=["hue", "saturation up", "saturation down", "whole products", "most saturation", "brightness and contrast"],
 )
 def test_every_colour_is_changed_alike_by_every_build(jitter: tuple[float, ...]) -> None:
-    numbers = np.arange(1 << 24, dtype=np.uint32)
-    colours = np.stack([numbers >> 16, numbers >> 8, numbers], axis=-1).astype(np.uint8).reshape(4096, 4096, 3)
-    group = plain_group([colours], 4096, jitter=np.array(jitter, np.float32).reshape(1, 1, 4))
-    group = replace(group, out=torch.empty(1, 1, 3, 4096, 4096, dtype=torch.float16))
+    colours, group = every_colour(jitter)
     first = rendered([colours], group, threads=1, build="plain")
     for build in builds():
         assert torch.equal(first, rendered([colours], group, threads=1, build=build)), build

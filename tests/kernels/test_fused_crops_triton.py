@@ -15,7 +15,17 @@ import torch
 
 from hjepa.kernels import fused_plan, fused_reference
 from hjepa.kernels.fused_crops import CropGroup, Decoded
-from tests.kernels.test_fused_crops import MEAN, ODD_SIZES, STD, decoded, pictures, plain_group, random_group, rendered
+from tests.kernels.test_fused_crops import (
+    MEAN,
+    ODD_SIZES,
+    STD,
+    decoded,
+    every_colour,
+    pictures,
+    plain_group,
+    random_group,
+    rendered,
+)
 from tests.kernels.waiting import nothing_waits
 
 pytest.importorskip("triton", reason="needs Triton, which comes with torch for Linux")
@@ -45,13 +55,46 @@ def test_memory_of_a_tile_holds_every_row_it_is_made_of(height: int, size: int, 
     assert (end - first).max() <= plan.column("taps_down")[0]
     for tile_rows in (1, 16, 32):
         rows = [end[top : top + tile_rows].max() - first[top : top + tile_rows].min() for top in range(0, size, tile_rows)]
-        assert max(rows) <= fused_plan.rows_of_tile(plan, tile_rows) <= height
+        assert max(rows) <= fused_plan.rows_of_tile(plan, tile_rows)[0] <= height
+        # resample_down joins words from its first tap's group to the one behind its last tap's
+        begin = first - first[np.arange(size) // tile_rows * tile_rows]
+        read = begin // 4 + 1 + -(-plan.column("taps_down")[0] // 4)
+        assert max(read.max(), -(-max(rows) // 4)) <= fused_plan.groups_of_tile(plan, tile_rows)
 
 
-def test_pieces_name_every_part_of_the_chosen_crops_once() -> None:
-    counts = np.array([2, 5, 1, 3])
-    pieces = fused_plan.pieces(np.array([True, False, True, True]), counts)
-    assert pieces.tolist() == [[0, 0], [0, 1], [2, 0], [3, 0], [3, 1], [3, 2]]
+@pytest.mark.parametrize("ulps", range(-4, 5))
+def test_an_approximate_reciprocal_leaves_hue_and_saturation_as_they_are(ulps: int) -> None:
+    """What fused_colour_triton.turn_hue multiplies by, on a GPU: a division that is wrong by 2 units in the last place."""
+    slack = np.float32(1 / 1024)
+    for value in range(1, 256):
+        chroma = np.repeat(np.arange(1, value + 1), 6 * np.arange(1, value + 1))
+        sixths = np.concatenate([np.arange(6 * each) for each in range(1, value + 1)])
+        product = chroma.astype(np.float32) * np.float32(value)
+        inverse = ((np.float32(1) / product).view(np.int32) + ulps).view(np.float32)
+        angle = np.float32(42.5) * sixths.astype(np.float32) * (inverse * np.float32(value)) + slack
+        saturation = np.float32(255) * chroma.astype(np.float32) * (inverse * chroma.astype(np.float32)) + slack
+        assert np.array_equal(angle.astype(np.int64), 255 * sixths // (6 * chroma))
+        assert np.array_equal(saturation.astype(np.int64), 255 * chroma // value)
+
+
+@pytest.mark.parametrize("radius", [1, 2, 4, 11, 40])
+@pytest.mark.parametrize("size", [1, 2, 4, 33, 96, 97, 224])
+def test_memory_of_a_band_holds_every_column_that_is_read(size: int, radius: int) -> None:
+    images = pictures([(30, 40)])
+    group = plain_group(images, size, sigma=np.full((1, 1), 30, np.float32), blur_window=2 * radius + 1)
+    plan = fused_plan.make_plan(decoded(images), [group], MEAN, STD)
+    assert plan.column("radius")[0] == radius
+    written = np.arange(-(-size // 32) * 32)
+    groups = min((2 * radius + 7) // 4, (size + 3) // 4)  # as fused_blur_triton.groups_of and first_group
+    read = 4 * (np.maximum(written - radius, 0) // 4 + groups)
+    assert max(read.max(), written[-1] + 1) <= fused_plan.columns_of_band(plan, 32)
+    assert fused_plan.columns_of_band(plan, 32) % 32 == 0
+    assert (np.minimum(written + radius, size - 1)[:size] < read[:size]).all()
+
+
+def test_pieces_of_chosen_crops_are_counted_up_to_each() -> None:
+    ends = fused_plan.ends_of_pieces(np.array([True, False, True, True]), np.array([2, 5, 1, 3]))
+    assert ends.tolist() == [2, 2, 3, 6]
 
 
 def test_only_crops_that_wait_for_a_mean_or_a_blur_take_memory() -> None:
@@ -114,6 +157,18 @@ def test_crops_on_a_gpu_are_those_of_the_cpu(dtype: torch.dtype, interpolation: 
         render(batch, found, MEAN, STD)
     for one, other in zip(found, groups, strict=True):
         assert torch.equal(one.out.cpu(), rendered(images, other))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("jitter", [(1, 1, 1, 0.3), (1, 1, 1.37, 0), (0.7, 1.9, 1, 0)], ids=["hue", "saturation", "brightness"])
+def test_every_colour_is_changed_on_a_gpu_as_on_the_cpu(jitter: tuple[float, ...]) -> None:
+    from hjepa.kernels.fused_crops_triton import render
+
+    colours, group = every_colour(jitter)
+    found = there(group)
+    with on_gpu([colours]) as batch:
+        render(batch, [found], MEAN, STD)
+    assert torch.equal(found.out.cpu(), rendered([colours], group, threads=2))
 
 
 @pytest.mark.gpu

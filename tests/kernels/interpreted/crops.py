@@ -48,7 +48,8 @@ def compare(images: list[np.ndarray], *groups: CropGroup) -> int:
 
 def main() -> None:
     """Prints how many crops were equal; anything else is an error."""
-    fused_crops_triton.RESIZE["ROWS"] = 64  # the interpreter takes its time by the operation, not by the number
+    fused_crops_triton.RESIZE |= {"Y": 32, "GROUPS": 16}  # the interpreter takes its time by the operation, not by the number
+    fused_crops_triton.BLUR["Y"] = 32
     images, picture = pictures(SMALL), pictures([(120, 100)])
     total = 0
     for dtype in (torch.float32, torch.float16, torch.bfloat16):  # two names in the same launches
