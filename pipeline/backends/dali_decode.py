@@ -1,5 +1,6 @@
 """What every backend that decodes with DALI shares: reading, decoding, and finding out which images were bad."""
 
+import re
 from collections import deque
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -22,6 +23,8 @@ Node: TypeAlias = Any
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 """JPEG's markers of an image's start and end."""
+NAMED = re.compile(r"Failed to decode sample #(\d+)")
+"""What DALI says of some bad images, with their places in the batch."""
 
 
 def device_id(settings: BackendSettings) -> int | None:
@@ -88,20 +91,23 @@ def _has_end(request: Request, place: int) -> bool:
     return content.find(EOI, at) >= 0
 
 
-def find_bad(flying: deque[Request], settings: BackendSettings) -> dict[tuple[int, int], str]:
-    """The images of the first batch with any that do not decode, found by halving it."""
+def find_bad(flying: deque[Request], settings: BackendSettings, said: str = "") -> dict[tuple[int, int], str]:
+    """The images of the first batch with any that do not decode; said: DALI's message, which may name one of them."""
+    named = [int(place) for place in NAMED.findall(said)]
     for number, request in enumerate(flying):
+        places = list(range(len(request.encoded)))
         # On the CPU first: DALI takes seconds to open a pipeline on a GPU.
-        reasons = _probe(request, list(range(len(request.encoded))), replace(settings, device=torch.device("cpu")))
+        on_cpu = replace(settings, device=torch.device("cpu"))
+        reasons = (number == 0 and named and _probe(request, named, on_cpu)) or _probe(request, places, on_cpu)
         if settings.device.type == "cuda" and len(reasons) != 1:  # the GPU may refuse others, or not all of them
-            reasons = _probe(request, list(reasons) or list(range(len(request.encoded))), settings)
+            reasons = _probe(request, list(reasons) or places, settings)
         if reasons:
             return {(number, place): reason for place, reason in reasons.items()}
     return {}
 
 
 def _probe(request: Request, places: list[int], settings: BackendSettings) -> dict[int, str]:
-    """Those of the places whose images do not decode on the settings' device, and why."""
+    """Those of the places whose images do not decode on the settings' device, and why; found by halves."""
     pipe = _build_probe(settings, len(places), from_files=not isinstance(request.encoded, list))
     contents, reasons = contents_of(request.encoded), {}
     groups = [places]

@@ -91,7 +91,7 @@ class DaliPipe:
 
     def _raise_bad(self, error: RuntimeError) -> None:
         """BadBatchError where images are to blame, else the error."""
-        reasons = find_bad(self._flying, self._settings)
+        reasons = find_bad(self._flying, self._settings, str(error))
         if not reasons:
             raise error
         if any(number > 0 for number, _ in reasons):  # not the batch that failed: nothing is known of the pipeline

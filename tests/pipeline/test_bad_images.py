@@ -248,6 +248,17 @@ def test_all_bad_images_of_a_batch_are_found_by_halves(bad: list[int]) -> None:
     assert all("truncated" in reason for reason in found.values())
 
 
+@pytest.mark.dali
+@pytest.mark.parametrize(("named", "found"), [(3, [3]), (2, [1, 3])])
+def test_image_that_dali_names_is_looked_at_before_all_others(named: int, found: list[int]) -> None:
+    from hjepa.pipeline.backends import dali_decode
+
+    whole = np.frombuffer(encode(picture(), "JPEG"), np.uint8)
+    request = request_of([whole[:-300] if place in (1, 3) else whole for place in range(4)])
+    said = f"Error in CPU operator\nFailed to decode sample #{named} : \n"
+    assert list(dali_decode.find_bad(deque([request]), settings_of("cpu"), said)) == [(0, place) for place in found]
+
+
 def jpegs_and_their_ends() -> dict[str, tuple[bytes, bool]]:
     """Name -> content, and whether the picture goes to its end."""
     thumbnail = encode(picture(9, 12), "JPEG")
