@@ -79,7 +79,7 @@ class Settings(Section):
     def _check(self) -> "Settings":
         problems = [*_size_problems(self), *_phase_problems(self), *_objective_problems(self), *_probe_problems(self)]
         if self.objective == "hjepa":
-            problems += [*_level_problems(self), *_mask_problems(self), *_strategy_problems(self)]
+            problems += [*_level_problems(self), *_mask_problems(self), *_strategy_problems(self), *_unread_masking(self)]
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -136,6 +136,22 @@ def _strategy_problems(settings: Settings) -> list[str]:
         f"{_least_locals(settings)}; raise data.multicrop.num_local_crops (with adaptive, adaptive_config.min_local_crops) "
         "with data.use_multicrop=true, or set masking.strategy=global_only"
     ]
+
+
+def _unread_masking(settings: Settings) -> list[str]:
+    """Settings of masking that nothing would read beside the others."""
+    masking, problems = settings.masking, []
+    if masking.nested and settings.model.num_hierarchies == 1:
+        problems.append(
+            "masking.nested=true has no effect with model.num_hierarchies=1, whose blocks lie in none of a coarser level; "
+            "set masking.nested=false, or more levels"
+        )
+    if not masking.exclude_leaks and masking.strategy == "global_only":
+        problems.append(
+            "masking.exclude_leaks=false has no effect with masking.strategy=global_only, which shows no local crops; "
+            "leave it out, or choose another strategy"
+        )
+    return problems
 
 
 def _objective_problems(settings: Settings) -> list[str]:

@@ -148,6 +148,11 @@ def test_levels_have_one_weight_and_one_window_each() -> None:
         ),
         (["objective=dino", "masking.strategy=cross_crop_prediction"], "has no effect with objective=dino"),
         (["objective=dino", "model.view_weight=1"], "has no effect with objective=dino"),
+        (["masking.exclude_leaks=false"], "masking.exclude_leaks=false has no effect with masking.strategy=global_only"),
+        (
+            ["masking.nested=true", "model.num_hierarchies=1", "loss.hierarchy_weights=[1]", "model.level_windows=[1]"],
+            "masking.nested=true has no effect with model.num_hierarchies=1",
+        ),
         (["objective=dino", "data.use_multicrop=false"], "compares crops of an image, and there is one alone"),
         (["data.data_path=/photos"], "set data.dataset=imagefolder"),
         (["data.dataset=imagefolder"], "set data.data_path"),
