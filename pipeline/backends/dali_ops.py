@@ -55,16 +55,12 @@ class DaliOpsBackend:
     def render(self, requests: Iterator[Request]) -> Iterator[Crops]:
         """See Backend.render. Batches run on DALI's threads; the outputs are bound to the consumer's current CUDA stream."""
         with closing(Ahead(requests, self._settings.prefetch)) as ahead:
-            for _, outputs in self._pipe.run(ahead, self._stream):
+            for _, outputs in self._pipe.run(ahead):
                 yield _to_crops(self._settings, outputs[: self._num_groups])
 
     def close(self) -> None:
         """See Backend.close."""
         self._pipe.close()
-
-    def _stream(self) -> torch.cuda.Stream | None:
-        device = self._settings.device
-        return torch.cuda.current_stream(device) if device.type == "cuda" else None
 
     def _check(self, outputs: list[Any], request: Request) -> None:
         """Raises BadBatchError for images that are not the request's."""

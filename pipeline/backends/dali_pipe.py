@@ -1,15 +1,19 @@
-"""Runs a DALI pipeline batch by batch, and goes on with it after a bad one: to open another takes 2 seconds on a GPU.
+"""Runs a DALI pipeline batch by batch, and goes on with it after a bad one, which then costs hardly more than its own work.
 
 DALI's messages call a pipeline that has failed no longer valid. With the dynamic executor only the batch that failed is lost:
-those behind it come out as they would have, on the CPU and on a GPU (test_dali_pipe.py and test_gpu.py hold it
-to that). They were made for requests that the bad image's replacement may have changed, so they are passed over.
+those behind it come out as they would have, on the CPU and on a GPU (test_dali_pipe.py and test_gpu.py hold it to that). To
+open another pipeline takes 2 seconds on a GPU. So the batch is made again, without its bad images, at the end of the queue, and
+those that were ahead of it there are kept until it is their turn.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import chain
+from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, TypeAlias
 
+import numpy as np
+import torch
 from nvidia.dali.pipeline import Pipeline
 
 from hjepa.pipeline.backend import BackendSettings, BadBatchError, Request
@@ -17,6 +21,16 @@ from hjepa.pipeline.backends.dali_decode import find_bad
 
 Feed: TypeAlias = Callable[[], Any]
 """Gives the inputs of the next batch; raises StopIteration where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Made:
+    """A request that has been through the pipeline."""
+
+    request: Request
+    outputs: list[Any] | RuntimeError
+    stream: torch.cuda.Stream | None
+    """What the outputs are ready on."""
 
 
 class DaliPipe:
@@ -36,39 +50,34 @@ class DaliPipe:
         self._settings, self._build, self._inputs, self._check = settings, build, inputs, check
         self._pipe: Pipeline | None = None
         self._requests: Iterator[Request] = iter(())
-        self._flying: deque[Request] = deque()
         self._ended = False
-        """Whether there was no further batch to feed, which a pipeline is told once."""
+        """Whether there was no further request to feed, which a pipeline is told once."""
+        self._flying: deque[Request] = deque()
+        self._made: deque[_Made] = deque()
+        """What came out of the pipeline before its turn."""
+        self._awaited: Request | None = None
+        """What comes before all that."""
+        self._passed_over = 0
+        """How many of those on their way are of no use."""
 
-    def run(self, requests: Iterator[Request], stream: Callable[[], Any] = lambda: None) -> Iterator[tuple[Request, list[Any]]]:
-        """Each request and its outputs; stream: gives the CUDA stream that they are to be ready on.
+    def run(self, requests: Iterator[Request]) -> Iterator[tuple[Request, list[Any]]]:
+        """Each request, in their order, and its outputs, which are ready on the current CUDA stream.
 
-        Raises BadBatchError, after which the pipeline is kept for the next run, until close; else a run that ends closes it.
+        Raises BadBatchError, after which the pipeline is kept for the next run, until close; other ends of a run close it.
         """
         first = next(requests, None)
         if first is None:
             return
-        self._requests = chain([first], requests)
-        passed_over = len(self._flying)
-        if self._pipe is None:
-            self._pipe = self._build(self._feed, not isinstance(first.encoded, list))
         kept = False
         try:
-            while True:
-                try:
-                    outputs = list(self._pipe.run(stream()))
-                except StopIteration:
-                    return
-                except RuntimeError as error:
-                    if passed_over == 0:
-                        self._raise_bad(error)
-                    outputs = []
-                request = self._flying.popleft()
-                if passed_over:
-                    passed_over -= 1
-                    continue
-                self._check(outputs, request)
-                yield request, outputs
+            self._start(first, requests)
+            while (made := self._next()) is not None:
+                if isinstance(made.outputs, RuntimeError):
+                    self._raise_bad(made.request, made.outputs)
+                else:
+                    self._wait(made)
+                    self._check(made.outputs, made.request)
+                    yield made.request, made.outputs
         except BadBatchError:
             kept = not self._ended
             raise
@@ -78,8 +87,23 @@ class DaliPipe:
 
     def close(self) -> None:
         """Ends the pipeline."""
-        self._pipe, self._requests, self._ended = None, iter(()), False
+        self._pipe, self._requests, self._ended, self._awaited, self._passed_over = None, iter(()), False, None, 0
         self._flying.clear()
+        self._made.clear()
+
+    def _start(self, first: Request, requests: Iterator[Request]) -> None:
+        """Opens the pipeline, or goes on with it: what is on its way and is still asked for is not made again."""
+        on_the_way = [*(made.request for made in self._made), *list(self._flying)[self._passed_over :]]
+        following = list(islice(requests, len(on_the_way)))
+        if len(following) == len(on_the_way) and all(map(_is_same, following, on_the_way)):
+            self._requests = chain([first], requests)
+        else:  # the image that was bad is among them, too
+            self._made.clear()
+            self._passed_over = len(self._flying)
+            self._requests = chain([first], following, requests)
+        self._awaited = first
+        if self._pipe is None:
+            self._pipe = self._build(self._feed, not isinstance(first.encoded, list))
 
     def _feed(self) -> Any:
         request = next(self._requests, None)
@@ -89,13 +113,56 @@ class DaliPipe:
         self._flying.append(request)
         return self._inputs(request)
 
-    def _raise_bad(self, error: RuntimeError) -> None:
+    def _next(self) -> _Made | None:
+        """The next one in order; None where there is none."""
+        if self._awaited is None and self._made:
+            return self._made.popleft()
+        while (made := self._take()) is not None:
+            if self._passed_over:
+                self._passed_over -= 1
+            elif self._awaited is None or self._awaited is made.request:
+                self._awaited = None
+                return made
+            else:
+                self._made.append(made)
+        return None
+
+    def _take(self) -> _Made | None:
+        """The next one that comes out of the pipeline."""
+        assert self._pipe is not None
+        stream = self._stream()
+        try:
+            outputs = list(self._pipe.run(stream))
+        except StopIteration:
+            return None
+        except RuntimeError as error:
+            return _Made(
+                request=self._flying.popleft(), outputs=error.with_traceback(None), stream=stream
+            )  # else it holds this
+        return _Made(request=self._flying.popleft(), outputs=outputs, stream=stream)
+
+    def _raise_bad(self, request: Request, error: RuntimeError) -> None:
         """BadBatchError where images are to blame, else the error."""
-        reasons = find_bad(self._flying, self._settings, str(error))
+        reasons = find_bad(deque([request, *(made.request for made in self._made), *self._flying]), self._settings, str(error))
         if not reasons:
             raise error
         if any(number > 0 for number, _ in reasons):  # not the batch that failed: nothing is known of the pipeline
             self.close()
-        else:
-            self._flying.popleft()
         raise BadBatchError(reasons) from error
+
+    def _stream(self) -> torch.cuda.Stream | None:
+        device = self._settings.device
+        return torch.cuda.current_stream(device) if device.type == "cuda" else None
+
+    def _wait(self, made: _Made) -> None:
+        """On the current stream, for outputs that were made ready on another."""
+        stream = self._stream()
+        if stream is not None and made.stream is not None and stream != made.stream:
+            stream.wait_stream(made.stream)
+
+
+def _is_same(one: Request, other: Request) -> bool:
+    """Whether two requests of a recipe are for the same crops of the same images."""
+    if not (np.array_equal(one.draws.keys, other.draws.keys) and np.array_equal(one.sizes, other.sizes)):
+        return False
+    return len(one.encoded) == len(other.encoded) and all(map(np.array_equal, one.encoded, other.encoded))

@@ -38,6 +38,7 @@ class FusedBackend:
         builds()  # what is missing is said now
         self._settings = settings
         self._pipe = DaliPipe(settings, partial(build_decoder, settings), images_of, check_decoded)
+        self._buffers = Buffers(settings.prefetch + 2)
 
     def render(self, requests: Iterator[Request]) -> Iterator[Crops]:
         """See Backend.render."""
@@ -50,10 +51,9 @@ class FusedBackend:
 
     def _render(self, requests: Iterator[Request]) -> Iterator[Crops]:
         """Decodes and renders in one go; DALI's threads are ahead of the kernel's by the depth of its queue."""
-        settings = self._settings
-        threads, buffers = Threads(settings.num_workers), Buffers(settings.prefetch + 2)
+        threads = Threads(self._settings.num_workers)
         for request, (images, *_) in self._pipe.run(requests):
-            yield _render_batch(images, request, settings, threads, buffers)
+            yield _render_batch(images, request, self._settings, threads, self._buffers)
 
 
 def _render_batch(images: Any, request: Request, settings: BackendSettings, threads: Threads, buffers: Buffers) -> Crops:

@@ -34,7 +34,7 @@ class FusedGpuBackend:
     def render(self, requests: Iterator[Request]) -> Iterator[Crops]:
         """See Backend.render. Batches are decoded on DALI's threads; crops are made on the consumer's current CUDA stream."""
         with closing(Ahead(requests, self._settings.prefetch)) as ahead, closing(Held()) as held:
-            for request, (images, *_) in self._pipe.run(ahead, self._stream):
+            for request, (images, *_) in self._pipe.run(ahead):
                 try:
                     crops = _render_batch(images, request, self._settings)
                 finally:  # also where only some of the kernels were launched
