@@ -40,12 +40,11 @@ class Sample:
     """By what follows the first dot, in lower case."""
 
     @property
-    def image(self) -> Member | None:
-        """The member that is the image: .jpg rather than .seg.png; the first of those where there are several."""
-        images = [name for name in self.members if name.endswith(tuple(ending[1:] for ending in ENDINGS))]
+    def images(self) -> list[Member]:
+        """The member that is the image: .jpg rather than .seg.png. Without such a one, all that might be; the first counts."""
+        images = [name for name in self.members if f".{name.rsplit('.', 1)[-1]}" in ENDINGS]
         whole = [name for name in images if f".{name}" in ENDINGS]
-        images = whole or [name for name in images if f".{name.rsplit('.', 1)[-1]}" in ENDINGS]
-        return self.members[images[0]] if images else None
+        return [self.members[name] for name in whole[:1] or images]
 
 
 def read_members(file: Path) -> tuple[list[Member], list[str]]:

@@ -162,13 +162,17 @@ def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: 
         members, damage = read_members(file)
         bad += [BadImage(path=file.name, reason=reason) for reason in damage]
         with open(file, "rb", buffering=0) as opened:
+            unread: list[Member] = []
             for sample in group(members):
-                if sample.image is None:
+                if not sample.images:
                     bad.append(BadImage(path=f"{file.name}/{sample.key}", reason="the sample has no image"))
                     continue
-                images.append((shard, sample.image))
-                keys.append(os.fsencode(f"{file.name}/{sample.image.name}"))
+                image, *others = sample.images
+                unread += others
+                images.append((shard, image))
+                keys.append(os.fsencode(f"{file.name}/{image.name}"))
                 texts.append(label_of(sample, opened.fileno()))
+            bad += _unread(file, unread)
     scan = index.empty_scan(len(images))
 
     def read(row: int) -> Header:
@@ -190,6 +194,17 @@ def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: 
         made_from=made_from,
         bad=bad,
     )
+
+
+def _unread(file: Path, members: list[Member]) -> list[BadImage]:
+    """What is said of a shard's images beyond the first of a sample."""
+    if not members:
+        return []
+    reason = (
+        f"{len(members)} images of it are not read, such as {members[0].name}: what shares a name up to the first dot is one "
+        "sample, and its first image counts; put other characters in place of the dots"
+    )
+    return [BadImage(path=file.name, reason=reason)]
 
 
 def _read_header(file: Path, member: Member) -> Header:

@@ -294,3 +294,13 @@ def test_shard_that_could_not_be_read_is_read_again(tmp_path: Path, monkeypatch:
     monkeypatch.undo()
     with open_webdataset(file) as source:
         assert len(source) == 2
+
+
+def test_images_that_share_a_name_up_to_its_first_dot_are_one_sample_and_the_rest_is_named(tmp_path: Path) -> None:
+    members = {f"day/2024.01.0{day}.jpg": image(kind="JPEG") for day in (1, 2, 3)}
+    members |= {"5.jpg": image(kind="JPEG"), "5.seg.png": image(), "5.png": image(), "5.1.jpg": image(kind="JPEG")}
+    source = open_webdataset(write(tmp_path / "days.tar", members))
+    assert everything(source).keys == ("days.tar/day/2024.01.01.jpg", "days.tar/5.jpg")
+    (said,) = source.bad
+    assert said.path == "days.tar"
+    assert said.reason.startswith("2 images of it are not read, such as day/2024.01.02.jpg: ")
