@@ -53,6 +53,7 @@ class DaliPipe:
         self._ended = False
         """Whether there was no further request to feed, which a pipeline is told once."""
         self._flying: deque[Request] = deque()
+        """What the pipeline was fed with, and has not given back."""
         self._made: deque[_Made] = deque()
         """What came out of the pipeline before its turn."""
         self._awaited: Request | None = None
@@ -132,13 +133,11 @@ class DaliPipe:
         assert self._pipe is not None
         stream = self._stream()
         try:
-            outputs = list(self._pipe.run(stream))
+            outputs: list[Any] | RuntimeError = list(self._pipe.run(stream))
         except StopIteration:
             return None
         except RuntimeError as error:
-            return _Made(
-                request=self._flying.popleft(), outputs=error.with_traceback(None), stream=stream
-            )  # else it holds this
+            outputs = error.with_traceback(None)  # which would hold this frame, and the frame it
         return _Made(request=self._flying.popleft(), outputs=outputs, stream=stream)
 
     def _raise_bad(self, request: Request, error: RuntimeError) -> None:
