@@ -135,7 +135,7 @@ def blur_kernel(
     Y: tl.constexpr,
 ):  # fmt: skip
     """Every P-th piece: blurred, solarized, normalised and stored."""
-    slot_columns = slot_columns // X * X  # as it is, for the compiler
+    slot_columns = slot_columns // X * X  # it is one already; the compiler may store several at a time where it knows
     slot = slots + tl.program_id(0).to(tl.int64) * (Y * slot_columns)
     for item in range(tl.program_id(0), num_items, tl.num_programs(0)):
         crop, piece = crop_of(item, ends, num_crops)

@@ -47,7 +47,8 @@ TINY = tl.constexpr(1.0 / 1024)
 @triton.jit
 def crop_of(item, ends, num_crops):
     """The crop of a piece of work, int64, and the piece's number in it; ends: how many pieces there are up to a crop's last."""
-    low, high = item * 0, item * 0 + num_crops - 1
+    low = item - item  # a tensor, as what a loop changes must be
+    high = low + num_crops - 1
     while low < high:
         middle = (low + high) // 2
         is_behind = tl.load(ends + middle) <= item

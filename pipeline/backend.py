@@ -63,18 +63,18 @@ class Backend(Protocol):
     def render(self, requests: Iterator[Request]) -> Iterator[Crops]:
         """One dictionary of crops per request. Ends with BadBatchError where images of one do not decode.
 
-        Of a batch with bad images at least one is named; images of later requests may be named along. What then remains of the
-        work is kept for the next call, until close.
+        Of a batch with bad images at least one is named; images of later requests may be named along, or none at all: then the
+        same batch may be asked for again. What remains of the work is kept for the next call, until close.
         """
         ...
 
     def close(self) -> None:
-        """Frees what was kept; of no effect while a render runs, which ends it by itself."""
+        """Frees what was kept. Call it while no render runs; one that is closed frees it by itself."""
         ...
 
 
 class BadBatchError(Exception):
-    """Images of the batch that was to come next, or of one after it, do not decode."""
+    """Images of the batch that was to come next, or of one after it, do not decode, or did not just now."""
 
     def __init__(self, reasons: Mapping[tuple[int, int], str]) -> None:
         super().__init__(dict(reasons))  # as arguments, so that it survives the way out of a worker process

@@ -15,14 +15,16 @@ from nvidia.dali.pipeline import Pipeline
 from hjepa.pipeline.backend import BackendSettings, BadBatchError, Request, check_size
 from hjepa.pipeline.backends.dali_inputs import contents_of
 from hjepa.pipeline.backends.dali_jpeg import build
-from hjepa.pipeline.source import content_of, why_not
+from hjepa.pipeline.source import Encoded, content_of, why_not
 
 # B images
 Node: TypeAlias = Any
 """A DALI graph node; DALI's own stubs type operators' results too loosely to be of use."""
 
-SOI, EOI = b"\xff\xd8", b"\xff\xd9"
-"""JPEG's markers of an image's start and end."""
+SOI, SOS, EOI = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+"""JPEG's markers of an image's start, of a scan's, and of the image's end."""
+TAIL = 4096
+"""Last bytes of a content, among which the end of a picture almost always is."""
 NAMED = re.compile(r"Failed to decode sample #(\d+)")
 """What DALI says of some bad images, with their places in the batch."""
 
@@ -61,49 +63,67 @@ def check_sizes(shapes: npt.NDArray[np.int64], request: Request) -> None:
 
 
 def ends(encoded: Node, settings: BackendSettings) -> tuple[Node, ...]:
-    """On a GPU the first two and the last two bytes of each image's content, uint8 [4]. The CPU's decoder needs no help."""
+    """On a GPU the first two and the last TAIL bytes of each image's content, uint8 [2 + TAIL], zeros in front where it has
+    fewer. The CPU's decoder needs no help."""
     if settings.device.type != "cuda":
         return ()
     first = fn.slice(encoded, 0, 2, axes=[0], out_of_bounds_policy="pad")
-    before = fn.cast(encoded.shape() - 2, dtype=types.INT32)
-    last = fn.slice(encoded, before, 2, axes=[0], out_of_bounds_policy="pad")
+    before = fn.cast(encoded.shape() - TAIL, dtype=types.INT32)
+    last = fn.slice(encoded, before, TAIL, axes=[0], out_of_bounds_policy="pad")
     return (fn.cat(first, last),)
 
 
-def check_ends(found: npt.NDArray[np.uint8], request: Request) -> None:
-    """Raises BadBatchError for JPEGs that were cut off, of which a GPU's decoder makes a picture without a word; found [B, 4].
+def check_ends(found: npt.NDArray[np.uint8], request: Request, settings: BackendSettings) -> None:
+    """Raises BadBatchError for JPEGs that were cut off, if the CPU's decoder refuses them: a GPU's makes a picture of them
+    without a word. found [B, 2 + TAIL].
 
-    What follows the end of a whole picture may be anything, so that only those are read that do not end with it.
+    What follows the end of a whole picture may be anything. Where the last bytes do not show that end, the file is read.
     """
-    is_jpeg, is_whole = ((found[:, place : place + 2] == tuple(mark)).all(axis=1) for place, mark in ((0, SOI), (2, EOI)))
-    places = [place for place in np.flatnonzero(is_jpeg & ~is_whole).tolist() if not _has_end(request, place)]
-    if places:
-        raise BadBatchError({(0, place): why_not(request.encoded, place) or "it has no end of image (EOI)" for place in places})
+    suspects = np.flatnonzero((found[:, :2] == tuple(SOI)).all(axis=1) & (found[:, -2:] != tuple(EOI)).any(axis=1)).tolist()
+    tails = {place: found[place, 2:].tobytes() for place in suspects}
+    places = [
+        place for place, tail in tails.items() if tail.rfind(EOI) <= tail.rfind(SOS) and not _has_end(request.encoded, place)
+    ]
+    reasons = _probe(request, places, _on_cpu(settings)) if places else {}
+    if reasons:
+        raise BadBatchError({(0, place): reason for place, reason in reasons.items()})
 
 
-def _has_end(request: Request, place: int) -> bool:
-    """Whether there is an end of image after the first scan begins: a thumbnail before it has its own."""
-    content = bytes(content_of(request.encoded, place))
+def _has_end(encoded: Encoded, place: int) -> bool:
+    """Whether a JPEG has an end of image after its first scan begins (a thumbnail before it has its own), or is gone by now."""
+    try:
+        content = bytes(content_of(encoded, place))
+    except OSError:  # it was there when it was decoded
+        return True
     at = 2
-    while content[at : at + 1] == b"\xff" and content[at + 1] != 0xDA:  # until the start of a scan
-        has_length = content[at + 1] not in (0x01, 0xFF, *range(0xD0, 0xDA))
-        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big") if has_length else 1 + (content[at + 1] != 0xFF)
+    while content[at : at + 1] == b"\xff" and content[at : at + 2] != SOS:
+        marker = int.from_bytes(content[at + 1 : at + 2], "big")
+        if marker == 0xFF:  # a byte that fills
+            at += 1
+        elif marker in (0x01, *range(0xD0, 0xDA)):  # alone
+            at += 2
+        else:
+            at += 2 + max(2, int.from_bytes(content[at + 2 : at + 4], "big"))
     return content.find(EOI, at) >= 0
 
 
 def find_bad(flying: deque[Request], settings: BackendSettings, said: str = "") -> dict[tuple[int, int], str]:
-    """The images of the first batch with any that do not decode; said: DALI's message, which may name one of them."""
-    named = [int(place) for place in NAMED.findall(said)]
+    """The images of the first batch with any that do not decode; said: DALI's message, which may name one of the first."""
     for number, request in enumerate(flying):
         places = list(range(len(request.encoded)))
+        named = [int(place) for place in NAMED.findall(said if number == 0 else "") if int(place) in places]
         # On the CPU first: DALI takes seconds to open a pipeline on a GPU.
-        on_cpu = replace(settings, device=torch.device("cpu"))
-        reasons = (number == 0 and named and _probe(request, named, on_cpu)) or _probe(request, places, on_cpu)
+        reasons = _probe(request, named, _on_cpu(settings)) if named else {}
+        reasons = reasons or _probe(request, places, _on_cpu(settings))
         if settings.device.type == "cuda" and len(reasons) != 1:  # the GPU may refuse others, or not all of them
             reasons = _probe(request, list(reasons) or places, settings)
         if reasons:
             return {(number, place): reason for place, reason in reasons.items()}
     return {}
+
+
+def _on_cpu(settings: BackendSettings) -> BackendSettings:
+    return replace(settings, device=torch.device("cpu"))
 
 
 def _probe(request: Request, places: list[int], settings: BackendSettings) -> dict[int, str]:

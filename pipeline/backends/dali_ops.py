@@ -66,7 +66,7 @@ class DaliOpsBackend:
         """Raises BadBatchError for images that are not the request's."""
         shapes, *found = outputs[self._num_groups :]
         for one in found:
-            check_ends(np.asarray(one.as_tensor()), request)
+            check_ends(np.asarray(one.as_tensor()), request, self._settings)
         check_sizes(np.asarray(shapes.as_tensor()), request)
 
 

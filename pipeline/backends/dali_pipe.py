@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 import torch
@@ -51,20 +51,23 @@ class DaliPipe:
         self._pipe: Pipeline | None = None
         self._requests: Iterator[Request] = iter(())
         self._ended = False
-        """Whether there was no further request to feed, which a pipeline is told once."""
+        """Whether the pipeline was told that there is no further batch to feed."""
         self._flying: deque[Request] = deque()
         """What the pipeline was fed with, and has not given back."""
         self._made: deque[_Made] = deque()
         """What came out of the pipeline before its turn."""
         self._awaited: Request | None = None
         """What comes before all that."""
-        self._passed_over = 0
-        """How many of those on their way are of no use."""
+        self._stale = 0
+        """How many of the next to come out are of no use any more."""
+        self._failed: Request | None = None
+        """What failed last though nothing was found in it."""
 
     def run(self, requests: Iterator[Request]) -> Iterator[tuple[Request, list[Any]]]:
         """Each request, in their order, and its outputs, which are ready on the current CUDA stream.
 
-        Raises BadBatchError, after which the pipeline is kept for the next run, until close; other ends of a run close it.
+        Raises BadBatchError, after which the pipeline is kept for the next run or until close, unless there is no more to feed:
+        that it is told but once. After any other end of a run it is closed.
         """
         first = next(requests, None)
         if first is None:
@@ -74,11 +77,10 @@ class DaliPipe:
             self._start(first, requests)
             while (made := self._next()) is not None:
                 if isinstance(made.outputs, RuntimeError):
-                    self._raise_bad(made.request, made.outputs)
-                else:
-                    self._wait(made)
-                    self._check(made.outputs, made.request)
-                    yield made.request, made.outputs
+                    self._fail(made.request, made.outputs)
+                self._wait(made)
+                self._check(made.outputs, made.request)
+                yield made.request, made.outputs
         except BadBatchError:
             kept = not self._ended
             raise
@@ -86,21 +88,26 @@ class DaliPipe:
             if not kept:
                 self.close()
 
+    def stream(self) -> torch.cuda.Stream | None:
+        """The current CUDA stream, where the device is a GPU."""
+        device = self._settings.device
+        return torch.cuda.current_stream(device) if device.type == "cuda" else None
+
     def close(self) -> None:
-        """Ends the pipeline."""
-        self._pipe, self._requests, self._ended, self._awaited, self._passed_over = None, iter(()), False, None, 0
+        """Ends the pipeline; while no run goes on."""
+        self._pipe, self._requests, self._ended, self._awaited, self._stale = None, iter(()), False, None, 0
         self._flying.clear()
         self._made.clear()
 
     def _start(self, first: Request, requests: Iterator[Request]) -> None:
         """Opens the pipeline, or goes on with it: what is on its way and is still asked for is not made again."""
-        on_the_way = [*(made.request for made in self._made), *list(self._flying)[self._passed_over :]]
+        on_the_way = [*(made.request for made in self._made), *list(self._flying)[self._stale :]]
         following = list(islice(requests, len(on_the_way)))
         if len(following) == len(on_the_way) and all(map(_is_same, following, on_the_way)):
             self._requests = chain([first], requests)
         else:  # the image that was bad is among them, too
             self._made.clear()
-            self._passed_over = len(self._flying)
+            self._stale = len(self._flying)
             self._requests = chain([first], following, requests)
         self._awaited = first
         if self._pipe is None:
@@ -119,8 +126,8 @@ class DaliPipe:
         if self._awaited is None and self._made:
             return self._made.popleft()
         while (made := self._take()) is not None:
-            if self._passed_over:
-                self._passed_over -= 1
+            if self._stale:
+                self._stale -= 1
             elif self._awaited is None or self._awaited is made.request:
                 self._awaited = None
                 return made
@@ -131,31 +138,28 @@ class DaliPipe:
     def _take(self) -> _Made | None:
         """The next one that comes out of the pipeline."""
         assert self._pipe is not None
-        stream = self._stream()
+        self._pipe.schedule_run()  # what fails in it is the feed, and no batch
+        stream = self.stream()
         try:
-            outputs: list[Any] | RuntimeError = list(self._pipe.run(stream))
+            outputs: list[Any] | RuntimeError = list(self._pipe.outputs(stream))
         except StopIteration:
             return None
         except RuntimeError as error:
             outputs = error.with_traceback(None)  # which would hold this frame, and the frame it
         return _Made(request=self._flying.popleft(), outputs=outputs, stream=stream)
 
-    def _raise_bad(self, request: Request, error: RuntimeError) -> None:
-        """BadBatchError where images are to blame, else the error."""
+    def _fail(self, request: Request, error: RuntimeError) -> NoReturn:
+        """Raises BadBatchError where images are to blame, or nothing any more, which is tried once again; else the error."""
         reasons = find_bad(deque([request, *(made.request for made in self._made), *self._flying]), self._settings, str(error))
         if not reasons:
-            raise error
-        if any(number > 0 for number, _ in reasons):  # not the batch that failed: nothing is known of the pipeline
-            self.close()
+            if self._failed is not None and _is_same(request, self._failed):
+                raise error
+            self._failed = request
         raise BadBatchError(reasons) from error
-
-    def _stream(self) -> torch.cuda.Stream | None:
-        device = self._settings.device
-        return torch.cuda.current_stream(device) if device.type == "cuda" else None
 
     def _wait(self, made: _Made) -> None:
         """On the current stream, for outputs that were made ready on another."""
-        stream = self._stream()
+        stream = self.stream()
         if stream is not None and made.stream is not None and stream != made.stream:
             stream.wait_stream(made.stream)
 

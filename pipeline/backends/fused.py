@@ -37,7 +37,7 @@ class FusedBackend:
     def __init__(self, settings: BackendSettings) -> None:
         builds()  # what is missing is said now
         self._settings = settings
-        self._pipe = DaliPipe(settings, partial(build_decoder, settings), images_of, check_decoded)
+        self._pipe = DaliPipe(settings, partial(build_decoder, settings), images_of, partial(check_decoded, settings))
         self._buffers = Buffers(settings.prefetch + 2)
 
     def render(self, requests: Iterator[Request]) -> Iterator[Crops]:
@@ -75,11 +75,11 @@ def images_of(request: Request) -> Contents:
     return contents_of(request.encoded)
 
 
-def check_decoded(outputs: list[Any], request: Request) -> None:
+def check_decoded(settings: BackendSettings, outputs: list[Any], request: Request) -> None:
     """Raises BadBatchError for images that the kernels cannot crop as they were asked to."""
     images, *found = outputs
     for one in found:
-        check_ends(np.asarray(one.as_tensor()), request)
+        check_ends(np.asarray(one.as_tensor()), request, settings)
     check_sizes(np.array(images.shape()), request)  # before a kernel reads what boxes that were drawn for another image say
     check_boxes(request)
 

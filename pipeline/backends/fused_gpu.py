@@ -29,7 +29,7 @@ class FusedGpuBackend:
 
     def __init__(self, settings: BackendSettings) -> None:
         self._settings = settings
-        self._pipe = DaliPipe(settings, partial(build_decoder, settings), images_of, check_decoded)
+        self._pipe = DaliPipe(settings, partial(build_decoder, settings), images_of, partial(check_decoded, settings))
 
     def render(self, requests: Iterator[Request]) -> Iterator[Crops]:
         """See Backend.render. Batches are decoded on DALI's threads; crops are made on the consumer's current CUDA stream."""
@@ -38,16 +38,12 @@ class FusedGpuBackend:
                 try:
                     crops = _render_batch(images, request, self._settings)
                 finally:  # also where only some of the kernels were launched
-                    held.keep(images, self._stream())
+                    held.keep(images, self._pipe.stream())
                 yield crops
 
     def close(self) -> None:
         """See Backend.close."""
         self._pipe.close()
-
-    def _stream(self) -> torch.cuda.Stream | None:
-        device = self._settings.device
-        return torch.cuda.current_stream(device) if device.type == "cuda" else None
 
 
 class Held:

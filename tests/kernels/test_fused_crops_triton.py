@@ -48,12 +48,14 @@ def test_crops_in_the_interpreter_are_those_of_the_native_kernel() -> None:
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize(("height", "size"), list(product([1, 7, 97, 500, 4001], [1, 33, 96, 224])), ids=str)
 def test_memory_of_a_tile_holds_every_row_it_is_made_of(height: int, size: int, interpolation: str) -> None:
+    from hjepa.kernels import fused_crops_triton
+
     images = [np.zeros((height, 2, 3), np.uint8)]
     plan = fused_plan.make_plan(decoded(images), [plain_group(images, size, interpolation=interpolation)], MEAN, STD)
     used = fused_reference.resize_weights(size, height, interpolation) != 0
     first, end = used.argmax(axis=1), height - used[:, ::-1].argmax(axis=1)
     assert (end - first).max() <= plan.column("taps_down")[0]
-    for tile_rows in (1, 16, 32):
+    for tile_rows in (1, fused_crops_triton.RESIZE["Y"], 32):
         rows = [end[top : top + tile_rows].max() - first[top : top + tile_rows].min() for top in range(0, size, tile_rows)]
         assert max(rows) <= fused_plan.rows_of_tile(plan, tile_rows)[0] <= height
         # resample_down joins words from its first tap's group to the one behind its last tap's

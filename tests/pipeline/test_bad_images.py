@@ -259,38 +259,39 @@ def test_image_that_dali_names_is_looked_at_before_all_others(named: int, found:
     assert list(dali_decode.find_bad(deque([request]), settings_of("cpu"), said)) == [(0, place) for place in found]
 
 
-def jpegs_and_their_ends() -> dict[str, tuple[bytes, bool]]:
-    """Name -> content, and whether the picture goes to its end."""
-    thumbnail = encode(picture(9, 12), "JPEG")
+def jpegs_with_ends() -> dict[str, bytes]:
+    """Name -> content of whole pictures, with all that may be before or behind them."""
+    jpeg, thumbnail = encode(picture(), "JPEG"), encode(picture(9, 12), "JPEG")
     exif = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
-    jpeg = encode(picture(), "JPEG")
-    with_thumbnail = jpeg[:2] + exif + jpeg[2:]
-    filled = jpeg[:2] + b"\xff\xff" + jpeg[2:]
-    progressive = encode(picture(), "JPEG", progressive=True)
-    restarts = encode(picture(), "JPEG", restart_marker_blocks=2)
     return {
-        "plain": (jpeg, True),
-        "something behind it": (jpeg + bytes(7), True),
-        "another behind it": (jpeg + jpeg[:200], True),
-        "thumbnail": (with_thumbnail + b"x", True),
-        "cut off, but for its thumbnail": (with_thumbnail[:-9], False),
-        "fill bytes": (filled + b"x", True),
-        "cut off after fill bytes": (filled[:-9], False),
-        "cut off": (jpeg[: len(jpeg) * 9 // 10], False),
-        "without its last bytes": (jpeg[:-2], False),
-        "cut off within the last marker": (jpeg[:-1], False),
-        "cut off before a scan": (jpeg[:180], False),
-        "progressive": (progressive + b"x", True),
-        "cut off between scans": (progressive[: len(progressive) // 2], False),
-        "restart markers": (restarts + b"x", True),
-        "cut off between restart markers": (restarts[: len(restarts) * 3 // 4], False),
+        "plain": jpeg,
+        "progressive": encode(picture(), "JPEG", progressive=True),
+        "restart markers": encode(picture(), "JPEG", restart_marker_blocks=2),
+        "thumbnail": jpeg[:2] + exif + jpeg[2:],
+        "fill bytes": jpeg[:2] + b"\xff\xff" + jpeg[2:],
+        "something behind it": jpeg + bytes(7),
+        "much behind it": jpeg + bytes(10_000),
+        "a part of another behind it": jpeg + jpeg[:200],
+        "much with a scan behind it": jpeg + bytes(5000) + b"\xff\xda" + bytes(50),
     }
+
+
+@pytest.mark.dali
+@pytest.mark.parametrize("name", jpegs_with_ends())
+def test_end_of_a_jpeg_is_found_wherever_it_was_cut_off(name: str) -> None:
+    from hjepa.pipeline.backends import dali_decode
+
+    content = jpegs_with_ends()[name]
+    assert dali_decode._has_end([np.frombuffer(content, np.uint8)], 0)
+    end = content.rindex(b"\xff\xd9", 0, -200 if "another" in name else None)
+    for length in range(3, end + 2):
+        assert not dali_decode._has_end([np.frombuffer(content[:length], np.uint8)], 0), length
 
 
 @pytest.mark.dali
 @pytest.mark.parametrize("from_files", [False, True])
 def test_jpegs_that_were_cut_off_are_told_by_their_ends(from_files: bool, tmp_path: Path) -> None:
-    """A GPU decodes them without a word; the graph of ends is the same here."""
+    """A GPU decodes them without a word; the graph of ends is the same here. They are those that the CPU's decoder refuses."""
     import nvidia.dali.fn as fn
     from nvidia.dali.pipeline import Pipeline
 
@@ -298,23 +299,35 @@ def test_jpegs_that_were_cut_off_are_told_by_their_ends(from_files: bool, tmp_pa
     from hjepa.pipeline.backends import dali_decode
     from hjepa.pipeline.backends.dali_inputs import contents_of
 
-    files = jpegs_and_their_ends() | {"PNG": (encode(picture(), "PNG"), True), "one byte": (b"\xff", True)}
-    encoded = [np.frombuffer(content, np.uint8) for content, _ in files.values()]
+    whole = jpegs_with_ends()
+    files = whole | {f"half of {name}": content[: len(content) // 2] for name, content in whole.items() if "behind" not in name}
+    files |= {"without its end": whole["plain"][:-2], "zeros for its end": whole["plain"][:-2] + bytes(6)}
+    files |= {
+        "cut off, but for its thumbnail": whole["thumbnail"][:-300],
+        "PNG": encode(picture(), "PNG"),
+        "gone": whole["plain"] + b"x",
+    }
+    contents = list(files.values())
+    encoded = [np.frombuffer(content, np.uint8) for content in contents]
     if from_files:
-        for number, (content, _) in enumerate(files.values()):
+        for number, content in enumerate(contents):
             (tmp_path / f"{number:02}").write_bytes(content)
-        encoded = np.array([bytes(tmp_path / f"{number:02}") for number in range(len(files))])
-    request, settings = request_of(encoded), settings_of("cuda:0")
+        encoded = np.array([bytes(tmp_path / f"{number:02}") for number in range(len(contents))])
+    request, settings = request_of(encoded), replace(settings_of("cuda:0"), batch_size=len(files))
     pipe = Pipeline(batch_size=len(files), num_threads=1, device_id=None, exec_dynamic=True)
     with pipe:
-        contents = dali_decode.read(fn.external_source(lambda: contents_of(request.encoded), batch=True), from_files)
-        pipe.set_outputs(*dali_decode.ends(contents, settings))
+        read = dali_decode.read(fn.external_source(lambda: contents_of(request.encoded), batch=True), from_files)
+        pipe.set_outputs(*dali_decode.ends(read, settings))
     (ends,) = pipe.run()
+    refused = {list(files)[place] for _, place in dali_decode.find_bad(deque([request]), settings_of("cpu"))}
+    assert {"half of plain", "half of progressive", "cut off, but for its thumbnail"} <= refused
+    assert not refused & whole.keys()
+    if from_files:
+        (tmp_path / f"{len(files) - 1:02}").unlink()
     with pytest.raises(BadBatchError) as raised:
-        dali_decode.check_ends(np.asarray(ends.as_tensor()), request)
-    cut_off = {list(files)[place] for _, place in raised.value.reasons}
-    assert cut_off == {name for name, (_, is_whole) in files.items() if not is_whole}
-    assert dali_decode.ends(contents, settings_of("cpu")) == ()
+        dali_decode.check_ends(np.asarray(ends.as_tensor()), request, settings)
+    assert {list(files)[place] for _, place in raised.value.reasons} == refused
+    assert dali_decode.ends(read, settings_of("cpu")) == ()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -1,19 +1,25 @@
 """A DALI pipeline that has failed is gone on with: what follows is right, and nothing is opened or left behind."""
 
+import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from hjepa.pipeline.backend import Request
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.presets.jepa import multicrop
+from hjepa.pipeline.recipe import Recipe, View
+from hjepa.pipeline.source import Samples
 from tests.pipeline.broken import encode, picture
 
 pytestmark = pytest.mark.dali
-DaliPipe = pytest.importorskip("hjepa.pipeline.backends.dali_pipe", reason="needs NVIDIA DALI").DaliPipe
+dali_pipe = pytest.importorskip("hjepa.pipeline.backends.dali_pipe", reason="needs NVIDIA DALI")
+DaliPipe, Pipeline = dali_pipe.DaliPipe, dali_pipe.Pipeline
 RECIPE = multicrop(global_crop_size=32, local_crop_size=16, num_local_crops=2)
 BACKENDS = ["dali-ops", pytest.param("fused", marks=pytest.mark.fused)]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -22,17 +28,16 @@ NUM_IMAGES = 120
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The batch sizes of the pipelines that are opened from here on."""
-    from nvidia.dali.pipeline import Pipeline
-
+    """The batch sizes of the pipelines that are opened from here on, but of those that look for a bad image."""
     batch_sizes: list[int] = []
-    build = Pipeline.build
+    for name in ("fused", "dali_ops"):
+        module = importlib.import_module(f"hjepa.pipeline.backends.{name}")
 
-    def note(pipe: Pipeline) -> None:  # called again at every run
-        batch_sizes.extend([] if pipe._built else [pipe.max_batch_size])
-        build(pipe)
+        def note(pipe: Pipeline, build: Callable[[Pipeline], None] = module.build) -> None:
+            batch_sizes.append(pipe.max_batch_size)
+            build(pipe)
 
-    monkeypatch.setattr(Pipeline, "build", note)
+        monkeypatch.setattr(module, "build", note)
     return batch_sizes
 
 
@@ -80,10 +85,8 @@ def test_one_pipeline_makes_what_one_without_bad_images_would(
 ) -> None:
     bad = range(5, NUM_IMAGES, 6)  # one or two in every batch
     found = list(crops_of(folder_of(tmp_path, bad), backend, device, prefetch=prefetch))
-    assert len(opened) <= 1 + len(bad)  # those that looked for a bad one
-    opened.clear()
     again = list(crops_of(tmp_path, backend, device, prefetch=prefetch))  # the bad ones are known now
-    assert len(opened) == 1
+    assert opened == [7, 7]
     assert_equal(found, again)
     assert len((tmp_path / "bad.jsonl").read_text().splitlines()) == len(bad)
 
@@ -101,13 +104,13 @@ def test_bad_images_that_are_read_ahead_in_later_epochs_are_replaced_there(backe
 def test_batches_behind_a_bad_one_are_not_made_again(
     backend: str, num_bad: int, tmp_path: Path, fed: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed, find = [], DaliPipe._raise_bad
+    failed, find = [], DaliPipe._fail
 
     def note(pipe: DaliPipe, request: Request, error: RuntimeError) -> None:
         failed.append(request.draws.keys.tobytes())
         find(pipe, request, error)
 
-    monkeypatch.setattr(DaliPipe, "_raise_bad", note)
+    monkeypatch.setattr(DaliPipe, "_fail", note)
     assert len(list(crops_of(folder_of(tmp_path, range(num_bad)), backend, "cpu"))) == NUM_IMAGES
     far_from_the_end = list(dict.fromkeys(fed))[:12]  # behind it, bad images of the next epoch are read ahead
     assert [fed.count(batch) for batch in far_from_the_end] == [1 + failed.count(batch) for batch in far_from_the_end]
@@ -123,9 +126,91 @@ def test_bad_images_open_no_second_pipeline_and_leave_no_threads(
     for bad in (range(3, 4), range(0, NUM_IMAGES, 4)):
         folder = tmp_path / str(len(bad))
         folder.mkdir()
-        opened.clear()
         crops = crops_of(folder_of(folder, bad), backend, device, batch_size=8)
         counts = [len(os.listdir("/proc/self/task")) for _ in crops]
         threads.append(min(counts[len(counts) // 2 :]))  # without those that look for a bad one just then
-        assert len(opened) <= 1 + len(bad)  # those that looked for a bad one
+    assert opened == [8, 8]
     assert threads[1] <= threads[0] + 2
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_bad_images_in_the_last_batches_of_a_run_are_replaced(backend: str, tmp_path: Path) -> None:
+    """There is nothing to feed behind them, which a pipeline is told once: another is opened."""
+    folder_of(tmp_path, range(0, 20, 3), num_images=20)
+    options = {"batch_size": 4, "num_workers": 2, "max_bad": 1.0, "bad_images": tmp_path / "bad.jsonl", "epochs": 1}
+    delivered = []
+    for _ in range(2):
+        with Loader(tmp_path, RECIPE, backend=backend, device="cpu", **options) as loader:
+            delivered.append([index for batch in loader for index in batch.indices.tolist()])
+    assert len(delivered[0]) == 20
+    assert not set(delivered[0]) & set(range(0, 20, 3))
+    assert delivered[0] == delivered[1]
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_batch_in_which_nothing_bad_is_found_is_tried_once_again(
+    backend: str, comes_back: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fed: list[bytes]
+) -> None:
+    """A file may be away for a moment, and back when it is looked at."""
+    folder_of(tmp_path, range(50, 51))
+
+    def nothing(*_: object) -> dict[tuple[int, int], str]:
+        if comes_back:
+            folder_of(tmp_path, range(0))
+        return {}
+
+    monkeypatch.setattr(dali_pipe, "find_bad", nothing)
+    if comes_back:
+        assert {index for index, _ in crops_of(tmp_path, backend, "cpu")} == set(range(NUM_IMAGES))
+        assert not (tmp_path / "bad.jsonl").exists()
+    else:
+        with pytest.raises(RuntimeError, match="Critical error in pipeline"):
+            list(crops_of(tmp_path, backend, "cpu"))
+        assert max(map(fed.count, fed)) == 2
+
+
+class OneLevelEach:
+    """Image i is of level 10 i; image 1 is bad, and the second time that image 2 is fetched DALI does not take it."""
+
+    name, classes, bad = "memory", ("one",), ()
+    fetched = 0
+
+    def __len__(self) -> int:
+        return 24
+
+    def fetch(self, indices: np.ndarray) -> Samples:
+        contents = [encode(Image.new("RGB", (32, 32), (10 * index,) * 3), "PNG") for index in indices.tolist()]
+        encoded = [
+            np.frombuffer(content[: 40 if index == 1 else None], np.uint8)
+            for content, index in zip(contents, indices.tolist(), strict=True)
+        ]
+        if 2 in indices:
+            self.fetched += 1
+            place = indices.tolist().index(2)
+            encoded[place] = encoded[place] if self.fetched == 1 else np.repeat(encoded[place], 2)[::2]
+        return Samples(
+            encoded=encoded,
+            sizes=np.full((len(indices), 2), 32, np.int32),
+            orientation=np.ones(len(indices), np.uint8),
+            labels=np.zeros(len(indices), np.int64),
+            keys=tuple(map(str, indices.tolist())),
+        )
+
+    def fingerprint(self) -> str:
+        return "levels/1"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_images_that_dali_does_not_take_end_the_run_before_pixels_are_anothers(backend: str, tmp_path: Path) -> None:
+    recipe = Recipe(name="plain", source="", views=(View(name="global", count=1, size=8, area=(1, 1), ratio=(1, 1)),))
+    options = {"batch_size": 4, "shuffle": False, "num_workers": 1, "prefetch": 3, "max_bad": 1.0, "epochs": 1}
+
+    def check_pixels(loader: Loader) -> None:
+        for batch in loader:
+            pixels = (batch.globals[0, :, 0, 0, 0] * recipe.std[0] + recipe.mean[0]) * 255
+            assert (pixels / 10).round().long().tolist() == batch.indices.tolist()
+
+    loader = Loader(OneLevelEach(), recipe, backend=backend, device="cpu", bad_images=tmp_path / "bad.jsonl", **options)
+    with loader, pytest.raises(RuntimeError, match="Strided data not supported"):
+        check_pixels(loader)
