@@ -6,13 +6,14 @@ alike is said at its class; throughput.py holds the levels that come out against
 
 import importlib.util
 import math
+import random
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 from torch import Tensor
 from torchvision import transforms
 from torchvision.io import ImageReadMode, decode_image
@@ -28,10 +29,14 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class Torchvision:
-    """torchvision's transforms of PIL images: as ImageFolder's users write it, and as DINO's and DINOv2's own classes do."""
+    """torchvision's transforms of PIL images: as ImageFolder's users write it, and as DINOv2's own class does."""
+
+    blur: Callable[..., Any] = transforms.GaussianBlur
+    """Made of a window's side and a range of deviations."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self._views = [_torchvision(view, recipe, transforms, transforms.ToTensor()) for view in _each(recipe)]
+        to_floats = transforms.ToTensor()
+        self._views = [_torchvision(view, recipe, transforms, to_floats, self.blur) for view in _each(recipe)]
 
     def __call__(self, path: str) -> Crops:
         with Image.open(path) as image:
@@ -39,12 +44,28 @@ class Torchvision:
         return [view(pixels) for view in self._views]
 
 
+class PilBlur:
+    """The blur of the first DINO (facebookresearch/dino, utils.py): PIL's, which is three passes of a box, and sooner done."""
+
+    def __init__(self, window: int, sigma: tuple[float, float]) -> None:
+        self._sigma = sigma  # PIL chooses its window by itself
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        return image.filter(ImageFilter.GaussianBlur(random.uniform(*self._sigma)))
+
+
+class TorchvisionPilBlur(Torchvision):
+    """The same with PIL's blur, as the first DINO has it."""
+
+    blur = PilBlur
+
+
 class TorchvisionV2:
     """torchvision's transforms, version 2, of uint8 tensors that its own decoder read."""
 
     def __init__(self, recipe: Recipe) -> None:
         to_floats = v2.ToDtype(torch.float32, scale=True)
-        self._views = [_torchvision(view, recipe, v2, to_floats) for view in _each(recipe)]
+        self._views = [_torchvision(view, recipe, v2, to_floats, v2.GaussianBlur) for view in _each(recipe)]
 
     def __call__(self, path: str) -> Crops:
         pixels = decode_image(path, ImageReadMode.RGB)
@@ -138,6 +159,7 @@ class Kornia:
 
 PEERS: dict[str, tuple[str, Callable[[Recipe], Callable[[str], Crops]]]] = {
     "torchvision": ("torchvision", Torchvision),
+    "torchvision-pil-blur": ("torchvision", TorchvisionPilBlur),
     "torchvision-v2": ("torchvision", TorchvisionV2),
     "lightly": ("lightly", Lightly),
     "albumentations": ("albumentations", Albumentations),
@@ -162,7 +184,7 @@ def _each(recipe: Recipe) -> list[View]:
     return [view for view in recipe.views for _ in range(view.count)]
 
 
-def _torchvision(view: View, recipe: Recipe, library: Any, to_floats: Any) -> Callable[[Any], Tensor]:
+def _torchvision(view: View, recipe: Recipe, library: Any, to_floats: Any, blur: Callable[..., Any]) -> Callable[[Any], Tensor]:
     """Of either version, whose operators have the same names."""
     steps = [
         library.RandomResizedCrop(view.size, view.area, view.ratio, FILTERS[view.interpolation], antialias=True),
@@ -174,7 +196,7 @@ def _torchvision(view: View, recipe: Recipe, library: Any, to_floats: Any) -> Ca
     if view.gray:
         steps.append(library.RandomGrayscale(view.gray))
     if view.blur:
-        steps.append(library.RandomApply([library.GaussianBlur(view.blur_window, view.sigma)], view.blur))
+        steps.append(library.RandomApply([blur(view.blur_window, view.sigma)], view.blur))
     if view.solarize:
         steps.append(library.RandomSolarize(view.solarize_threshold, view.solarize))
     composed: Callable[[Any], Tensor] = library.Compose([*steps, to_floats, library.Normalize(recipe.mean, recipe.std)])
