@@ -21,6 +21,8 @@ from hjepa.pipeline.backends.dali_decode import find_bad
 
 Feed: TypeAlias = Callable[[], Any]
 """Gives the inputs of the next batch; raises StopIteration where there is none."""
+MOST_KEPT = 2
+"""Times prefetch: batches that are kept until their turn. Where every second batch is bad, there would be more and more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,8 +62,8 @@ class DaliPipe:
         """What comes before all that."""
         self._stale = 0
         """How many of the next to come out are of no use any more."""
-        self._failed: Request | None = None
-        """What failed last though nothing was found in it."""
+        self._failed = np.empty(0, np.uint64)
+        """Keys of the images of the batch that failed last though nothing bad was found in it."""
 
     def run(self, requests: Iterator[Request]) -> Iterator[tuple[Request, list[Any]]]:
         """Each request, in their order, and its outputs, which are ready on the current CUDA stream.
@@ -71,6 +73,7 @@ class DaliPipe:
         """
         first = next(requests, None)
         if first is None:
+            self.close()
             return
         kept = False
         try:
@@ -101,11 +104,12 @@ class DaliPipe:
 
     def _start(self, first: Request, requests: Iterator[Request]) -> None:
         """Opens the pipeline, or goes on with it: what is on its way and is still asked for is not made again."""
-        on_the_way = [*(made.request for made in self._made), *list(self._flying)[self._stale :]]
+        on_the_way = [*(made.request for made in self._made), *self._flying]
         following = list(islice(requests, len(on_the_way)))
-        if len(following) == len(on_the_way) and all(map(_is_same, following, on_the_way)):
+        asked_for = len(following) == len(on_the_way) and all(map(_is_same, following, on_the_way))
+        if asked_for and len(self._made) <= MOST_KEPT * self._settings.prefetch:
             self._requests = chain([first], requests)
-        else:  # the image that was bad is among them, too
+        else:  # as where the bad image was in some of them, too
             self._made.clear()
             self._stale = len(self._flying)
             self._requests = chain([first], following, requests)
@@ -152,9 +156,9 @@ class DaliPipe:
         """Raises BadBatchError where images are to blame, or nothing any more, which is tried once again; else the error."""
         reasons = find_bad(deque([request, *(made.request for made in self._made), *self._flying]), self._settings, str(error))
         if not reasons:
-            if self._failed is not None and _is_same(request, self._failed):
-                raise error
-            self._failed = request
+            if np.array_equal(request.draws.keys, self._failed):
+                raise RuntimeError(str(error)) from None  # a new one: the frames that this is raised in hold the old one
+            self._failed = request.draws.keys
         raise BadBatchError(reasons) from error
 
     def _wait(self, made: _Made) -> None:

@@ -137,7 +137,9 @@ def _agree(first: Path, second: Path) -> None:
     names = [name for name in one[0] if name.startswith("loss") or name.endswith("norm")]
     for alone, joined in zip(one, two, strict=True):
         for name in names:
-            assert joined[name] == pytest.approx(alone[name], rel=1e-4 if name == "grad_norm" else 1e-5, abs=1e-6), name
+            # Norms and the logarithm of neighbours' distances are rounded far more than the loss: on a Xeon by up to 2e-4.
+            exact = name.startswith("loss") and name != "loss_koleo"
+            assert joined[name] == pytest.approx(alone[name], rel=1e-5 if exact else 1e-3, abs=1e-6), name
     latest = [folder / "checkpoints" / "latest.pt" for folder in (first, second)]
     alone, joined = (checkpoint.load(path, torch.device("cpu"))["model"] for path in latest)
     assert not torch.equal(joined["teacher.norm.weight"], torch.ones(16))  # the teacher follows under DDP, too

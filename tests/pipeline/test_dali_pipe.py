@@ -1,7 +1,9 @@
 """A DALI pipeline that has failed is gone on with: what follows is right, and nothing is opened or left behind."""
 
 import importlib
+import json
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -168,6 +170,41 @@ def test_batch_in_which_nothing_bad_is_found_is_tried_once_again(
         with pytest.raises(RuntimeError, match="Critical error in pipeline"):
             list(crops_of(tmp_path, backend, "cpu"))
         assert max(map(fed.count, fed)) == 2
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_few_batches_are_kept_however_many_are_bad(backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, start = [], DaliPipe._start
+
+    def note(pipe: DaliPipe, *arguments: object) -> None:
+        start(pipe, *arguments)
+        kept.append(len(pipe._made))
+
+    monkeypatch.setattr(DaliPipe, "_start", note)
+    folder_of(tmp_path, range(0, 400, 8), num_images=400)  # of such a number few stand in for one another
+    delivered = [index for index, _ in crops_of(tmp_path, backend, "cpu", batch_size=4, prefetch=5)]
+    assert len(delivered) == 400
+    assert 0 < max(kept) <= 10
+
+
+def test_bad_image_behind_a_batch_that_failed_for_once_is_the_one_that_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder_of(tmp_path, range(30), num_images=60)
+    find, asked = dali_pipe.find_bad, []
+
+    def not_at_first(flying: deque[Request], *arguments: object) -> dict[tuple[int, int], str]:
+        """Of two batches that fail the first is whole again, when it is looked at; then that behind it is found."""
+        asked.append(len(flying))
+        reasons = find(deque(list(flying)[1:]), *arguments[:1]) if len(asked) % 2 else find(flying, *arguments)
+        return {(number + 1, place): reason for (number, place), reason in reasons.items()} if len(asked) % 2 else reasons
+
+    monkeypatch.setattr(dali_pipe, "find_bad", not_at_first)
+    options = {"batch_size": 4, "prefetch": 4, "num_workers": 1, "max_bad": 1.0, "bad_images": tmp_path / "bad.jsonl"}
+    with Loader(tmp_path, RECIPE, backend="dali-ops", device="cpu", **options) as loader:
+        assert all(index >= 30 for batch in loader for index in batch.indices.tolist())
+    entries = [json.loads(line) for line in (tmp_path / "bad.jsonl").read_text().splitlines()]
+    assert {entry["id"] for entry in entries} <= set(range(30))
 
 
 class OneLevelEach:
