@@ -144,8 +144,10 @@ def _agree(first: Path, second: Path) -> None:
     alone, joined = (checkpoint.load(path, torch.device("cpu"))["model"] for path in latest)
     assert not torch.equal(joined["teacher.norm.weight"], torch.ones(16))  # the teacher follows under DDP, too
     for name, tensor in alone.items():
-        # AdamW makes steps of the noise in gradients that are 0, such as those of the keys' biases
-        torch.testing.assert_close(joined[name], tensor, rtol=1e-3, atol=2e-3)
+        found = joined[name]
+        if name.endswith("qkv.bias"):  # the keys' have no effect, and AdamW makes steps of the noise in their gradients
+            tensor, found = (torch.cat([bias.chunk(3)[0], bias.chunk(3)[2]]) for bias in (tensor, found))
+        torch.testing.assert_close(found, tensor, rtol=1e-3, atol=2e-3, msg=lambda text: f"{name}: {text}")
 
 
 def test_another_division_of_the_batch_goes_on_as_the_same_run(start: Start, tmp_path: Path) -> None:
