@@ -164,13 +164,13 @@ def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: 
         with open(file, "rb", buffering=0) as opened:
             unread: list[Member] = []
             for sample in group(members):
-                if not sample.images:
+                found = sample.images
+                if not found:
                     bad.append(BadImage(path=f"{file.name}/{sample.key}", reason="the sample has no image"))
                     continue
-                image, *others = sample.images
-                unread += others
-                images.append((shard, image))
-                keys.append(os.fsencode(f"{file.name}/{image.name}"))
+                unread += found[1:]
+                images.append((shard, found[0]))
+                keys.append(os.fsencode(f"{file.name}/{found[0].name}"))
                 texts.append(label_of(sample, opened.fileno()))
             bad += _unread(file, unread)
     scan = index.empty_scan(len(images))

@@ -2,7 +2,7 @@
 
 DALI's messages call a pipeline that has failed no longer valid. With the dynamic executor only the batch that failed is lost:
 those behind it come out as they would have, on the CPU and on a GPU (test_dali_pipe.py and test_gpu.py hold it to that). To
-open another pipeline takes 2 seconds on a GPU. So the batch is made again, without its bad images, at the end of the queue, and
+open another pipeline takes seconds on a GPU. So the batch is made again, without its bad images, at the end of the queue, and
 those that were ahead of it there are kept until it is their turn.
 """
 
