@@ -41,6 +41,7 @@ def read(contents: Node, from_files: bool) -> Node:
 
 def decode(encoded: Node, settings: BackendSettings) -> Node:
     """RGB images of their own sizes, uint8 HWC."""
+    encoded = _parsed(encoded)
     upright = settings.recipe.orientation == "exif"
     if settings.device.type != "cuda":
         return fn.decoders.image(encoded, device="cpu", output_type=types.RGB, adjust_orientation=upright)
@@ -52,6 +53,16 @@ def decode(encoded: Node, settings: BackendSettings) -> Node:
         hw_decoder_load=settings.hw_decoder_load,
         jpeg_fancy_upsampling=True,
     )
+
+
+def _parsed(encoded: Node) -> Node:
+    """The same contents, without a copy, once all have been parsed: one that cannot be fails here, as an error.
+
+    In DALI's decoder it would end the process (2.4, in batches above 16): an error in one thread takes away what others work on.
+    It costs 5 to 10 us per image.
+    """
+    shape = fn.peek_image_shape(encoded)
+    return fn.reshape(encoded, shape=encoded.shape() + 0 * shape[0])
 
 
 def check_sizes(shapes: npt.NDArray[np.int64], request: Request) -> None:

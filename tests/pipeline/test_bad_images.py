@@ -3,6 +3,7 @@
 import json
 import os
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,6 +108,28 @@ def test_image_that_was_overwritten_after_the_index_was_made_is_named(backend: s
     assert "90x30 pixels" in named(tmp_path / "bad.jsonl")["5.png"]
     with open_loader(source, backend, on_error="raise") as loader, pytest.raises(BadImageError, match=r"5\.png.*overwritten"):
         list(loader)
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut_off": lambda content: content[: len(content) // 2],
+    "emptied": lambda _: b"",
+    "a_text": lambda _: b"<html>",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_image_that_cannot_be_parsed_is_named_in_a_large_batch(backend: str, damage: str, tmp_path: Path) -> None:
+    """DALI's decoder takes batches above 16 apart for its threads, and ended the process there."""
+    for number in range(128):
+        (tmp_path / f"{number:03}.png").write_bytes(encode(picture(32, 32), "PNG"))
+    source = open_folder(tmp_path)
+    for name in ("000.png", "070.png"):
+        (tmp_path / name).write_bytes(DAMAGES[damage]((tmp_path / name).read_bytes()))
+    with open_loader(source, backend, batch_size=64, shuffle=False, bad_images=tmp_path / "bad.jsonl") as loader:
+        keys = [key for batch in loader for key in batch.keys]
+    assert named(tmp_path / "bad.jsonl").keys() == {"000.png", "070.png"}
+    assert len(keys) == 128
 
 
 @pytest.mark.fused
