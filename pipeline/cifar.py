@@ -5,6 +5,7 @@ set hold: dictionaries, lists, texts and arrays of bytes.
 """
 
 import io
+import os
 import pickle
 import tarfile
 from collections.abc import Callable, Iterable
@@ -98,7 +99,7 @@ def open_cifar(place: str | Path, classes: Literal[10, 100] = 10, split: Literal
         raise ValueError(f"classes={classes!r} is no edition of CIFAR; use 10 or 100")
     if split not in ("train", "test"):
         raise ValueError(f"split={split!r} is unknown; use 'train' or 'test'")
-    path = Path(place).expanduser().absolute()
+    path = Path(os.path.expanduser(place)).absolute()
     edition, read = _find(path, EDITIONS[classes], classes)
     parts, labels = [], []
     for name in edition.files[split]:

@@ -6,6 +6,8 @@ therefore asked for its files, not for images. What comes decoded is turned into
 
 import hashlib
 import io
+import logging
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,13 +20,14 @@ from torch.utils.data import Subset
 
 from hjepa.pipeline import content
 from hjepa.pipeline.header import MAX_PIXELS, explain, read_header, too_large
-from hjepa.pipeline.labels import LABEL_NAMES
+from hjepa.pipeline.labels import LABEL_NAMES, number_labels
 from hjepa.pipeline.pixels import array_to_rgb, to_rgb
 from hjepa.pipeline.source import BadImage, Samples, as_ppm
 
 # N images of the source, B images of a batch
 IMAGE_NAMES = ("image", "img", "jpg", "png", "webp", "pixel_values")
 """Where the image stands in an item that is a dictionary; the first that is there counts."""
+log = logging.getLogger("hjepa")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,12 +110,12 @@ def open_dataset(
         raise ValueError(f"the data set {type(dataset).__name__} is empty")
     if labels is not None and len(labels) != len(dataset):
         raise ValueError(f"there are {len(labels)} labels for {len(dataset)} images; give one for each")
+    if labels is None and classes is None and (texts := _texts(dataset)) is not None:
+        labels, classes = number_labels(texts)
     if classes is None:
         classes = _classes(dataset)
-    source = DatasetSource(
-        dataset=_undecoded(dataset), labels=labels, classes=tuple(str(name) for name in classes), max_pixels=max_pixels
-    )
-    _check_kind(source.dataset)
+    source = DatasetSource(dataset=_undecoded(dataset), labels=labels, classes=tuple(map(str, classes)), max_pixels=max_pixels)
+    _check_kind(source)
     return source
 
 
@@ -155,18 +158,33 @@ def encode(image: Any, max_pixels: int) -> tuple[npt.NDArray[np.uint8], int, int
 
 
 def number_of(label: Any, classes: tuple[str, ...]) -> int:
-    """The number of a label: itself, or its place among the classes; -1 for none."""
+    """The number of a label: itself, or its place among the classes; -1 for none, and for what is more than one, such as boxes.
+
+    Where there are no classes a text may be anything. Raises ValueError for a name that is no class's, and for a fraction.
+    """
+    if isinstance(label, bytes):
+        label = label.decode(errors="replace")
     if isinstance(label, str):
-        return classes.index(label) if label in classes else -1
-    if label is None or np.ndim(label) != 0 or label != label:  # NaN
+        if not classes:
+            return -1
+        if label not in classes:
+            raise ValueError(f"its label {label!r} is none of the {len(classes)} classes")
+        return classes.index(label)
+    if label is None or isinstance(label, Mapping | list | tuple | set) or math.prod(np.shape(label)) != 1:
         return -1
-    return int(label)
+    number = label.item() if hasattr(label, "item") else label
+    if number != number:  # NaN
+        return -1
+    if int(number) != number:
+        raise ValueError(f"its label {number} is no number of a class")
+    return int(number)
 
 
-def _check_kind(dataset: Any) -> None:
+def _check_kind(source: DatasetSource) -> None:
     """Raises ValueError where the first item is of a kind that no item can be; one that cannot be read is not judged."""
+    dataset = source.dataset
     try:
-        image, _ = unpack(dataset[0])
+        image, label = unpack(dataset[0])
     except ValueError:
         raise
     except NotImplementedError as error:  # torch's iterable data sets
@@ -180,6 +198,24 @@ def _check_kind(dataset: Any) -> None:
         )
     if isinstance(image, np.ndarray):
         array_to_rgb(image)
+    if source.labels is None and not source.classes and isinstance(label, str | bytes):
+        log.warning(
+            "%s yields texts (%r) and no list `classes`: its images have no labels; give it one, or numbers as labels",
+            type(dataset).__name__,
+            label,
+        )
+
+
+def _texts(dataset: Any) -> Sequence[Any] | None:
+    """The labels of a Hugging Face data set whose column of them holds texts; None of any other."""
+    features = getattr(dataset, "features", None)
+    if not isinstance(features, dict) or not _is_plain(dataset):
+        return None
+    name = next((name for name in LABEL_NAMES if name in features), None)
+    if name is None or getattr(features[name], "dtype", "") not in ("string", "large_string"):
+        return None
+    labels: Sequence[Any] = dataset[name][:]
+    return labels
 
 
 def _undecoded(dataset: Any) -> Any:
@@ -202,7 +238,7 @@ def _is_plain(dataset: Any) -> bool:
 
 def _classes(dataset: Any) -> Sequence[str]:
     """Names of the classes, as torchvision's data sets or Hugging Face's features carry them, also through torch's Subset."""
-    while isinstance(dataset, Subset):
+    while type(dataset) is Subset:  # one of the user's own may change the labels
         dataset = dataset.dataset
     if isinstance(getattr(dataset, "classes", None), list | tuple):
         return list(dataset.classes)

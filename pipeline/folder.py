@@ -77,7 +77,7 @@ def open_folder(
     progress: told (headers read, headers to read). Raises ValueError where the folder is missing, unreadable or without a
     readable image.
     """
-    root = Path(folder).expanduser().absolute()
+    root = Path(os.path.expanduser(folder)).absolute()
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise ValueError(f"data folder {root} {what}; give a folder of images")

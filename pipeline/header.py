@@ -147,11 +147,26 @@ def _refusal(image: Image.Image, orientation: int) -> str:
         return f"a TIFF with {problem}, which libraries read differently; save it as gray or RGB of 8 bits"
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         return "a CMYK JPEG that does not say whether its inks are inverted, which libraries read differently; save it as RGB"
-    if isinstance(image, BmpImagePlugin.BmpImageFile) and any(mode in str(image.tile) for mode in ("BGR;15", "BGR;16")):
-        return "a BMP of 16 bits per pixel, which libraries read differently; save it with 24"
+    if isinstance(image, BmpImagePlugin.BmpImageFile):
+        if any(mode in str(image.tile) for mode in ("BGR;15", "BGR;16")):
+            return "a BMP of 16 bits per pixel, which libraries read differently; save it with 24"
+        if _is_cut_off(image):
+            return "a BMP that was cut off"
     if isinstance(image, PngImagePlugin.PngImageFile) and image.default_image:
         return "an animated PNG whose still picture is no frame of it, which libraries read differently; save one frame"
     return ""
+
+
+def _is_cut_off(image: BmpImagePlugin.BmpImageFile) -> bool:
+    """Whether a BMP that is not packed ends before its last row, the padding included: some decoders make a picture of it."""
+    (kind, _, offset, arguments), *_ = image.tile
+    if kind != "raw":
+        return False
+    assert image.fp is not None
+    assert isinstance(arguments, tuple)
+    image.fp.seek(0, os.SEEK_END)
+    stride: int = arguments[1]
+    return image.fp.tell() < offset + stride * image.height
 
 
 def _unlike_in_tiff(image: Image.Image) -> str:

@@ -7,6 +7,7 @@ The cache lies outside the user's data and is mapped: a million images open in a
 import fcntl
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -99,10 +100,13 @@ class Scan:
 
 
 def cache_folder() -> Path:
-    """$HJEPA_CACHE, else $XDG_CACHE_HOME/hjepa, else ~/.cache/hjepa."""
+    """$HJEPA_CACHE, else $XDG_CACHE_HOME/hjepa, else ~/.cache/hjepa; for a user without a home one among temporary folders."""
     if os.environ.get("HJEPA_CACHE"):
-        return Path(os.environ["HJEPA_CACHE"]).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hjepa"
+        return Path(os.path.expanduser(os.environ["HJEPA_CACHE"]))
+    home = os.path.expanduser("~")
+    if home == "~" and not os.environ.get("XDG_CACHE_HOME"):  # neither $HOME nor an entry in passwd, as in some containers
+        return Path(tempfile.gettempdir()) / f"hjepa-{os.getuid()}"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path(home, ".cache")) / "hjepa"
 
 
 def cache_file(kind: str, place: bytes) -> Path:
@@ -120,7 +124,7 @@ def scan_headers(
 
     parts = [rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE)]
     done = 0
-    with ThreadPoolExecutor(num_workers, thread_name_prefix="hjepa-index") as pool:
+    with ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="hjepa-index") as pool:
         for part, headers in zip(parts, pool.map(read_some, parts), strict=True):
             for row, header in zip(part.tolist(), headers, strict=True):
                 scan.put(row, header)

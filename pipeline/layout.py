@@ -62,7 +62,14 @@ def _names_columns(table: Path, rows: Rows) -> bool:
     is_odd = bool(label and texts) and not is_number(label) and all(map(is_number, texts))
     if not _is_path(table, first[0]):
         has_ending = [bool(os.path.splitext(fields[0].strip())[1]) for fields in (first, *others)]
-        return is_odd or (len(others) > 0 and not has_ending[0] and all(has_ending[1:]) and not (label and is_number(label)))
+        if is_odd or (len(others) > 0 and not has_ending[0] and all(has_ending[1:]) and not (label and is_number(label))):
+            return True
+        if label and not is_number(label) and any(_is_path(table, fields[0]) for fields in others):
+            raise ValueError(
+                f"{table}, line {number}: {first[0]} is no file; write path,label there if the line names the columns, "
+                "or the path of an image"
+            )
+        return False
     if is_odd:
         raise ValueError(
             f"{table}, line {number}: the label {label!r} of {first[0]} is no number, and all others are; "

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from hjepa.pipeline import columns, index
 from hjepa.pipeline.columns import Columns
-from hjepa.pipeline.dataset import DatasetSource, open_dataset
+from hjepa.pipeline.dataset import DatasetSource, open_dataset, unpack
 from hjepa.pipeline.header import MAX_PIXELS, Header, read_file_header
 from hjepa.pipeline.index import Index, Progress
 from hjepa.pipeline.labels import number_labels
@@ -90,9 +90,10 @@ def open_list(
 ) -> ListSource | DatasetSource:
     """A list of paths, encoded contents (bytes), PIL images or arrays [H, W, 3], or of pairs of one and its label.
 
-    A label is a number, a name, or None. classes: names of the numbers; without them those are names themselves. Paths are
-    relative to the current folder, and their headers are scanned once; verify: look at every file again even where there are
-    more than 100 000. Raises ValueError for an empty list, or one without a usable image.
+    Pairs may be dictionaries, {"image": ..., "label": ...}. A label is a number, a name, or None. classes: names of numbers;
+    without them those are names themselves. Paths are relative to the current folder, and their headers are scanned once;
+    verify: look at every file again even where there are more than 100 000. Raises ValueError for an empty list, or one
+    without a usable image.
     """
     images, labels = _unzip(list(items))
     if not images:
@@ -131,27 +132,36 @@ def open_csv(
     the label. In a text file a label follows a tab, or is a number after a space. Labels are numbers of
     classes or names. Raises ValueError with the number of the line that is wrong.
     """
-    path = Path(file).expanduser().absolute()
+    path = Path(os.path.expanduser(file)).absolute()
     if not path.is_file():
         raise ValueError(f"there is no file {path}; give a CSV or text file with a path, and perhaps a label, on each line")
     status, root = path.stat(), os.fsencode(path.parent)
-    cache, made_from = index.cache_file("csv", os.fsencode(path)), [READING, status.st_size, status.st_mtime_ns]
-    stored = index.load(cache, made_from)
-    if stored is None or verify or len(stored.arrays["length"]) <= CHECKED_FILES:
+    cache, own = index.cache_file("csv", os.fsencode(path)), [READING, status.st_size, status.st_mtime_ns]
+    stored = index.load(cache)
+    is_new = stored is None or stored.about["made_from"][: len(own)] != own
+    if stored is None or is_new or verify or len(stored.arrays["length"]) <= CHECKED_FILES:
         keys, texts = _read_lines(path)
         labels, classes = number_labels(texts)
         listing = Listing(root=root, keys=keys, labels=labels, classes=classes)
-        stored = _update(listing, cache, made_from, num_workers, progress)
+        # The digest, because a file that another took the place of may have its length and its time
+        stored = _update(listing, cache, [*own, _digest(listing)], num_workers, progress)
     return _use(str(path), root, stored, max_pixels)
 
 
 def _unzip(items: list[Any]) -> tuple[list[Any], list[Any]]:
     """Images and labels; None for no label."""
-    pairs = [item if isinstance(item, tuple | list) and len(item) == 2 else (item, None) for item in items]
+    pairs = [_pair(item) for item in items]
     for number, (_, label) in enumerate(pairs):
-        if not (label is None or isinstance(label, int | str | np.integer)):
+        is_whole = isinstance(label, float | np.floating) and (label != label or float(label).is_integer())
+        if not (label is None or is_whole or isinstance(label, int | str | np.integer)):
             raise ValueError(f"item {number} of the list has the label {label!r}; give a number, a name or None")
     return [image for image, _ in pairs], [int(label) if isinstance(label, np.integer) else label for _, label in pairs]
+
+
+def _pair(item: Any) -> tuple[Any, Any]:
+    if isinstance(item, dict):
+        return unpack(item)
+    return (item[0], item[1]) if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
 
 
 def _read_lines(path: Path) -> tuple[list[bytes], list[str | None]]:
@@ -182,7 +192,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                 lines = ((number, line.strip()) for number, line in enumerate(file, start=1))
                 yield from ((number, _split(line)) for number, line in lines if line)
                 return
-            reader = csv.reader(file, strict=True)
+            reader = csv.reader(file, strict=True, skipinitialspace=True)
             try:
                 yield from ((reader.line_num, fields) for fields in reader if any(field.strip() for field in fields))
             except csv.Error as error:

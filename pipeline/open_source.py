@@ -39,8 +39,8 @@ def open_source(data: Any, *, max_pixels: int = MAX_PIXELS, num_workers: int = 8
     """
     if is_source(data):
         return data
-    if isinstance(data, str | os.PathLike):
-        return _open_path(os.fspath(data), max_pixels, num_workers, progress)
+    if isinstance(data, str | bytes | os.PathLike):
+        return _open_path(os.fsdecode(data), max_pixels, num_workers, progress)
     if isinstance(data, list | tuple):
         return open_list(data, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
     chosen, whole = _choice(data)
@@ -59,7 +59,7 @@ def name_of(place: str | Path) -> str:
 
     Raises ValueError for a folder that cannot be read, or that holds images in more than one way.
     """
-    path = Path(place).expanduser()
+    path = Path(os.path.expanduser(place))
     if path.is_dir():
         return _name_of_folder(path)
     name = path.name.lower()
@@ -80,7 +80,7 @@ def is_source(data: Any) -> TypeGuard[Source]:
 
 def _choice(data: Any) -> tuple[Sequence[int], Any]:
     """The numbers that torch's Subset, or a Subset of one, takes of a data set, and that data set."""
-    if not isinstance(data, Subset):
+    if type(data) is not Subset:  # one of the user's own may change the items
         return range(len(data)) if hasattr(data, "__len__") else (), data
     chosen, whole = _choice(data.dataset)
     return [chosen[int(number)] for number in data.indices], whole
@@ -99,7 +99,7 @@ def _is_plain_folder(data: Any) -> bool:
 def _open_path(text: str, max_pixels: int, num_workers: int, progress: Progress | None) -> Source:
     if not text.strip():
         raise ValueError(f"the path of the data is empty; give {ACCEPTED}")
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     name, place = name_of(path), path if path.is_dir() else text  # whoever takes patterns expands the text itself
     if name in ("cifar10", "cifar100"):
         return open_cifar(path, 10 if name == "cifar10" else 100)

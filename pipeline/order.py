@@ -14,7 +14,7 @@ from hjepa.kernels import chance
 # P positions
 ROUNDS = 6
 BLOCK, WINDOW = 1024, 16
-"""Images of a block, and blocks that are read side by side, of the order by blocks."""
+"""Images of a block at most, and blocks that are read side by side, of the order by blocks."""
 
 
 def permute(positions: npt.NDArray[np.int64], length: int, key: chance.Keys) -> npt.NDArray[np.int64]:
@@ -40,13 +40,15 @@ def _below(key: chance.Keys, counters: npt.NDArray[np.int64], bound: int) -> npt
 
 
 def permute_blocks(
-    positions: npt.NDArray[np.int64], length: int, key: chance.Keys, block: int = BLOCK, window: int = WINDOW
+    positions: npt.NDArray[np.int64], length: int, key: chance.Keys, block: int | None = None, window: int = WINDOW
 ) -> npt.NDArray[np.int64]:
     """[P] the images at these positions of an order in which reads go forward: for archives, and disks that seek slowly.
 
     Images are cut into blocks of `block` neighbours, from a random start; blocks come in random order, `window` of them at a
-    time, of which one image each is taken in turn, first to last. Neighbours that fill no block come at the end.
+    time, of which one image each is taken in turn, first to last. Neighbours that fill no block come at the end. Blocks are
+    of 1024, or smaller, so that there are four windows: a few large blocks would hardly be an order of their own.
     """
+    block = block or min(BLOCK, max(1, length // (4 * window)))
     start = int(chance.bits(key, np.array(0)) % np.uint64(length))
     num_blocks = length // block
     inside = positions.copy()

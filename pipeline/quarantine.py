@@ -8,6 +8,7 @@ backend and after a resume, whether i was known to be bad already or is found to
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -59,6 +60,8 @@ class Quarantine:
     def __init__(self, num_images: int, fingerprint: str, file: Path, max_bad: float) -> None:
         if not 0 <= max_bad <= 1:
             raise ValueError(f"max_bad={max_bad} is no share of the images; use 0 to 1, such as 0.01")
+        if file.is_dir():
+            raise ValueError(f"the list of bad images {file} is a folder; give a file, such as {file / 'bad_images.jsonl'}")
         self.file = file
         self._num_images = num_images
         self._fingerprint = fingerprint
@@ -118,8 +121,10 @@ class Quarantine:
         lines = "".join(json.dumps({**entry, "source": self._fingerprint}) + "\n" for entry in entries)
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.file, "ab", buffering=0) as file:
-                file.write(lines.encode())  # one write: lines of several ranks do not mix
+            with open(self.file, "a+b", buffering=0) as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+                torn = file.read(1) not in (b"", b"\n")  # by a full disk, or the machine's end
+                file.write(("\n" * torn + lines).encode())  # one write: lines of several ranks do not mix
         except OSError as error:  # a run that survives bad images does not die of the list of them
             log.warning("cannot write the list of bad images %s: %s", self.file, error.strerror or error)
 
@@ -129,6 +134,8 @@ class Quarantine:
         except (FileNotFoundError, NotADirectoryError):
             return
         for number, line in enumerate(lines, start=1):
+            if line.startswith("{") and not line.endswith("}"):  # torn: whatever it was is found once more
+                continue
             try:
                 entry = json.loads(line)
                 index, path, reason, owner = entry["id"], str(entry["path"]), str(entry["reason"]), entry["source"]

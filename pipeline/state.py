@@ -10,7 +10,7 @@ from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.sampler import Sampler
 from hjepa.pipeline.source import Source
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,5 +1,6 @@
 """STL-10 (https://cs.stanford.edu/~acoates/stl10/), in its binary format: mapped from its files, not read."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +21,7 @@ def open_stl10(folder: str | Path, split: Literal["train", "test", "unlabeled"] 
     """
     if split not in ("train", "test", "unlabeled"):
         raise ValueError(f"split={split!r} is unknown; use 'train', 'test' or 'unlabeled'")
-    root = Path(folder).expanduser().absolute()
+    root = Path(os.path.expanduser(folder)).absolute()
     root = root / FOLDER if (root / FOLDER).is_dir() else root
     images = _map(root / f"{split}_X.bin")
     if len(images) % (3 * SIDE * SIDE):

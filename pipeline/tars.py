@@ -13,7 +13,8 @@ import numpy.typing as npt
 from hjepa.pipeline.labels import LABEL_NAMES, number_labels, plain_label
 from hjepa.pipeline.walk import ENDINGS
 
-BLOCK = 512
+PIECE = 1 << 16
+"""Bytes that are looked at in one go."""
 LONGEST_NAME = 100
 """Letters of a class's name in a .txt member; a longer text is a caption."""
 MANY_NAMES = 100
@@ -38,6 +39,8 @@ class Sample:
     key: str
     members: dict[str, Member] = field(default_factory=dict)
     """By what follows the first dot, in lower case."""
+    repeated: list[Member] = field(default_factory=list)
+    """Whose names came before."""
 
     @property
     def images(self) -> list[Member]:
@@ -80,7 +83,10 @@ def read_members(file: Path) -> tuple[list[Member], list[str]]:
                 if not damage:
                     damage.append(f"damaged: {error}; what stands before it is used")
             if not damage and not _ends_well(file, archive.offset, size):
-                damage.append(f"damaged at byte {archive.offset}; what stands before it is used")
+                damage.append(
+                    f"damaged at byte {archive.offset}, or more follows its end there, as where tar files were put together; "
+                    "what stands before it is used"
+                )
     except tarfile.TarError as error:
         raise ValueError(f"{file} is no tar file ({error}); shards are plain .tar, not compressed") from error
     except OSError as error:
@@ -95,7 +101,11 @@ def group(members: Iterable[Member]) -> list[Sample]:
         path = PurePosixPath(member.name)
         stem, _, ending = path.name.partition(".")
         key = str(path.with_name(stem)) if stem else str(path)
-        samples.setdefault(key, Sample(key=key)).members.setdefault(ending.lower(), member)
+        sample = samples.setdefault(key, Sample(key=key))
+        if ending.lower() in sample.members:
+            sample.repeated.append(member)
+        else:
+            sample.members[ending.lower()] = member
     return list(samples.values())
 
 
@@ -138,9 +148,10 @@ def _is_hidden(name: str) -> bool:
 
 
 def _ends_well(file: Path, place: int, size: int) -> bool:
-    """Whether the tar file ends there: in a block of zeros, or with the file."""
-    if place >= size:
-        return True
+    """Whether the tar file ends there: with the file, or in zeros up to its end."""
     with open(file, "rb") as opened:
-        opened.seek(place)
-        return not any(opened.read(BLOCK))
+        opened.seek(min(place, size))
+        while piece := opened.read(PIECE):
+            if piece.strip(b"\0"):
+                return False
+    return True

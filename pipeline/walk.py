@@ -51,14 +51,16 @@ def walk(root: Path, known: Mapping[bytes, int] | None = None) -> Tree:
     for folder in known:
         if folder:
             children.setdefault(os.path.dirname(folder), []).append(folder)
-    now, visited, waiting = time.time_ns(), set[tuple[int, int]](), [b""]
+    now, visited, waiting = time.time_ns(), set[tuple[int, int] | bytes](), [b""]
     while waiting:
         folder = waiting.pop()
         try:
             status = os.stat(_join(os.fsencode(root), folder))
-            if (status.st_dev, status.st_ino) in visited:  # a link back to a folder above
+            # Some file systems of networks number nothing
+            identity = (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(_join(os.fsencode(root), folder))
+            if identity in visited:  # a link back to a folder above
                 continue
-            visited.add((status.st_dev, status.st_ino))
+            visited.add(identity)
             tree.changed_ns[folder] = status.st_mtime_ns if status.st_mtime_ns < now - SETTLED_NS else -1
             if known.get(folder) == status.st_mtime_ns:
                 tree.reused.add(folder)

@@ -20,6 +20,7 @@ from hjepa.pipeline import columns, index
 from hjepa.pipeline.handles import Handles
 from hjepa.pipeline.header import MAX_PIXELS, Header, explain, read_header, refused
 from hjepa.pipeline.index import Index, Progress
+from hjepa.pipeline.labels import number_labels
 from hjepa.pipeline.source import BadImage, Samples
 from hjepa.pipeline.tars import Member, group, label_of, number_texts, read_members
 
@@ -122,10 +123,10 @@ def find_shards(name: str | Path) -> list[Path]:
     """The tar files that a path or pattern names. Raises ValueError where there is none."""
     text = os.path.expanduser(os.fspath(name))
     found = []
-    for each in _expand(text):
+    for each in [text] if os.path.exists(text) else _expand(text):
         path = Path(each).absolute()
         if path.is_dir():
-            found += sorted(path.glob("*.tar"))
+            found += sorted(file for file in path.glob("*.tar") if not file.name.startswith("."))
         elif path.is_file():
             found.append(path)
         else:
@@ -158,13 +159,17 @@ def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: 
     keys: list[bytes] = []
     texts: list[int | str | None] = []
     bad: list[BadImage] = []
+    has_names = False
     for shard, file in enumerate(files):
         members, damage = read_members(file)
         bad += [BadImage(path=file.name, reason=reason) for reason in damage]
         with open(file, "rb", buffering=0) as opened:
             unread: list[Member] = []
+            repeated: list[Member] = []
             for sample in group(members):
                 found = sample.images
+                repeated += sample.repeated
+                has_names |= "cls" in sample.members
                 if not found:
                     bad.append(BadImage(path=f"{file.name}/{sample.key}", reason="the sample has no image"))
                     continue
@@ -172,7 +177,7 @@ def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: 
                 images.append((shard, found[0]))
                 keys.append(os.fsencode(f"{file.name}/{found[0].name}"))
                 texts.append(label_of(sample, opened.fileno()))
-            bad += _unread(file, unread)
+            bad += _unread(file, unread) + _repeated(file, repeated)
     scan = index.empty_scan(len(images))
 
     def read(row: int) -> Header:
@@ -180,7 +185,7 @@ def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: 
         return _read_header(files[shard], member)
 
     index.scan_headers(scan, np.arange(len(images)), read, num_workers=num_workers, progress=progress)
-    labels, classes = number_texts(texts)
+    labels, classes = number_labels(texts) if has_names else number_texts(texts)  # a .cls is never a caption
     return index.build(
         keys=keys,
         length=np.array([member.length for _, member in images], dtype=np.int64),
@@ -203,6 +208,17 @@ def _unread(file: Path, members: list[Member]) -> list[BadImage]:
     reason = (
         f"{len(members)} images of it are not read, such as {members[0].name}: what shares a name up to the first dot is one "
         "sample, and its first image counts; put other characters in place of the dots"
+    )
+    return [BadImage(path=file.name, reason=reason)]
+
+
+def _repeated(file: Path, members: list[Member]) -> list[BadImage]:
+    """What is said of members of a shard with the name of an earlier one."""
+    if not members:
+        return []
+    reason = (
+        f"{len(members)} members of it are not read, such as {members[0].name}: another of that name comes before; number the "
+        "samples on where shards are joined"
     )
     return [BadImage(path=file.name, reason=reason)]
 

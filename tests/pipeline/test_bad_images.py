@@ -356,7 +356,7 @@ def test_jpegs_that_were_cut_off_are_told_by_their_ends(from_files: bool, tmp_pa
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_too_many_bad_images_end_the_run_with_the_list(backend: str, tmp_path: Path) -> None:
     write_all(tmp_path, good_files() | bad_files())
-    message = r"4 of 31 images are bad.*max_bad=0\.1.*bad\.jsonl"
+    message = r"4 of 30 images are bad.*max_bad=0\.1.*bad\.jsonl"
     loader = open_loader(tmp_path, backend, max_bad=0.1, bad_images=tmp_path / "bad.jsonl")
     with loader, pytest.raises(TooManyBadImagesError, match=message):
         list(loader)

@@ -102,9 +102,25 @@ def test_odd_pixels_become_rgb_by_one_definition() -> None:
 
 
 def test_label_that_is_not_a_number_is_no_label_and_no_fault_of_the_image() -> None:
-    source = open_dataset([(Image.new("RGB", (8, 8)), label) for label in (1, float("nan"), None, 2.0)])
-    assert everything(source).labels.tolist() == [1, -1, -1, 2]
+    several = [{"annotation": "x"}, [1, 2], torch.tensor([1, 2]), "a caption"]
+    labels = [1, float("nan"), None, 2.0, torch.tensor(3), torch.tensor([4]), np.int64(5), True, *several]
+    source = open_dataset([(Image.new("RGB", (8, 8)), label) for label in labels])
+    assert everything(source).labels.tolist() == [1, -1, -1, 2, 3, 4, 5, 1, -1, -1, -1, -1]
     assert not everything(source).failures
+
+
+def test_label_of_no_class_is_a_failure_of_its_sample() -> None:
+    items = Items([(IMAGE, label) for label in ("dog", b"cat", "cow", 1.5)])
+    items.classes = ["cat", "dog"]
+    samples = everything(open_dataset(items))
+    assert samples.labels.tolist() == [1, 0, -1, -1]
+    assert samples.failures.keys() == {2, 3}
+    assert "'cow' is none of the 2 classes" in samples.failures[2]
+
+
+def test_texts_without_classes_are_said_to_be_no_labels(caplog: pytest.LogCaptureFixture) -> None:
+    assert everything(open_dataset(Items([(IMAGE, "dog"), (IMAGE, "cat")]))).labels.tolist() == [-1, -1]
+    assert "no list `classes`" in caplog.text
 
 
 def test_item_that_fails_is_the_failure_of_that_sample_alone() -> None:
@@ -219,5 +235,10 @@ def test_hugging_face_data_set_gives_its_files_undecoded() -> None:
     assert samples.orientation.tolist() == [6] * 3
     assert samples.sizes.tolist() == [[20, 30]] * 3
     assert source.fingerprint() != open_dataset(dataset.select([0, 1, 1])).fingerprint()
+    named = datasets.Dataset.from_dict(
+        {"image": rows["image"], "label": ["dog", "cat", "dog"]},
+        features=datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")}),
+    )
+    assert (open_dataset(named).classes, everything(open_dataset(named)).labels.tolist()) == (("cat", "dog"), [1, 0, 1])
     upright = open_dataset(dataset.with_transform(lambda rows: rows))  # the user's own function sees what it expects
     assert everything(upright).failures == {}

@@ -82,6 +82,7 @@ REFUSED = {
     "multiplied by alpha.tif": (multiplied(encode(ALPHA, "TIFF")), "multiplied by their alpha"),
     "signed.tif": (encode(PICTURE.convert("L"), "TIFF", tiffinfo={339: 2}), "signed samples"),
     "16 bits.bmp": (of_16_bits(), "16 bits per pixel"),
+    "without its last padding.bmp": (encode(PICTURE.resize((33, 17)), "BMP")[:-1], "cut off"),
     "animation.gif": (encode(PICTURE, "GIF", **MORE), "GIF, which not every backend decodes"),
     "gray and alpha.tif": (encode(ALPHA.convert("LA"), "TIFF"), "mode LA"),
     "one bit.tif": (encode(PICTURE.convert("1"), "TIFF"), "mode 1"),

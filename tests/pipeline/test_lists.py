@@ -41,6 +41,10 @@ def test_labels_are_numbers_or_names(tmp_path: Path) -> None:
     path = write(tmp_path / "x.png")
     numbered = open_list([(path, 4), (path, -1), (path, np.int64(0)), (path, None)])
     assert (everything(numbered).labels.tolist(), numbered.classes) == ([4, -1, 0, -1], ("0", "1", "2", "3", "4"))
+    whole = open_list([(path, 4.0), (path, float("nan")), {"image": path, "label": 1}, {"image": path}])
+    assert everything(whole).labels.tolist() == [4, -1, 1, -1]
+    picture = Image.new("RGB", (8, 8))
+    assert everything(open_list([{"image": picture, "label": 0}, {"image": picture, "label": 1}])).labels.tolist() == [0, 1]
     named = open_list([(path, "dog"), (path, None), (path, "cat"), (path, 3)])
     assert (everything(named).labels.tolist(), named.classes) == ([2, -1, 1, 0], ("3", "cat", "dog"))
     titled = open_list([(path, 1), (path, None)], classes=["cat", "dog"])
@@ -128,6 +132,11 @@ def test_line_that_is_an_image_is_none_of_names(tmp_path: Path) -> None:
     assert everything(open_csv(tmp_path / "there.csv")).labels.tolist() == [0, 1]
     (tmp_path / "numbered.csv").write_text("gone,0\na.png,1\n")
     assert [bad.path for bad in open_csv(tmp_path / "numbered.csv").bad] == ["gone"]
+    (tmp_path / "odd_names.csv").write_text("photograph,breed\na.png,dog\nc,cat\n")
+    with pytest.raises(ValueError, match="line 1: photograph is no file; write path,label there if the line names the columns"):
+        open_csv(tmp_path / "odd_names.csv")
+    (tmp_path / "spaced.csv").write_text('"a.png", "cat"\nb.png, dog\n')
+    assert open_csv(tmp_path / "spaced.csv").classes == ("cat", "dog")
     (tmp_path / "numbers.csv").write_text("a.png,cat\nb.png,1\nb.png,2\n")
     with pytest.raises(ValueError, match=r"line 1: the label 'cat' of a\.png is no number, and all others are"):
         open_csv(tmp_path / "numbers.csv")
@@ -223,6 +232,22 @@ def test_csv_file_is_read_again_when_it_changes_and_its_old_headers_are_kept(
     assert scanned == [os.fsencode(tmp_path / "3.png")]
     assert samples.sizes[:, 0].tolist() == [13, 12, 10]
     assert samples.labels.tolist() == [0, 1, 0]
+
+
+def test_csv_file_of_the_same_length_and_time_is_told_by_its_lines(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        write(tmp_path / name)
+    for text, labels in (("a.png,0\nb.png,1\n", [0, 1]), ("a.png,1\nb.png,0\n", [1, 0])):
+        (tmp_path / "x.csv").write_text(text)
+        os.utime(tmp_path / "x.csv", (1e9, 1e9))
+        assert everything(open_csv(tmp_path / "x.csv")).labels.tolist() == labels
+
+
+def test_nan_in_a_csv_file_is_no_label(tmp_path: Path) -> None:
+    for name in "abc":
+        write(tmp_path / f"{name}.png")
+    (tmp_path / "x.csv").write_text("path,label\na.png,2\nb.png,nan\nc.png,10\n")
+    assert everything(open_csv(tmp_path / "x.csv")).labels.tolist() == [2, -1, 10]
 
 
 def test_fingerprint_of_a_csv_file_does_not_know_where_it_lies(tmp_path: Path) -> None:

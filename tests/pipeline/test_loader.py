@@ -440,6 +440,7 @@ def test_decoder_of_a_gpu_is_refused_without_one(backend: str, load: float, mess
 def test_a_gpus_images_are_decoded_by_the_share_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     dali_decode = importlib.import_module("hjepa.pipeline.backends.dali_decode")
     asked: list[dict[str, object]] = []
+    monkeypatch.setattr(dali_decode, "_parsed", lambda encoded: encoded)
     monkeypatch.setattr(dali_decode.fn.decoders, "image", lambda _, **options: asked.append(options))
     for name in ("cpu", "cuda:0"):
         settings = BackendSettings(

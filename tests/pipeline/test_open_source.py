@@ -178,6 +178,17 @@ def test_data_set_with_a_fetch_of_its_own_is_a_data_set() -> None:
     assert isinstance(open_source(Fetching()), DatasetSource)
 
 
+class Swapped(torch.utils.data.Subset[Any]):
+    """A subset of the user's own, with other labels."""
+
+    def __getitem__(self, place: Any) -> Any:
+        image, label = super().__getitem__(place)
+        return image, 1 - label
+
+    def __getitems__(self, places: Any) -> Any:
+        return [self[place] for place in places]
+
+
 def test_image_folder_of_torchvision_gives_its_files_unless_it_changes_them(tmp_path: Path) -> None:
     for name in ("b", "a"):
         (tmp_path / name).mkdir()
@@ -188,6 +199,8 @@ def test_image_folder_of_torchvision_gives_its_files_unless_it_changes_them(tmp_
     half = open_source(torch.utils.data.Subset(torch.utils.data.Subset(ImageFolder(tmp_path), [1, 0]), [0]))
     assert isinstance(half, ListSource)
     assert (half.classes, half.fetch(np.arange(1)).labels.tolist()) == (("a", "b"), [1])
+    swapped = open_source(Swapped(ImageFolder(tmp_path), [0, 1]))
+    assert swapped.fetch(np.arange(2)).labels.tolist() == [1, 0]
     turned = open_source(ImageFolder(tmp_path, transform=lambda image: image.rotate(180)))
     assert isinstance(turned, DatasetSource)
     samples = turned.fetch(np.array([1]))
@@ -201,6 +214,8 @@ def test_image_folder_of_torchvision_gives_its_files_unless_it_changes_them(tmp_
     ("data", "message"),
     [
         ("missing", "missing does not exist; give a folder"),
+        ("~nobody_here/photos", "does not exist; give a folder"),
+        (b"missing", "missing does not exist; give a folder"),
         ("x.zip", r"x\.zip is a file of a kind"),
         (5, "int is no data that hjepa reads; give a folder"),
         (iter([1]), "without numbers"),
@@ -209,7 +224,7 @@ def test_image_folder_of_torchvision_gives_its_files_unless_it_changes_them(tmp_
         (" ", "the path of the data is empty"),
         ({"train": [1]}, r"dict is a dictionary \(of train\)"),
     ],
-    ids=["missing", "zip", "number", "iterator", "empty list", "empty path", "blank path", "dictionary"],
+    ids=["missing", "no home", "bytes", "zip", "number", "iterator", "empty list", "empty path", "blank path", "dictionary"],
 )
 def test_anything_else_is_refused_with_what_is_accepted(
     data: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -39,6 +39,15 @@ def test_blocks_are_read_forwards_and_a_window_of_them_side_by_side() -> None:
     assert not (np.diff(first_blocks) > 0).all()
 
 
+@pytest.mark.parametrize("length", [500, 2047, 5000, 100_000])
+def test_few_images_are_shuffled_by_blocks_as_well(length: int) -> None:
+    order = permute_blocks(np.arange(length), length, chance.key(0))
+    classes = 20 * order // length  # as in a source that is sorted by classes
+    batches = classes[: length - length % 100].reshape(-1, 100)
+    assert np.mean([len(set(batch.tolist())) for batch in batches]) > 8
+    assert np.mean(np.diff(order) == 1) < 0.1
+
+
 def test_seeds_and_epochs_give_other_orders_of_blocks() -> None:
     orders = {tuple(permute_blocks(np.arange(512), 512, chance.key(0, epoch), 16, 4).tolist()) for epoch in range(20)}
     assert len(orders) == 20

@@ -54,8 +54,20 @@ def test_damaged_list_and_impossible_limit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"id": null, "path": "x", "reason": "y", "source": "z"}\nnonsense\n')
     with pytest.raises(ValueError, match="line 2"):
         Quarantine(10, "source", tmp_path / "bad.jsonl", max_bad=0.5)
+    with pytest.raises(ValueError, match="is a folder; give a file"):
+        Quarantine(10, "source", tmp_path, max_bad=0.5)
     with pytest.raises(ValueError, match="max_bad=3"):
         Quarantine(10, "source", tmp_path / "other", max_bad=3)
+
+
+def test_line_that_was_torn_costs_itself_alone(tmp_path: Path) -> None:
+    file = tmp_path / "bad.jsonl"
+    Quarantine(10, "source", file, max_bad=1.0).add(3, "a.jpg", "reason")
+    with open(file, "ab") as opened:
+        opened.write(b'{"id": 4, "path": "b.jp')
+    Quarantine(10, "source", file, max_bad=1.0).add(5, "c.jpg", "reason")
+    again = Quarantine(10, "source", file, max_bad=1.0)
+    assert [index for index in range(10) if index in again] == [3, 5]
 
 
 def test_list_that_cannot_be_written_is_said_and_survived(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

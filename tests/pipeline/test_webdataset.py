@@ -98,6 +98,9 @@ def test_names_of_classes_are_sorted_and_captions_are_no_classes(tmp_path: Path)
     numbers = {f"{number}.{kind}": one if kind == "png" else str(number) for number in range(150) for kind in ("png", "cls")}
     source = open_webdataset(write(tmp_path / "numbers.tar", numbers))
     assert everything(source).labels.tolist() == list(range(150))
+    breeds = {f"{number}.{kind}": one if kind == "png" else f"n{number:03}" for number in range(150) for kind in ("png", "cls")}
+    source = open_webdataset(write(tmp_path / "breeds.tar", breeds))
+    assert (len(source.classes), everything(source).labels.tolist()) == (150, list(range(150)))
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"label": [1]}', "{", "[" * 100_000, "\xff"])
@@ -107,6 +110,10 @@ def test_label_that_cannot_be_read_is_none(content: str, tmp_path: Path) -> None
 
 
 def test_shards_are_found_by_folder_pattern_and_list(tmp_path: Path) -> None:
+    (tmp_path / "run{1,2}").mkdir()
+    braces = write(tmp_path / "run{1,2}" / "x.tar", {"0.png": image()})
+    (tmp_path / "run{1,2}" / "._x.tar").write_bytes(b"of macOS")
+    assert find_shards(braces) == find_shards(braces.parent) == [braces]
     for number in range(3):
         write(tmp_path / f"s-{number:03d}.tar", {f"{number}.png": image(10 + number)})
     (tmp_path / "notes.txt").touch()
@@ -160,6 +167,27 @@ def test_truncated_shard_gives_what_is_whole_and_says_what_is_not(tmp_path: Path
         assert [bad.path for bad in source.bad] == ["cut.tar"] * bool(reason)
         assert all(reason in bad.reason for bad in source.bad)
         assert [content.tobytes() for content in everything(source).encoded] == list(members.values())[:count]
+
+
+def test_members_with_a_name_that_came_before_are_said(tmp_path: Path) -> None:
+    file = write(tmp_path / "x.tar", {"0.png": image(), "0.cls": "0"})
+    with tarfile.open(file, "a") as archive:
+        for name, content in (("0.png", image()), ("0.cls", b"1")):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    source = open_webdataset(file)
+    assert (len(source), len(source.bad)) == (1, 1)
+    assert "2 members of it are not read, such as 0.png: another of that name comes before" in source.bad[0].reason
+
+
+def test_more_behind_the_end_of_a_shard_is_said(tmp_path: Path) -> None:
+    first, second = (write(tmp_path / f"{name}.tar", {f"{name}.png": image()}) for name in "ab")
+    (tmp_path / "both.tar").write_bytes(first.read_bytes() + second.read_bytes())
+    source = open_webdataset(tmp_path / "both.tar")
+    assert len(source) == 1
+    assert "more follows its end there" in source.bad[0].reason
+    assert not open_webdataset(first).bad
 
 
 def test_damage_in_the_middle_is_said(tmp_path: Path) -> None:
