@@ -17,6 +17,7 @@ from hjepa.kernels.fused_crops import MissingKernelError, builds
 from hjepa.pipeline.draws import Draws
 from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.source import Encoded
+from hjepa.pipeline.spelling import suggest
 
 # B images, V crops of one name, S pixels
 Engine: TypeAlias = Literal["fused", "dali-ops", "torchvision"]
@@ -98,7 +99,7 @@ def engine_of(name: BackendName, device: torch.device) -> Engine:
     Raises ValueError for another name.
     """
     if name not in get_args(BackendName):
-        raise ValueError(f"backend={name!r} is unknown; use one of {', '.join(map(repr, get_args(BackendName)))}")
+        raise ValueError(f"backend={name!r} is unknown; {suggest(name, get_args(BackendName))}")
     if name != "dali":
         return name
     if device.type != "cpu":

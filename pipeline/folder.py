@@ -3,6 +3,7 @@
 Each image's path, label and size are known from the index, so nothing is read but what is trained on.
 """
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -21,8 +22,11 @@ from hjepa.pipeline.source import BadImage, Samples
 from hjepa.pipeline.walk import ENDINGS, Tree, walk
 
 # N images of the source, B images of a batch, R files of the index, F folders
+SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+"""Names of folders that are no classes, as a rule."""
 CHECKED_FILES = 100_000
 """Up to this many files each one's length and time of change are compared; beyond it, the times of the folders decide."""
+log = logging.getLogger("hjepa")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,11 +95,24 @@ def open_folder(
             if stored is None or not _is_same(tree, stored):
                 stored = columns.save(file, _build(root, tree, stored, made_from, num_workers, progress))
     used = index.in_use(stored, max_pixels)
+    _advise(root, used.classes)
     if not len(used):
         raise ValueError(
             f"none of the {len(used.bad)} images in {root} can be used; the first: {used.bad[0].path}: {used.bad[0].reason}"
         )
     return FolderSource(root=root, index=used)
+
+
+def _advise(root: Path, classes: tuple[str, ...]) -> None:
+    """Says what a folder of splits is taken for: one of classes, all of whose images are used."""
+    if len(classes) > 1 and {name.lower() for name in classes} <= SPLITS:
+        log.warning(
+            "%s: its folders %s look like splits, and are taken for classes, with all their images; "
+            "give one of them, such as %s, or data.dataset=imagenet",
+            root,
+            ", ".join(classes),
+            root / classes[0],
+        )
 
 
 def _folders(stored: Columns) -> dict[bytes, int]:

@@ -52,8 +52,9 @@ class Loader(IterableDataset[Any]):
     adapter: gives each batch as another trainer reads it: a name of `adapters.ADAPTERS`, such as "dinov2", an Adapter, or a
     function of a Batch.
 
-    It is torch's IterableDataset of whole batches and keeps torchdata's Stateful protocol, so StatefulDataLoader(loader,
-    batch_size=None), Lightning and Accelerate save and restore it; it goes to the device by itself.
+    It is torch's IterableDataset of whole batches: a DataLoader around it, where a framework wants one, needs batch_size=None.
+    It keeps torchdata's Stateful protocol, so StatefulDataLoader(loader, batch_size=None), Lightning and Accelerate save and
+    restore it; it goes to the device by itself.
 
     Raises ValueError for a setting that cannot work; while iterating BadImageError, or with "replace" TooManyBadImagesError.
     """

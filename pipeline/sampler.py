@@ -43,7 +43,8 @@ class Sampler:
     mixture: MixtureOrder | None = None
     """The order of a mixture of sources, in place of shuffle."""
     tail: Literal["drop", "wrap", "keep"] = "drop"
-    """Images that fill no global batch: left out; filled up from the epoch's start; or kept as a smaller batch (one rank)."""
+    """Images that fill no global batch: left out; filled up from the epoch's start, with the same crops once more; or kept as a
+    smaller batch (one rank)."""
     rank: int = 0
     world_size: int = 1
 
@@ -61,10 +62,8 @@ class Sampler:
         if not len(self):
             most = self.num_samples // self.world_size
             advice = f"a batch_size up to {most}, or in a Loader tail='wrap'" if most else "fewer ranks"
-            raise ValueError(
-                f"batch_size={self.batch_size} x {self.world_size} ranks is more than the {self.num_samples} images; "
-                f"use {advice}"
-            )
+            ranks = f" x {self.world_size} ranks" if self.world_size > 1 else ""
+            raise ValueError(f"batch_size={self.batch_size}{ranks} is more than the {self.num_samples} images; use {advice}")
 
     @property
     def global_batch_size(self) -> int:

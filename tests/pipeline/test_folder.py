@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import struct
+import tempfile
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -328,3 +329,23 @@ def test_cache_folder_that_is_empty_is_not_the_current_one(monkeypatch: pytest.M
     monkeypatch.setenv("HJEPA_CACHE", "")
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
     assert index.cache_folder() == Path("/cache/hjepa")
+
+
+def test_user_without_a_home_has_a_cache_among_temporary_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HJEPA_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(index.os.path, "expanduser", lambda path: path)  # as where there is neither $HOME nor an entry
+    assert index.cache_folder() == Path(tempfile.gettempdir()) / f"hjepa-{os.getuid()}"
+
+
+def test_folders_that_look_like_splits_are_said_to_be_taken_for_classes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("train/x.png", "val/y.png", "cat/z.png"):
+        write(tmp_path / "three" / name)
+        if "cat" not in name:
+            write(tmp_path / "two" / name)
+    open_folder(tmp_path / "three")
+    assert not caplog.text
+    assert open_folder(tmp_path / "two").classes == ("train", "val")
+    assert "its folders train, val look like splits" in caplog.text
