@@ -145,6 +145,7 @@ def knn_accuracy(features: Tensor, labels: Tensor, k: int, temperature: float) -
         similarity.diagonal(start).fill_(-torch.inf)  # an image is no neighbour of itself
         nearest, number = similarity.topk(min(k, len(unit) - 1), dim=1)
         votes = torch.zeros(len(nearest), num_classes, device=unit.device)
-        votes.scatter_add_(1, labels[number], (nearest / temperature).exp())
+        # Less the largest of each image: the exponential of 1 / 0.01 is beyond float32.
+        votes.scatter_add_(1, labels[number], ((nearest - nearest[:, :1]) / temperature).exp())
         correct += int((votes.argmax(1) == labels[start : start + CHUNK]).sum())
     return correct / len(unit)
