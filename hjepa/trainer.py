@@ -12,7 +12,7 @@ from hjepa.assembly import build_loader, build_masks, open_probe_source
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
 from hjepa.distributed import Ranks
-from hjepa.evaluate import check_labels, evaluate_features
+from hjepa.evaluate import check_labels, measure
 from hjepa.gpu_monitor import GpuMonitor
 from hjepa.kept import Kept
 from hjepa.metrics import Metrics
@@ -144,7 +144,7 @@ class Trainer:
             self.save(epochs_done)
 
     def evaluate(self, epochs_done: int) -> None:
-        """Accuracies and collapse monitors of the teacher's features, left out where the images have no two labels.
+        """Collapse monitors of the teacher's features, and accuracies where the images have labels.
 
         The first rank measures, the others wait.
         """
@@ -207,9 +207,8 @@ class Trainer:
         def show(done: int, total: int) -> None:
             self.display.show(task, done, total)
 
-        found = evaluate_features(model, self.source, self.settings, show, self.probe_source)
-        if found is None:
-            return
+        found = measure(model, self.source, self.settings, show, self.probe_source)
+        self.result.rankme[epochs_done] = found.rankme
         spoken = []
         if found.knn_accuracy is not None:
             self.result.accuracies[epochs_done] = found.knn_accuracy
@@ -217,9 +216,10 @@ class Trainer:
         if found.linear_probe_accuracy is not None:
             self.result.probe_accuracies[epochs_done] = found.linear_probe_accuracy
             spoken.append(f"linear probe {found.linear_probe_accuracy:.1%}")
+        spoken.append(f"RankMe {found.rankme:.1f}")
         measured = {name: value for name, value in asdict(found).items() if value is not None}
         metrics.record("evaluation", self.step, {"epoch": epochs_done, **measured})
-        self.display.say(f"after {epochs_done} epochs: {', '.join(spoken)}, RankMe {found.rankme:.1f}")
+        self.display.say(f"after {epochs_done} epochs: {', '.join(spoken)}")
         if found.collapse is not None and epochs_done:  # an untrained encoder has nothing to lose
             self.display.say(found.collapse)
 
@@ -265,6 +265,7 @@ class Trainer:
             "settings": checkpoint.plain_settings(self.settings),
             "accuracies": dict(self.result.accuracies),
             "probe_accuracies": dict(self.result.probe_accuracies),
+            "rankme": dict(self.result.rankme),
             "first_loss": self.result.first_loss,
             **self._kept.state(),
         }
@@ -275,7 +276,8 @@ class Trainer:
         self.loader.load_state_dict(state["loader"])
         torch.set_rng_state(state["torch_rng"].cpu())
         self.result.accuracies, self.result.first_loss = state["accuracies"], state["first_loss"]
-        self.result.probe_accuracies = state.get("probe_accuracies", {})  # older than the probe, a checkpoint has none
+        # A checkpoint that is older than these has none.
+        self.result.probe_accuracies, self.result.rankme = state.get("probe_accuracies", {}), state.get("rankme", {})
         # On another number of ranks an epoch has other steps: done are those that are not to come.
         to_come = self.loader.remaining // self.settings.training.accumulation_steps
         self.step = (self.loader.epoch + 1) * self.steps_per_epoch - to_come

@@ -109,6 +109,7 @@ def test_exported_encoder_says_how_pixels_are_normalised(tmp_path: Path) -> None
 
 def test_collapsed_features_are_called_so() -> None:
     figures = {"knn_accuracy": None, "linear_probe_accuracy": None, "feature_std": 0.1, "num_dimensions": 128}
+    figures |= {"num_images": 1000, "num_available": 1000}
     assert Evaluation(**figures, rankme=60.0, dead_channels=0.0).collapse is None
     assert "7.0 of 128" in (Evaluation(**figures, rankme=7.0, dead_channels=0.0).collapse or "")
     assert "60% of their dimensions" in (Evaluation(**figures, rankme=60.0, dead_channels=0.6).collapse or "")

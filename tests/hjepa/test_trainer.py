@@ -331,8 +331,9 @@ def test_loss_that_is_no_number_stops_the_run(
     weights: str, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Batch, "globals", property(lambda batch: batch.crops["global"] * float("nan")))
+    monkeypatch.setattr(Trainer, "evaluate", lambda *_: None)  # it would read those images, too
     with pytest.raises(DivergedError, match=r"loss is nan and its gradient nan at step 1; .* lower training\.lr"):
-        train(tiny(tmp_path, "evaluation.knn.enabled=false", f"masking.weights={weights}"), labelled)
+        train(tiny(tmp_path, f"masking.weights={weights}"), labelled)
 
 
 def test_gradient_that_is_no_number_in_the_last_step_is_not_saved(
@@ -353,11 +354,19 @@ def test_gradient_that_is_no_number_in_the_last_step_is_not_saved(
     assert not list(settings.checkpoint_folder.glob("*.pt"))
 
 
-def test_unlabelled_images_train_without_knn(photographs: Path, tmp_path: Path) -> None:
+def test_unlabelled_images_train_without_knn_and_show_a_collapse(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     plain = ["data.multicrop.num_local_crops=0", "model.view_weight=0", "model.spread_weight=0"]
-    trainer = train(tiny(tmp_path, "training.epochs=1", *plain), photographs)
+    settings = tiny(tmp_path, "training.epochs=1", *plain)
+    trainer = train(settings, photographs)
     assert trainer.result.finished
     assert trainer.result.accuracies == {}
+    measured = lines(settings, "evaluation")
+    assert [line["epoch"] for line in measured] == [0, 1]
+    assert [line["rankme"] for line in measured] == list(trainer.result.rankme.values())
+    assert all(line["feature_std"] > 0 and line["num_images"] == 32 and "knn_accuracy" not in line for line in measured)
+    assert f"after 1 epochs: RankMe {measured[1]['rankme']:.1f}" in capsys.readouterr().out
 
 
 def test_linear_probe_is_measured_where_asked_and_changes_nothing_else(
@@ -375,6 +384,11 @@ def test_linear_probe_is_measured_where_asked_and_changes_nothing_else(
     for with_probe, without in zip(lines(probed, "evaluation"), lines(plain, "evaluation"), strict=True):
         assert with_probe.pop("linear_probe_accuracy") > 0.8  # one class is dark, the other light
         assert with_probe | {"time": 0} == without | {"time": 0}
+
+
+def test_a_run_that_asks_for_no_accuracy_is_watched_all_the_same(labelled: Path, tmp_path: Path) -> None:
+    result = train(tiny(tmp_path, "training.epochs=1", "evaluation.knn.enabled=false"), labelled).result
+    assert (set(result.accuracies), set(result.rankme)) == (set(), {0, 1})
 
 
 def test_linear_probe_is_measured_without_knn_too(labelled: Path, tmp_path: Path) -> None:
