@@ -67,12 +67,12 @@ class Trainer:
             )
         self.step = 0
         self._kept = Kept(settings)
-        self._unended = 0  # a number of epochs at whose end evaluation and checkpoint are due
+        self._unended = 0  # a number of epochs whose end, with evaluation and checkpoint, is still to come or under way
         self._window = Window()
         self._request = StopRequest()
         if resume is not None:
             self._restore(resume)
-        self.metrics = Metrics(settings) if self.ranks.is_first else None
+        self.metrics = Metrics(settings, None if resume is None else resume["step"]) if self.ranks.is_first else None
         self.gpu = GpuMonitor(self.ranks.device)
 
     @property
@@ -93,15 +93,16 @@ class Trainer:
             if self._unended:
                 self.end_epoch(self._unended)
             for epoch in range(self.loader.epoch, self.settings.training.epochs):
+                if self._agree_to_stop():
+                    break
                 if self.train_epoch(epoch):
                     self.end_epoch(epoch + 1)
-                if self._agree_to_stop():
-                    self.display.clear()
-                    self.display.say(f"{signal.Signals(self.result.signal).name}: saving a checkpoint")
-                    self.save()
-                    break
+            if self.result.signal:
+                self.display.clear()
+                self.display.say(f"{signal.Signals(self.result.signal).name}: saving a checkpoint")
+                self.save()
         self.display.clear()
-        self.result.finished = self.step == self.settings.training.epochs * self.steps_per_epoch
+        self.result.finished = self.step == self.settings.training.epochs * self.steps_per_epoch and not self._unended
         self.result.step = self.step
         self.result.bad_images = len(self.loader.quarantine or ())
         return self.result
@@ -135,12 +136,22 @@ class Trainer:
         return True
 
     def end_epoch(self, epochs_done: int) -> None:
-        """Evaluation and checkpoint, as often as the settings say, and both at the end of the run."""
-        settings = self.settings
+        """Evaluation and checkpoint, as often as the settings say, and both at the end of the run.
+
+        The checkpoint comes first, so that no epoch is lost with an evaluation that fails; one that is written on the way to
+        the evaluation, or to a stop, has the resumed run do what is left.
+        """
+        settings, self._unended = self.settings, epochs_done
+        if self._agree_to_stop():
+            return
         last = epochs_done == settings.training.epochs
+        to_save = last or epochs_done % settings.checkpoint.save_frequency == 0
         if last or epochs_done % settings.evaluation.eval_frequency == 0:
+            if to_save:
+                self.save()
             self.evaluate(epochs_done)
-        if last or epochs_done % settings.checkpoint.save_frequency == 0:
+        self._unended = 0
+        if to_save:
             self.save(epochs_done)
 
     def evaluate(self, epochs_done: int) -> None:
@@ -267,6 +278,7 @@ class Trainer:
             "probe_accuracies": dict(self.result.probe_accuracies),
             "rankme": dict(self.result.rankme),
             "first_loss": self.result.first_loss,
+            "unended": self._unended,
             **self._kept.state(),
         }
 
@@ -282,5 +294,6 @@ class Trainer:
         to_come = self.loader.remaining // self.settings.training.accumulation_steps
         self.step = (self.loader.epoch + 1) * self.steps_per_epoch - to_come
         epochs, rest = divmod(state["step"], state.get("steps_per_epoch", self.steps_per_epoch))
-        self._unended = epochs + 1 if rest and epochs < self.loader.epoch else 0  # larger batches leave nothing of it
+        emptied = epochs + 1 if rest and epochs < self.loader.epoch else 0  # larger batches leave nothing of that epoch
+        self._unended = state.get("unended", 0) or emptied
         self._kept.restore(state)

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from hjepa import checkpoint
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
@@ -83,6 +85,26 @@ def test_tensorboard_shows_the_curves_and_one_picture_of_the_first_crops(
     (shown,) = seen.Images("crops and masks")
     with Image.open(trainer.picture) as picture:
         assert (shown.step, shown.width, shown.height) == (0, *picture.size)
+
+
+def test_steps_that_are_made_again_after_a_crash_are_written_once(labelled: Path, tmp_path: Path) -> None:
+    settings = quick(tmp_path, "training.epochs=2", "checkpoint.save_frequency=1", "evaluation.eval_frequency=1")
+    with Display() as display, Trainer(settings, open_folder(labelled), display) as crashed:
+        crashed.evaluate(0)
+        for epoch in range(2):
+            crashed.train_epoch(epoch)
+            if epoch == 0:
+                crashed.end_epoch(1)
+    with open(settings.metrics_file, "a", encoding="utf-8") as lines:
+        lines.write('{"kind": "train", "st')  # it was killed while it wrote
+    state = checkpoint.load(settings.checkpoint_folder / checkpoint.LATEST, torch.device("cpu"))
+    with Display() as display, Trainer(settings, open_folder(labelled), display, state) as resumed:
+        resumed.run()
+    lines = list(map(json.loads, settings.metrics_file.read_text().splitlines()))
+    assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(1, 11))
+    assert [line["step"] for line in lines if line["kind"] == "evaluation"] == [0, 5, 10]
+    assert [event.step for event in events(settings).Scalars("train/loss")] == list(range(1, 11))
+    assert [event.step for event in events(settings).Scalars("evaluation/rankme")] == [0, 5, 10]
 
 
 def test_wandb_is_told_what_the_lines_say_and_the_picture(wandb: FakeWandb, labelled: Path, tmp_path: Path) -> None:

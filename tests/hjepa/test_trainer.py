@@ -50,6 +50,7 @@ TINY = [
     "logging.log_frequency=1",
     "device=cpu",
 ]
+CPU = torch.device("cpu")
 BACKENDS = [pytest.param("dali-ops", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused), "torchvision"]
 
 
@@ -294,6 +295,54 @@ def test_crash_resumes_from_the_end_of_the_last_saved_epoch(labelled: Path, tmp_
         assert trainer.step == 5
     state = checkpoint.load(settings.checkpoint_folder / checkpoint.LATEST, torch.device("cpu"))
     assert (state["step"], state["loader"]["epoch"], state["loader"]["position"]) == (5, 1, 0)
+
+
+def test_an_evaluation_that_fails_loses_no_epoch_and_is_made_up_for(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = (tiny(tmp_path / name, "training.epochs=1", "evaluation.knn.k=3") for name in ("whole", "parts"))
+    expected, real = train(whole, labelled), Trainer.evaluate
+
+    def evaluate(trainer: Trainer, epochs_done: int) -> None:
+        if epochs_done == 1:
+            raise OSError("the disk of the images is away")
+        real(trainer, epochs_done)
+
+    monkeypatch.setattr(Trainer, "evaluate", evaluate)
+    with pytest.raises(OSError, match="is away"):
+        train(parts, labelled)
+    monkeypatch.setattr(Trainer, "evaluate", real)
+    latest = parts.checkpoint_folder / checkpoint.LATEST
+    state = checkpoint.load(latest, CPU)
+    assert (state["step"], state["accuracies"].keys()) == (5, {0})
+    resumed = train(parts, labelled, state)
+    assert resumed.result.finished
+    assert (resumed.result.accuracies, resumed.result.rankme) == (expected.result.accuracies, expected.result.rankme)
+    assert sorted(path.name for path in parts.checkpoint_folder.iterdir()) == ["epoch_0001.pt", "latest.pt"]
+    with Display() as display, Trainer(parts, open_folder(labelled), display, checkpoint.load(latest, CPU)) as again:
+        assert again.is_done
+
+
+@pytest.mark.parametrize("stop_at", [5, 15], ids=["the first epoch", "the last one"])
+def test_a_run_that_is_stopped_at_the_end_of_an_epoch_leaves_the_evaluation_to_the_resumed_one(
+    stop_at: int, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = (tiny(tmp_path / name, "evaluation.eval_frequency=1") for name in ("whole", "parts"))
+    expected = train(whole, labelled)
+    with Display() as display, Trainer(parts, open_folder(labelled), display) as stopped, monkeypatch.context() as patch:
+        interrupt_at(stopped, stop_at, patch)
+        stopped.run()
+    assert not stopped.result.finished
+    assert stop_at // 5 not in stopped.result.accuracies
+    assert [path.name for path in parts.checkpoint_folder.glob(f"epoch_{stop_at // 5:04d}.pt")] == []
+    actual = train(parts, labelled, checkpoint.load(parts.checkpoint_folder / checkpoint.LATEST, CPU))
+    assert actual.result.finished
+    assert actual.result.accuracies == expected.result.accuracies
+    assert [line["rankme"] for line in lines(parts, "evaluation")] == [line["rankme"] for line in lines(whole, "evaluation")]
+    for name, tensor in expected.model.state_dict().items():
+        assert torch.equal(tensor, actual.model.state_dict()[name]), name
+    left, wanted = ({path.name for path in run.checkpoint_folder.iterdir()} for run in (parts, whole))
+    assert left == wanted
 
 
 def test_accumulated_batches_make_one_update_of_student_and_teacher(
