@@ -30,6 +30,7 @@ from hjepa.pipeline.source import Source
 from hjepa.recipe_table import summary
 from hjepa.result import in_words
 from hjepa.run_folder import Resume, check_output, find_resume, fresh_folder, mark_folder, resume_notes
+from hjepa.schedules import early_end
 
 SMALL = {"hjepa": "small", "dino": "small_dino"}
 """Objective -> name of the shipped settings that train in minutes without a GPU."""
@@ -255,6 +256,8 @@ def _introduce(settings: Settings, source: Source, display: Display) -> None:
         crops += f" at first, {', '.join(later)}"
     if gap := area_gap(recipe):
         display.say(f"note: {gap}")
+    if end := early_end(settings):
+        display.say(f"note: {end}")
     if (recipe.mean, recipe.std) != (IMAGENET_MEAN, IMAGENET_STD):
         display.say(f"pixels are normalised by mean {recipe.mean}, deviation {recipe.std}")
     encoder = settings.model.encoder

@@ -3,7 +3,7 @@
 import pytest
 
 from hjepa.configs.load import load_settings
-from hjepa.schedules import schedule
+from hjepa.schedules import early_end, schedule
 
 STEPS = 10
 
@@ -31,6 +31,23 @@ def test_momentum_reaches_its_end_over_all_steps_or_its_own_epochs() -> None:
     short = load_settings(None, ["training.epochs=4", "training.warmup_epochs=0", "model.ema.momentum_warmup_epochs=2"])
     assert schedule(short, 2 * STEPS - 1, STEPS).momentum == 1.0
     assert schedule(short, 3 * STEPS, STEPS).momentum == 1.0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "stops"),
+    [
+        (["model.ema.momentum_warmup_epochs=30"], True),
+        (["model.ema.momentum_warmup_epochs=99"], True),
+        (["model.ema.momentum_warmup_epochs=100"], False),
+        (["model.ema.momentum_warmup_epochs=30", "model.ema.momentum_end=0.9999"], False),
+        ([], False),
+    ],
+)
+def test_a_teacher_that_stops_before_the_run_is_said(overrides: list[str], stops: bool) -> None:
+    settings = load_settings(None, overrides)
+    momenta = [schedule(settings, step, STEPS).momentum for step in range(100 * STEPS - 1)]
+    assert (max(momenta) == 1) == stops
+    assert (early_end(settings) is not None) == stops
 
 
 def test_weight_decay_is_constant_or_follows_a_cosine() -> None:
