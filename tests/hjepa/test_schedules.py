@@ -61,12 +61,13 @@ def test_weight_decay_is_constant_or_follows_a_cosine() -> None:
 
 def test_the_teachers_temperature_rises_and_stays() -> None:
     ramp = [f"dino.teacher_temperature{name}" for name in ("=0.04", "_end=0.07", "_warmup_epochs=2")]
-    settings = load_settings(None, ["training.epochs=4", "training.warmup_epochs=0", *ramp])
+    settings = load_settings(None, ["objective=dino", "training.epochs=4", "training.warmup_epochs=0", *ramp])
     found = [schedule(settings, step, STEPS).teacher_temperature for step in (0, STEPS, 2 * STEPS, 4 * STEPS - 1)]
     assert found == pytest.approx([0.04, 0.055, 0.07, 0.07])
 
 
 def test_prototypes_are_held_for_their_epochs_and_then_learn() -> None:
-    settings = load_settings(None, ["training.epochs=4", "training.warmup_epochs=0", "dino.held_prototypes_epochs=2"])
+    options = ["objective=dino", "training.epochs=4", "training.warmup_epochs=0", "dino.held_prototypes_epochs=2"]
+    settings = load_settings(None, options)
     held = [schedule(settings, step, STEPS).prototypes_held for step in range(4 * STEPS)]
     assert held == [True] * (2 * STEPS) + [False] * (2 * STEPS)

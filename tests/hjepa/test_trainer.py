@@ -37,6 +37,13 @@ TINY = [
     "model.encoder.depth=1",
     "model.encoder.num_heads=2",
     "model.embed_dim=16",
+    "training.epochs=3",
+    "training.warmup_epochs=1",
+    "training.lr=1e-3",
+    "logging.log_frequency=1",
+    "device=cpu",
+]
+JEPA = [
     "model.predictor.width=8",
     "model.predictor.depth=1",
     "model.predictor.num_heads=2",
@@ -44,12 +51,8 @@ TINY = [
     "masking.context_tokens=0.5",
     "masking.target_tokens=0.3",
     "masking.min_keep=2",
-    "training.epochs=3",
-    "training.warmup_epochs=1",
-    "training.lr=1e-3",
-    "logging.log_frequency=1",
-    "device=cpu",
 ]
+DINO = ["objective=dino", "dino.num_prototypes=16", "dino.hidden=16", "dino.bottleneck=8"]
 CPU = torch.device("cpu")
 BACKENDS = [pytest.param("dali-ops", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused), "torchvision"]
 
@@ -57,7 +60,8 @@ BACKENDS = [pytest.param("dali-ops", marks=pytest.mark.dali), pytest.param("fuse
 def tiny(output: Path, *overrides: str, pipeline: str = "torchvision") -> Settings:
     workers = 0 if pipeline == "torchvision" else 1
     given = [f"output_dir={output}", f"data.pipeline={pipeline}", f"data.num_workers={workers}"]
-    return load_settings(Path("small"), [*TINY, *given, *overrides])
+    config, own = ("small_dino", []) if "objective=dino" in overrides else ("small", JEPA)
+    return load_settings(Path(config), [*TINY, *own, *given, *overrides])
 
 
 def train(settings: Settings, folder: Path, resume: dict[str, Any] | None = None) -> Trainer:
@@ -131,8 +135,8 @@ def test_interrupted_and_resumed_run_is_bitwise_the_same(
 def test_dino_that_a_scheduler_stops_goes_on_bitwise(
     number: signal.Signals, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    head = ["dino.num_prototypes=16", "dino.hidden=16", "dino.bottleneck=8", "dino.teacher_temperature_warmup_epochs=2"]
-    chosen = ["objective=dino", "model.view_weight=0", "model.spread_weight=0", "evaluation.knn.enabled=false", *head]
+    moving = ["dino.held_prototypes_epochs=1", "dino.teacher_temperature_end=0.07", "dino.teacher_temperature_warmup_epochs=2"]
+    chosen = [*DINO, *moving, "evaluation.knn.enabled=false"]
     whole, parts = (tiny(tmp_path / name, *chosen) for name in ("whole", "parts"))
     expected = train(whole, labelled)
     with Display() as display, Trainer(parts, open_folder(labelled), display) as stopped, monkeypatch.context() as patch:
@@ -225,8 +229,7 @@ def test_a_run_sees_the_crops_of_each_phase(labelled: Path, tmp_path: Path, monk
             yield batch
 
     monkeypatch.setattr(Loader, "__iter__", iterate)
-    head = ["dino.num_prototypes=16", "dino.hidden=16", "dino.bottleneck=8", "model.view_weight=0", "model.spread_weight=0"]
-    chosen = [PHASES, "data.image_size=48", "evaluation.knn.enabled=false", "objective=dino", *head]
+    chosen = [*DINO, PHASES, "data.image_size=48", "evaluation.knn.enabled=false"]
     assert train(tiny(tmp_path, *chosen), labelled).result.finished
     assert seen == [(0, 2, 32, 16)] * 5 + [(1, 3, 48, 16)] * 5 + [(2, 3, 40, 24)] * 5
 
