@@ -11,6 +11,7 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from hjepa.configs.schema import Settings
+from hjepa.run_folder import make_folder
 from hjepa.wandb_run import WandbRun
 
 
@@ -22,7 +23,7 @@ class Metrics:
 
     def __init__(self, settings: Settings, resumed_step: int | None = None) -> None:
         folder = settings.log_folder
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self._wandb = WandbRun(settings) if settings.logging.wandb.enabled else None
         if resumed_step is not None and settings.metrics_file.exists():
             _drop_later(settings.metrics_file, resumed_step)

@@ -268,6 +268,7 @@ def test_number_and_size_of_local_crops_follow_the_epochs(call: Call, labelled: 
         (["--batch_size", "1000000", "--data_path", "images"], "more than the 40 images"),
         (["--data_path", "images", "--output_dir", "texts/a.txt"], "--output-dir texts/a.txt is a file"),
         (["--data_path", "images", "--output_dir", "texts/a.txt/b/c"], "cannot be made, because"),
+        (["--data_path", "images", "--output_dir", "/proc/x"], "the folder /proc/x/logs cannot be made (No such file"),
         (["--device", "gpu"], "device"),
         (["--distributed"], "distributed.enabled=true, and this process was not started by torchrun"),
         (["--world_size", "2"], "distributed.world_size=2, and there are 1 ranks"),
