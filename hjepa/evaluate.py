@@ -43,6 +43,20 @@ class Evaluation:
     """Images that were read, at most EVALUATED, evenly spaced."""
     num_available: int
     """Images that there are."""
+    split: str | None = None
+    """train or val, where one of the two was chosen; None in training, and of data without splits."""
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """What a table shows, by the name of the row."""
+        accuracies = {"kNN accuracy": self.knn_accuracy, "linear probe": self.linear_probe_accuracy}
+        left_out = f" of {self.num_available}, evenly spaced" if self.num_images < self.num_available else ""
+        return {
+            "images": f"{self.num_images}{left_out}{f', split {self.split}' if self.split else ''}",
+            **{name: "-" if accuracy is None else f"{accuracy:.1%}" for name, accuracy in accuracies.items()},
+            "RankMe": f"{self.rankme:.1f} of {self.num_dimensions}",
+            "standard deviation": f"{self.feature_std:.4f}, mean of the dimensions; {self.dead_channels:.0%} hardly vary",
+        }
 
     @property
     def collapse(self) -> str | None:
