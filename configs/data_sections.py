@@ -176,7 +176,7 @@ class DataSettings(Section):
     std: Deviations = IMAGENET_STD
     """Deviation of red, green and blue that is divided by, up to 1; without it the data set's own, or ImageNet's."""
     use_multicrop: bool = True
-    """true: the crops of data.multicrop; false: one crop of image_size, and data.multicrop is not read."""
+    """true: the crops of data.multicrop; false: one crop of image_size, with the global crops' area, jitter and flip alone."""
     multicrop: MulticropSettings = MulticropSettings()
     """The crops."""
 

@@ -77,7 +77,7 @@ class EmaSettings(Section):
     momentum: ShareOrZero = 0.996
     """Share of the teacher kept at each step, at the start."""
     momentum_end: ShareOrZero = 1.0
-    """The same share at the end of the ramp, which is linear over steps."""
+    """The same share at the end of the ramp, which is linear over steps; at 1 the teacher no longer follows."""
     momentum_warmup_epochs: Count | None = None
     """Length of the ramp, in epochs; null: all epochs of the run."""
 

@@ -81,7 +81,7 @@ class CheckpointSettings(Section):
     save_frequency: Count = 10
     """Epochs between two checkpoints."""
     keep_best_n: Count = 3
-    """Number of best checkpoints kept beside the latest."""
+    """Checkpoints kept beside the latest: the best by kNN accuracy, or the probe's; the newest, where neither is measured."""
     checkpoint_dir: str = ""
     """Folder of the checkpoints; empty: checkpoints/ inside output_dir."""
     resume: Annotated[str, Field(min_length=1)] | None = None

@@ -19,6 +19,7 @@ from hjepa.configs.run_sections import (
     TrainingSettings,
 )
 from hjepa.configs.section import Section
+from hjepa.configs.unread import unread_problems
 
 LARGEST_SHARE = 0.95  # of a crop: no level asks for larger blocks, however much mask_scale has grown
 
@@ -77,9 +78,11 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Settings":
-        problems = [*_size_problems(self), *_phase_problems(self), *_objective_problems(self), *_probe_problems(self)]
+        problems = [*_size_problems(self), *_phase_problems(self), *_probe_problems(self), *unread_problems(self)]
         if self.objective == "hjepa":
-            problems += [*_level_problems(self), *_mask_problems(self), *_strategy_problems(self), *_unread_masking(self)]
+            problems += [*_level_problems(self), *_ramp_problems(self), *_mask_problems(self), *_strategy_problems(self)]
+        else:
+            problems += _dino_problems(self)
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -138,39 +141,14 @@ def _strategy_problems(settings: Settings) -> list[str]:
     ]
 
 
-def _unread_masking(settings: Settings) -> list[str]:
-    """Settings of masking that nothing would read beside the others."""
-    masking, problems = settings.masking, []
-    if masking.nested and settings.model.num_hierarchies == 1:
-        problems.append(
-            "masking.nested=true has no effect with model.num_hierarchies=1, whose blocks lie in none of a coarser level; "
-            "set masking.nested=false, or more levels"
-        )
-    if not masking.exclude_leaks and masking.strategy == "global_only":
-        problems.append(
-            "masking.exclude_leaks=false has no effect with masking.strategy=global_only, which shows no local crops; "
-            "leave it out, or choose another strategy"
-        )
-    return problems
-
-
-def _objective_problems(settings: Settings) -> list[str]:
-    if settings.objective == "hjepa":
-        return []
-    unread = {
-        f"masking.strategy={settings.masking.strategy}": (settings.masking.strategy != "global_only", "global_only"),
-        f"masking.weights={settings.masking.weights}": (settings.masking.weights != "none", "none"),
-        f"model.view_weight={settings.model.view_weight}": (settings.model.view_weight > 0, "0"),
-        f"model.spread_weight={settings.model.spread_weight}": (settings.model.spread_weight > 0, "0"),
-    }
-    problems = [f"{what} has no effect with objective=dino; set it to {no}" for what, (asked, no) in unread.items() if asked]
+def _dino_problems(settings: Settings) -> list[str]:
     num_globals = settings.data.multicrop.num_global_crops if settings.data.use_multicrop else 1
-    if num_globals == 1 and not _least_locals(settings):
-        problems.append(
-            "objective=dino compares crops of an image, and there is one alone; set data.use_multicrop=true with "
-            "data.multicrop.num_global_crops of 2 or more, or with local crops"
-        )
-    return problems
+    if num_globals > 1 or _least_locals(settings):
+        return []
+    return [
+        "objective=dino compares crops of an image, and there is one alone; set data.use_multicrop=true with "
+        "data.multicrop.num_global_crops of 2 or more, or with local crops"
+    ]
 
 
 def _level_problems(settings: Settings) -> list[str]:
@@ -198,6 +176,16 @@ def _phase_problems(settings: Settings) -> list[str]:
         f"epoch {epochs - 1}, counted from 0; lower it, or train longer"
         for number, phase in enumerate(crops.curriculum if settings.data.use_multicrop else ())
         if phase.from_epoch >= epochs
+    ]
+
+
+def _ramp_problems(settings: Settings) -> list[str]:
+    length, epochs = settings.masking.mask_scale_warmup_epochs, settings.training.epochs
+    if length is None or length <= epochs:
+        return []
+    return [
+        f"masking.mask_scale_warmup_epochs={length} is longer than training.epochs={epochs}, so masking.mask_scale_end would "
+        "never be reached; leave it out, or lower it"
     ]
 
 

@@ -55,6 +55,16 @@ def item_section(field: FieldInfo) -> type[Section] | None:
     return items[0] if items else None
 
 
+def changed(section: Section, prefix: str = "") -> Iterator[tuple[str, object, object]]:
+    """Every setting that is not as by default: its dotted path, its value and its default."""
+    for name, value in section:
+        default = type(section).model_fields[name].default
+        if isinstance(value, Section):
+            yield from changed(value, f"{prefix}{name}.")
+        elif value != default:
+            yield prefix + name, value, default
+
+
 def walk(section: type[Section], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """Every field below a section with its dotted path, sections before what they hold."""
     for name, field in section.model_fields.items():

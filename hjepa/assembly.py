@@ -8,7 +8,7 @@ from hjepa import sample_data
 from hjepa.configs.data_sections import MulticropSettings
 from hjepa.configs.schema import Settings
 from hjepa.distributed import share_of_workers
-from hjepa.named_data import open_named
+from hjepa.named_data import Split, open_named
 from hjepa.pipeline.curriculum import Curriculum, Ramp, Steps
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
@@ -30,7 +30,7 @@ MOVED = {
 """What a phase of the curriculum may change, and its name in a recipe."""
 
 
-def open_source(settings: Settings, progress: Progress) -> Source:
+def open_source(settings: Settings, progress: Progress, split: Split = "train") -> Source:
     """The images of the run; the sample data set is made where it is not there yet. Raises ValueError or OSError."""
     data = settings.data
     name, place = data.dataset, data.data_path
@@ -42,7 +42,7 @@ def open_source(settings: Settings, progress: Progress) -> Source:
     def show(done: int, total: int) -> None:
         progress(f"reading the headers of {place}", done, total)
 
-    return open_named(name, place, max_pixels=data.max_pixels, verify=data.verify, progress=show)
+    return open_named(name, place, split, max_pixels=data.max_pixels, verify=data.verify, progress=show)
 
 
 def open_probe_source(settings: Settings, progress: Progress) -> Source | None:

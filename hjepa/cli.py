@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import torch
 import typer
@@ -28,10 +28,9 @@ from hjepa.pipeline.open_source import name_of
 from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, area_gap
 from hjepa.pipeline.source import Source
 from hjepa.recipe_table import summary
+from hjepa.result import in_words
 from hjepa.run_folder import Resume, check_output, find_resume, fresh_folder, mark_folder, resume_notes
-
-if TYPE_CHECKING:
-    from hjepa.result import Result
+from hjepa.schedules import early_end
 
 SMALL = {"hjepa": "small", "dino": "small_dino"}
 """Objective -> name of the shipped settings that train in minutes without a GPU."""
@@ -201,11 +200,7 @@ def _train(settings: Settings, source: Source, display: Display, state: Resume |
         latest = settings.checkpoint_folder / checkpoint.LATEST
         rows = {
             "steps": f"{result.step} of {total}",
-            "images/s": f"{result.images / max(result.seconds, 1e-9):.0f} (training)",
-            "data wait": f"{result.wait_seconds / max(result.seconds, 1e-9):.1%} of the training time",
-            "loss": _losses(result),
-            "kNN accuracy": _accuracies(result.accuracies),
-            **({"linear probe": _accuracies(result.probe_accuracies)} if result.probe_accuracies else {}),
+            **in_words(result),
             "time": f"{time.perf_counter() - start:.0f} s",
             **({"bad images": f"{result.bad_images} replaced, see {settings.bad_images_file}"} if result.bad_images else {}),
             "checkpoint": str(latest),
@@ -261,27 +256,13 @@ def _introduce(settings: Settings, source: Source, display: Display) -> None:
         crops += f" at first, {', '.join(later)}"
     if gap := area_gap(recipe):
         display.say(f"note: {gap}")
+    if end := early_end(settings):
+        display.say(f"note: {end}")
     if (recipe.mean, recipe.std) != (IMAGENET_MEAN, IMAGENET_STD):
         display.say(f"pixels are normalised by mean {recipe.mean}, deviation {recipe.std}")
     encoder = settings.model.encoder
     display.say(f"crops: {crops}; encoder: width {encoder.width}, depth {encoder.depth}, patch {encoder.patch_size}")
     display.say(f"output of {settings.logging.experiment_name}: {settings.output_dir}")
-
-
-def _losses(result: "Result") -> str:
-    if result.first_loss is None or result.last_loss is None:
-        return "-"
-    first, last = f"{result.first_loss:.4f}", f"{result.last_loss:.4f}"
-    return last if first == last else f"{first} at first, {last} at last"
-
-
-def _accuracies(accuracies: dict[int, float]) -> str:
-    if not accuracies:
-        return "not measured (no labels)"
-    before, after = min(accuracies), max(accuracies)
-    if before == after:
-        return f"{accuracies[after]:.1%} after {after} epochs"
-    return f"{accuracies[before]:.1%} after {before} epochs, {accuracies[after]:.1%} after {after}"
 
 
 def _engine(settings: Settings, ranks: Ranks) -> str:

@@ -39,10 +39,30 @@ class Evaluation:
     """Share of the dimensions that hardly vary."""
     num_dimensions: int
     """Of a feature, or as many as so few images can span."""
+    num_images: int
+    """Images that were read, at most EVALUATED, evenly spaced."""
+    num_available: int
+    """Images that there are."""
+    split: str | None = None
+    """train or val, where one of the two was chosen; None in training, and of data without splits."""
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """What a table shows, by the name of the row."""
+        accuracies = {"kNN accuracy": self.knn_accuracy, "linear probe": self.linear_probe_accuracy}
+        left_out = f" of {self.num_available}, evenly spaced" if self.num_images < self.num_available else ""
+        return {
+            "images": f"{self.num_images}{left_out}{f', split {self.split}' if self.split else ''}",
+            **{name: "-" if accuracy is None else f"{accuracy:.1%}" for name, accuracy in accuracies.items()},
+            "RankMe": f"{self.rankme:.1f} of {self.num_dimensions}",
+            "standard deviation": f"{self.feature_std:.4f}, mean of the dimensions; {self.dead_channels:.0%} hardly vary",
+        }
 
     @property
     def collapse(self) -> str | None:
-        """What is wrong, in a sentence; None for features that have not collapsed."""
+        """What is wrong, in a sentence; None for features that have not collapsed, or of one image, which cannot show it."""
+        if self.num_dimensions < 1:
+            return None
         if self.dead_channels > MOST_DEAD:
             return f"The features have collapsed: {self.dead_channels:.0%} of their dimensions hardly differ between images."
         if self.rankme < LEAST_RANK * self.num_dimensions:
@@ -64,23 +84,6 @@ def check_labels(settings: Settings, source: Source, probe_source: Source | None
         )
 
 
-def evaluate_features(
-    model: Model,
-    source: Source,
-    settings: Settings,
-    progress: Callable[[int, int], None],
-    probe_source: Source | None = None,
-) -> Evaluation | None:
-    """Measures what the settings ask for on at most EVALUATED images; None where that is nothing, or without two classes.
-
-    `progress` is told (images read, images to read). probe_source: what the linear probe reads in place of the source.
-    """
-    probe = settings.evaluation.linear_probe.enabled
-    with_labels = len(source.classes) > 1
-    asked = (settings.evaluation.knn.enabled and with_labels) or (probe and (with_labels or probe_source is not None))
-    return measure(model, source, settings, progress, probe_source) if asked else None
-
-
 def measure(
     model: Model,
     source: Source,
@@ -88,7 +91,11 @@ def measure(
     progress: Callable[[int, int], None],
     probe_source: Source | None = None,
 ) -> Evaluation:
-    """What evaluate_features measures, also on images without labels, whose accuracies are None."""
+    """Accuracies as far as the settings ask for them and the images have labels, and how far the features have collapsed.
+
+    On at most EVALUATED images; `progress` is told (images read, images to read). probe_source: what the linear probe reads in
+    place of the source.
+    """
     knn, probe = settings.evaluation.knn, settings.evaluation.linear_probe
     features, labels = _read(model, source, settings, progress)
     own = _labelled(features, labels, source)
@@ -103,6 +110,8 @@ def measure(
         rankme=float(rankme(features)),
         dead_channels=float(dead_channels(features)),
         num_dimensions=min(len(features) - 1, features.shape[1]),
+        num_images=len(features),
+        num_available=len(source),
     )
 
 
@@ -145,6 +154,7 @@ def knn_accuracy(features: Tensor, labels: Tensor, k: int, temperature: float) -
         similarity.diagonal(start).fill_(-torch.inf)  # an image is no neighbour of itself
         nearest, number = similarity.topk(min(k, len(unit) - 1), dim=1)
         votes = torch.zeros(len(nearest), num_classes, device=unit.device)
-        votes.scatter_add_(1, labels[number], (nearest / temperature).exp())
+        # Less the largest of each image: the exponential of 1 / 0.01 is beyond float32.
+        votes.scatter_add_(1, labels[number], ((nearest - nearest[:, :1]) / temperature).exp())
         correct += int((votes.argmax(1) == labels[start : start + CHUNK]).sum())
     return correct / len(unit)

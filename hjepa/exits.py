@@ -4,6 +4,7 @@ import re
 import shlex
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, TypeAlias, cast
 
 import typer
@@ -31,6 +32,16 @@ def not_empty(option: str, place: str) -> str:
     if not place:
         raise ValueError(f"{option} is empty; give a folder, . for the current one, or leave it out")
     return place
+
+
+def can_be_written(option: str, file: Path | None) -> None:
+    """Raises ValueError where the file that an option names has no folder to lie in: before the work, not after it."""
+    if file is None:
+        return
+    if file.is_dir():
+        raise ValueError(f"{option} {file} is a folder; give a file in it")
+    if not file.parent.is_dir():
+        raise ValueError(f"{option} {file}: there is no folder {file.parent}; make it, or give another place")
 
 
 def run_command(app: typer.Typer, name: str) -> None:

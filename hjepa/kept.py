@@ -1,4 +1,7 @@
-"""Which checkpoints stay under the names of their epochs: the best by one measure, also of a run that was resumed."""
+"""Which checkpoints stay under the names of their epochs: the best by an accuracy, or the newest; also of a resumed run.
+
+A loss says not which is better: targets change with the teacher, and features that collapse are the easiest to predict.
+"""
 
 from typing import Any
 
@@ -18,16 +21,15 @@ class Kept:
         self._measure = ""
 
     def add(self, name: str, epochs_done: int, result: Result) -> None:
-        """Scores a checkpoint: by the kNN accuracy, else the linear probe's (epochs without one go first), else the loss."""
+        """Scores a checkpoint: by the kNN accuracy, else the linear probe's (epochs without one go first), else by its age."""
         asked = {
             "knn": result.accuracies if self._evaluation.knn.enabled else {},
             "probe": result.probe_accuracies if self._evaluation.linear_probe.enabled else {},
         }
-        measure = next((measure for measure, accuracies in asked.items() if accuracies), "loss")
+        measure = next((measure for measure, accuracies in asked.items() if accuracies), "newest")
         if measure != self._measure:  # scores by another one are no match for those to come; their files stay
             self._scores, self._measure = {}, measure
-        loss = float("inf") if result.last_loss is None else result.last_loss
-        self._scores[name] = -loss if measure == "loss" else asked[measure].get(epochs_done, -1.0)
+        self._scores[name] = float(epochs_done) if measure == "newest" else asked[measure].get(epochs_done, -1.0)
 
     def delete_worse(self) -> None:
         """Deletes all but the best, as many as the settings keep."""

@@ -1,6 +1,7 @@
 """What a run writes down: one JSON object per line, and curves and pictures for TensorBoard and Weights & Biases."""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,25 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from hjepa.configs.schema import Settings
+from hjepa.run_folder import make_folder
 from hjepa.wandb_run import WandbRun
 
 
 class Metrics:
-    """Appends to the file of lines and, if asked, to TensorBoard's event files beside it and to Weights & Biases."""
+    """Appends to the file of lines and, if asked, to TensorBoard's event files beside it and to Weights & Biases.
 
-    def __init__(self, settings: Settings) -> None:
+    resumed_step: the step that a run goes on from. What was written of later ones goes: they are made again.
+    """
+
+    def __init__(self, settings: Settings, resumed_step: int | None = None) -> None:
         folder = settings.log_folder
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self._wandb = WandbRun(settings) if settings.logging.wandb.enabled else None
+        if resumed_step is not None and settings.metrics_file.exists():
+            _drop_later(settings.metrics_file, resumed_step)
         self._lines = open(settings.metrics_file, "a", encoding="utf-8")  # noqa: SIM115 - open for the life of this object
-        self._writer = SummaryWriter(str(folder)) if settings.logging.tensorboard.enabled else None
+        purged = None if resumed_step is None else resumed_step + 1
+        self._writer = SummaryWriter(str(folder), purge_step=purged) if settings.logging.tensorboard.enabled else None
 
     def record(self, kind: str, step: int, values: dict[str, float | int]) -> None:
         """Writes one line, and each value as a point of the curve kind/name."""
@@ -50,3 +58,12 @@ class Metrics:
             self._writer.close()
         if self._wandb is not None:
             self._wandb.close()
+
+
+def _drop_later(file: Path, step: int) -> None:
+    """Leaves the lines of later steps out of a file, and the half line that a killed run may have left at its end."""
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    partial = file.with_name(f".{file.name}.partial")  # so that a crash leaves the one or the other
+    partial.write_text("".join(kept), encoding="utf-8")
+    os.replace(partial, file)

@@ -15,6 +15,8 @@ from hjepa.pipeline.webdataset import open_webdataset
 
 Split: TypeAlias = Literal["train", "val"]
 NAMES = ("imagefolder", "imagenet", "imagenet100", "cifar10", "cifar100", "stl10", "webdataset", "parquet", "csv")
+WITH_SPLITS = ("imagenet", "imagenet100", "cifar10", "cifar100", "stl10")
+"""Of all others everything is read, whatever split is asked for."""
 
 
 def open_named(

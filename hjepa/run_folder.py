@@ -106,9 +106,19 @@ def fresh_folder(settings: Settings) -> Settings:
     return settings.model_copy(update={"output_dir": f"{output}-{number + 1}"})
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder that a run writes to, and those above it. Raises ValueError where no folder can be made, as in /proc."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"the folder {folder} cannot be made ({error.strerror}: {error.filename}); choose another --output-dir"
+        ) from error
+
+
 def mark_folder(output: Path, settings: str, *, is_new: bool) -> None:
     """Writes the settings, which makes the folder the run's. Raises ValueError where another new run did so before."""
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     try:
         with open(output / SETTINGS, "x" if is_new else "w", encoding="utf-8") as file:
             file.write(settings)

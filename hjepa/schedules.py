@@ -50,6 +50,21 @@ def schedule(settings: Settings, step: int, steps_per_epoch: int) -> Schedule:
     )
 
 
+def early_end(settings: Settings) -> str | None:
+    """What is wrong, in a sentence, where the teacher stops following the student before the run ends; None where it does not.
+
+    It is no mistake that is refused: the published configuration has a ramp of 30 of 100 epochs.
+    """
+    ema, epochs = settings.model.ema, settings.training.epochs
+    ramp = ema.momentum_warmup_epochs
+    if ramp is None or ramp >= epochs or ema.momentum_end < 1:
+        return None
+    return (
+        f"model.ema.momentum_end=1 is reached after {ramp} of {epochs} epochs (model.ema.momentum_warmup_epochs), and the "
+        "teacher no longer follows the student from there on; leave momentum_warmup_epochs out, and it is reached at the end"
+    )
+
+
 def _linear(start: float, end: float, progress: float) -> float:
     return start + (end - start) * progress
 

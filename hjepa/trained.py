@@ -7,6 +7,7 @@ where hjepa would compute them anew.
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hjepa.model_assembly import Model, build_model
 from hjepa.models.block import Block
 from hjepa.models.positions import grid_positions
 from hjepa.models.vit import VisionTransformer
+from hjepa.named_data import WITH_SPLITS, Split
 from hjepa.pipeline.device import resolve_device
 from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Channels
 
@@ -30,22 +32,46 @@ from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Channels
 def load_model(path: Path, changes: Mapping[str, object]) -> tuple[Model, Settings]:
     """The model of a checkpoint and the settings of its run, with changes by dotted path (None: no change)."""
     state = checkpoint.load(path, torch.device("cpu"))
-    plain = state["settings"]
-    plain["evaluation"]["linear_probe"] |= {"dataset": None, "data_path": ""}  # the probe reads the images that are named
-    # The numbers of the run, also for other images; where it is too old to say, they were ImageNet's.
-    plain["data"] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, **plain["data"]}
-    plain["data"]["hw_decoder_load"] = 0.0  # the GPU that it was tuned for may not be here
+    try:
+        plain = _for_other_images(state["settings"])
+    except (KeyError, TypeError) as error:
+        raise checkpoint.CheckpointError(
+            f"{path} is not a checkpoint of hjepa: its settings are not those of a run ({error}); give another"
+        ) from error
     settings = settings_from_plain(plain, changes)
     model = build_model(settings, resolve_device(settings.device))
-    model.load_state_dict(state["model"])
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError as error:
+        raise checkpoint.CheckpointError(
+            f"{path} does not hold the weights of the model that its settings describe: it is damaged, or another hjepa's; "
+            "give another"
+        ) from error
     return model, settings
 
 
-def evaluate(path: Path, changes: Mapping[str, object], progress: Callable[[str, int, int], None]) -> Evaluation:
-    """Measures the features of a checkpoint on the data that the settings, so changed, name."""
+def _for_other_images(settings: dict[str, Any]) -> dict[str, Any]:
+    """A run's settings without what was said of its own images and its own machine. Raises KeyError where they are none."""
+    settings["evaluation"]["linear_probe"] |= {"dataset": None, "data_path": ""}  # the probe reads the images that are named
+    # The numbers of the run, also for other images; where it is too old to say, they were ImageNet's.
+    settings["data"] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, **settings["data"]}
+    # The GPU that it was tuned for may not be here; and not all data can be verified.
+    settings["data"] |= {"hw_decoder_load": 0.0, "verify": False}
+    return settings
+
+
+def evaluate(
+    path: Path, changes: Mapping[str, object], progress: Callable[[str, int, int], None], split: Split | None = None
+) -> Evaluation:
+    """Measures the features of a checkpoint on the data that the settings, so changed, name; of splits on train without."""
     model, settings = load_model(path, changes)
-    source = open_source(settings, progress)
-    return measure(model, source, settings, lambda done, total: progress("reading features", done, total))
+    data = settings.data.dataset
+    if split is not None and data not in WITH_SPLITS:
+        raise ValueError(f"--split {split} has no effect on data.dataset={data}, all of which is read; leave it out")
+    own: Split = split or "train"
+    source = open_source(settings, progress, own)
+    found = measure(model, source, settings, lambda done, total: progress("reading features", done, total))
+    return replace(found, split=own if data in WITH_SPLITS else None)
 
 
 def export(path: Path, output: Path) -> dict[str, Any]:

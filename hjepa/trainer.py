@@ -12,7 +12,7 @@ from hjepa.assembly import build_loader, build_masks, open_probe_source
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
 from hjepa.distributed import Ranks
-from hjepa.evaluate import check_labels, evaluate_features
+from hjepa.evaluate import check_labels, measure
 from hjepa.gpu_monitor import GpuMonitor
 from hjepa.kept import Kept
 from hjepa.metrics import Metrics
@@ -67,12 +67,12 @@ class Trainer:
             )
         self.step = 0
         self._kept = Kept(settings)
-        self._unended = 0  # a number of epochs at whose end evaluation and checkpoint are due
+        self._unended = 0  # a number of epochs whose end, with evaluation and checkpoint, is still to come or under way
         self._window = Window()
         self._request = StopRequest()
         if resume is not None:
             self._restore(resume)
-        self.metrics = Metrics(settings) if self.ranks.is_first else None
+        self.metrics = Metrics(settings, None if resume is None else resume["step"]) if self.ranks.is_first else None
         self.gpu = GpuMonitor(self.ranks.device)
 
     @property
@@ -93,15 +93,16 @@ class Trainer:
             if self._unended:
                 self.end_epoch(self._unended)
             for epoch in range(self.loader.epoch, self.settings.training.epochs):
+                if self._agree_to_stop():
+                    break
                 if self.train_epoch(epoch):
                     self.end_epoch(epoch + 1)
-                if self._agree_to_stop():
-                    self.display.clear()
-                    self.display.say(f"{signal.Signals(self.result.signal).name}: saving a checkpoint")
-                    self.save()
-                    break
+            if self.result.signal:
+                self.display.clear()
+                self.display.say(f"{signal.Signals(self.result.signal).name}: saving a checkpoint")
+                self.save()
         self.display.clear()
-        self.result.finished = self.step == self.settings.training.epochs * self.steps_per_epoch
+        self.result.finished = self.step == self.settings.training.epochs * self.steps_per_epoch and not self._unended
         self.result.step = self.step
         self.result.bad_images = len(self.loader.quarantine or ())
         return self.result
@@ -135,16 +136,26 @@ class Trainer:
         return True
 
     def end_epoch(self, epochs_done: int) -> None:
-        """Evaluation and checkpoint, as often as the settings say, and both at the end of the run."""
-        settings = self.settings
+        """Evaluation and checkpoint, as often as the settings say, and both at the end of the run.
+
+        The checkpoint comes first, so that no epoch is lost with an evaluation that fails; one that is written on the way to
+        the evaluation, or to a stop, has the resumed run do what is left.
+        """
+        settings, self._unended = self.settings, epochs_done
+        if self._agree_to_stop():
+            return
         last = epochs_done == settings.training.epochs
+        to_save = last or epochs_done % settings.checkpoint.save_frequency == 0
         if last or epochs_done % settings.evaluation.eval_frequency == 0:
+            if to_save:
+                self.save()
             self.evaluate(epochs_done)
-        if last or epochs_done % settings.checkpoint.save_frequency == 0:
+        self._unended = 0
+        if to_save:
             self.save(epochs_done)
 
     def evaluate(self, epochs_done: int) -> None:
-        """Accuracies and collapse monitors of the teacher's features, left out where the images have no two labels.
+        """Collapse monitors of the teacher's features, and accuracies where the images have labels.
 
         The first rank measures, the others wait.
         """
@@ -207,9 +218,8 @@ class Trainer:
         def show(done: int, total: int) -> None:
             self.display.show(task, done, total)
 
-        found = evaluate_features(model, self.source, self.settings, show, self.probe_source)
-        if found is None:
-            return
+        found = measure(model, self.source, self.settings, show, self.probe_source)
+        self.result.rankme[epochs_done] = found.rankme
         spoken = []
         if found.knn_accuracy is not None:
             self.result.accuracies[epochs_done] = found.knn_accuracy
@@ -217,9 +227,10 @@ class Trainer:
         if found.linear_probe_accuracy is not None:
             self.result.probe_accuracies[epochs_done] = found.linear_probe_accuracy
             spoken.append(f"linear probe {found.linear_probe_accuracy:.1%}")
+        spoken.append(f"RankMe {found.rankme:.1f}")
         measured = {name: value for name, value in asdict(found).items() if value is not None}
         metrics.record("evaluation", self.step, {"epoch": epochs_done, **measured})
-        self.display.say(f"after {epochs_done} epochs: {', '.join(spoken)}, RankMe {found.rankme:.1f}")
+        self.display.say(f"after {epochs_done} epochs: {', '.join(spoken)}")
         if found.collapse is not None and epochs_done:  # an untrained encoder has nothing to lose
             self.display.say(found.collapse)
 
@@ -265,7 +276,9 @@ class Trainer:
             "settings": checkpoint.plain_settings(self.settings),
             "accuracies": dict(self.result.accuracies),
             "probe_accuracies": dict(self.result.probe_accuracies),
+            "rankme": dict(self.result.rankme),
             "first_loss": self.result.first_loss,
+            "unended": self._unended,
             **self._kept.state(),
         }
 
@@ -275,10 +288,12 @@ class Trainer:
         self.loader.load_state_dict(state["loader"])
         torch.set_rng_state(state["torch_rng"].cpu())
         self.result.accuracies, self.result.first_loss = state["accuracies"], state["first_loss"]
-        self.result.probe_accuracies = state.get("probe_accuracies", {})  # older than the probe, a checkpoint has none
+        # A checkpoint that is older than these has none.
+        self.result.probe_accuracies, self.result.rankme = state.get("probe_accuracies", {}), state.get("rankme", {})
         # On another number of ranks an epoch has other steps: done are those that are not to come.
         to_come = self.loader.remaining // self.settings.training.accumulation_steps
         self.step = (self.loader.epoch + 1) * self.steps_per_epoch - to_come
         epochs, rest = divmod(state["step"], state.get("steps_per_epoch", self.steps_per_epoch))
-        self._unended = epochs + 1 if rest and epochs < self.loader.epoch else 0  # larger batches leave nothing of it
+        emptied = epochs + 1 if rest and epochs < self.loader.epoch else 0  # larger batches leave nothing of that epoch
+        self._unended = state.get("unended", 0) or emptied
         self._kept.restore(state)

@@ -120,5 +120,6 @@ def _numbers_of_crops(settings: Settings) -> list[int]:
         )
     least = {"global_only": 0, "global_with_local_context": 1, "cross_crop_prediction": 2}[strategy]
     asked = any({"local_crop_size", "local_crop_scale"} & phase.changes.keys() for phase in crops.curriculum)
-    compared = settings.objective == "dino" and crops.num_global_crops == 1  # DINO needs two crops of an image
+    # DINO needs two crops of an image, and a weight of local ones needs those.
+    compared = settings.objective == "dino" and (crops.num_global_crops == 1 or settings.dino.local_weight != 1)
     return list(range(max(least, settings.model.view_weight > 0, asked, compared), MOST_LOCALS + 1))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hjepa.models.block import initialise
 from hjepa.models.ema import update_average
-from hjepa.models.losses import nearest_loss
+from hjepa.models.losses import nearest_loss, without_autocast
 from hjepa.models.ranks import all_sum, num_ranks
 from hjepa.models.sizes import VisionTransformerSettings
 from hjepa.models.vit import VisionTransformer
@@ -174,9 +174,10 @@ def dino_loss(
     Crops are crop-major and the student's begin with the G of the teacher, to which no gradient goes. The terms of the others,
     the local crops, have their own weight in the mean.
     """
-    wanted = ((teacher.detach() - center) / teacher_temperature).softmax(-1)
-    said = (student / student_temperature).log_softmax(-1)
-    entropies = -torch.einsum("gbp,cbp->gc", wanted, said)
+    wanted = ((teacher.detach().float() - center) / teacher_temperature).softmax(-1)
+    said = (student.float() / student_temperature).log_softmax(-1)
+    with without_autocast(student):
+        entropies = -torch.einsum("gbp,cbp->gc", wanted, said)
     num_crops, num_images = student.shape[:2]
     num_globals = len(teacher)
     weights = 1 - torch.eye(num_globals, num_crops, device=student.device)

@@ -2,7 +2,8 @@
 
 # M patches of a term, D channels, ... the axes of the terms
 
-from typing import Literal, TypeAlias
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,12 @@ from torch import Tensor
 from hjepa.models.ranks import all_rows, all_sum, num_ranks, share_of_mean
 
 LossKind: TypeAlias = Literal["smooth_l1", "mse", "huber"]
+
+
+def without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
+    """Where products of float32 on the tensor's device stay in float32, which autocast would take in bfloat16."""
+    device = tensor.device.type
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()  # not on meta
 
 
 def distance(
@@ -77,7 +84,8 @@ def spread_loss(features: Float[Tensor, "V B D"]) -> Float[Tensor, ""]:
     """
     num_images = num_ranks() * features.shape[1]
     centred = features.float() - all_sum(features.float().sum(1, keepdim=True)) / num_images
-    covariance = all_sum(centred.transpose(1, 2) @ centred) / max(1, num_images - 1)
+    with without_autocast(features):
+        covariance = all_sum(centred.transpose(1, 2) @ centred) / max(1, num_images - 1)
     variance = covariance.diagonal(dim1=1, dim2=2)
     deviation = (variance + 1e-4).sqrt()
     off_diagonal = covariance.square().sum((1, 2)) - variance.square().sum(1)
@@ -92,7 +100,8 @@ def nearest_loss(features: Float[Tensor, "V B D"]) -> Float[Tensor, ""]:
     """
     unit = F.normalize(features.float(), dim=-1)
     others = all_rows(unit)
-    with torch.no_grad():
+    # In bfloat16 all likenesses near 1 are the same.
+    with torch.no_grad(), without_autocast(features):
         likeness = others @ others.transpose(1, 2)
         likeness.diagonal(dim1=1, dim2=2).fill_(-1)  # no feature is its own neighbour
         nearest = likeness.argmax(-1, keepdim=True).expand_as(others)

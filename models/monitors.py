@@ -9,13 +9,17 @@ from torch import Tensor
 
 def feature_std(features: Float[Tensor, "B D"]) -> Float[Tensor, ""]:
     """Standard deviation over the images, averaged over the channels; 0 where every image has the same feature."""
-    return features.float().std(0).mean()
+    return _deviation(features).mean()
 
 
 def dead_channels(features: Float[Tensor, "B D"]) -> Float[Tensor, ""]:
     """Share of the channels that hardly vary over the images: by less than a hundredth of the features' root mean square."""
-    deviation, size = features.float().std(0), features.float().square().mean().sqrt()
-    return (deviation <= 0.01 * size).float().mean()
+    size = features.float().square().mean().sqrt()
+    return (_deviation(features) <= 0.01 * size).float().mean()
+
+
+def _deviation(features: Float[Tensor, "B D"]) -> Float[Tensor, " D"]:
+    return features.float().std(0, correction=min(1, len(features) - 1))  # 0 of one image, which is no sample
 
 
 def rankme(features: Float[Tensor, "B D"]) -> Float[Tensor, ""]:

@@ -30,6 +30,8 @@ BESIDES: dict[str, list[str]] = {
     "data.multicrop.global_crop_size": ["data.image_size=192"],
     "data.dataset": ["data.data_path=photos"],
     "masking.strategy": [],
+    "dino.held_prototypes_epochs": ["objective=dino"],
+    "dino.koleo_weight": ["objective=dino"],
 }
 VALUES |= {"model.num_hierarchies": 2, "data.multicrop.global_crop_size": 192, "data.dataset": "imagefolder"}
 VALUES["masking.strategy"] = "global_only"

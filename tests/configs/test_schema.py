@@ -113,7 +113,7 @@ def test_ramps_and_nested_levels_without_a_meaning_are_refused(overrides: list[s
 
 def test_the_advice_of_an_infeasible_mask_is_feasible() -> None:
     for masks in range(1, 12):
-        overrides = [f"masking.num_masks={masks}", "masking.max_attempts=3"]
+        overrides = [f"masking.num_masks={masks}"]
         text = refusal(*overrides, "masking.mask_scale=[0.9, 0.9]") if masks > 1 else "to 0.2, or"
         advised = text.partition("masking.mask_scale to ")[2].partition(",")[0] or "0.2"
         load_settings(None, [*overrides, f"masking.mask_scale=[{advised}, 0.9]"])
@@ -153,6 +153,10 @@ def test_levels_have_one_weight_and_one_window_each() -> None:
             ["masking.nested=true", "model.num_hierarchies=1", "loss.hierarchy_weights=[1]", "model.level_windows=[1]"],
             "masking.nested=true has no effect with model.num_hierarchies=1",
         ),
+        (
+            ["masking.mask_scale_end=[0.05, 0.1]", "masking.mask_scale_warmup_epochs=101"],
+            "masking.mask_scale_warmup_epochs=101 is longer than training.epochs=100",
+        ),
         (["objective=dino", "data.use_multicrop=false"], "compares crops of an image, and there is one alone"),
         (["data.data_path=/photos"], "set data.dataset=imagefolder"),
         (["data.dataset=imagefolder"], "set data.data_path"),
@@ -165,6 +169,48 @@ def test_levels_have_one_weight_and_one_window_each() -> None:
 )
 def test_contradictions_are_refused(overrides: list[str], message: str) -> None:
     assert message in refusal(*overrides)
+
+
+@pytest.mark.parametrize(
+    ("beside", "unread", "default"),
+    [
+        ("objective=hjepa", "dino.koleo_weight=0.1", "0.0"),
+        ("objective=hjepa", "dino.teacher_temperature=0.02", "0.04"),
+        ("objective=dino", "loss.type=mse", "smoothl1"),
+        ("objective=dino", "loss.normalize_embeddings=true", "false"),
+        ("objective=dino", "masking.num_masks=2", "4"),
+        ("objective=dino", "masking.mask_scale_end=[0.05, 0.1]", "null"),
+        ("objective=dino", "masking.mask_scale=[0.05, 0.1]", "[0.05, 0.15]"),
+        ("objective=dino", "model.predictor.depth=3", "6"),
+        ("objective=dino", "model.cross_weight=3.0", "1.0"),
+        ("objective=dino", "model.level_windows=[1, 1, 1]", "[1, 3, 7]"),
+        ("masking.strategy=global_with_local_context", "model.cross_weight=3.0", "1.0"),
+        ("masking.law=exact", "masking.max_attempts=3", "10"),
+        ("data.multicrop.adaptive=true", "data.multicrop.num_local_crops=7", "6"),
+    ],
+)
+def test_what_nothing_reads_is_refused_unless_it_is_as_by_default(beside: str, unread: str, default: str) -> None:
+    text = refusal(beside, unread)
+    assert text.startswith(f"{unread} has no effect with {beside}")
+    assert text.endswith(f"leave it out, or set it to {default}")
+    name = unread.partition("=")[0]
+    load_settings(None, [beside, f"{name}={default}"])
+
+
+def test_a_setting_that_two_others_leave_unread_is_refused_once() -> None:
+    assert refusal("objective=dino", "masking.max_attempts=3").count("\n") == 0
+
+
+def test_what_something_reads_is_accepted() -> None:
+    cross = load_settings(None, ["masking.strategy=cross_crop_prediction", "model.cross_weight=3"])
+    assert cross.model.cross_weight == 3
+    assert load_settings(None, ["masking.law=reference", "masking.max_attempts=3"]).masking.max_attempts == 3
+    assert load_settings(None, ["objective=dino", "dino.local_weight=2"]).dino.local_weight == 2
+    later = ["data.multicrop.num_local_crops=0", phases("{from_epoch: 9, num_local_crops: 2}")]
+    assert load_settings(None, ["objective=dino", "dino.local_weight=2", *later]).dino.local_weight == 2
+    with pytest.raises(SettingsError, match=r"dino\.local_weight=2\.0 has no effect with crops of which none is local"):
+        load_settings(None, ["objective=dino", "dino.local_weight=2", "data.multicrop.num_local_crops=0"])
+    assert load_settings(None, ["masking.mask_scale_end=[0.05, 0.1]", "masking.mask_scale_warmup_epochs=100"])
 
 
 def test_the_linear_probe_of_another_data_set_needs_its_place() -> None:

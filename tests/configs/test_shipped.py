@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from hjepa.configs.load import load_settings, shipped, to_yaml
+from hjepa.schedules import early_end, schedule
 
 # The published configuration of multi-crop H-JEPA, every key and value.
 DOCUMENT_A = """
@@ -99,14 +100,25 @@ def test_the_published_configuration_loads_with_its_exact_values(tmp_path: Path)
     assert {path: loaded[path] for path in expected} == expected
 
 
-def test_the_shipped_multicrop_file_is_the_published_configuration_on_any_number_of_ranks(tmp_path: Path) -> None:
-    """As published, `distributed` says one process, which torchrun would contradict."""
+def test_the_shipped_multicrop_file_is_the_published_configuration_but_for_the_ranks_and_the_teachers_ramp(
+    tmp_path: Path,
+) -> None:
+    """As published, `distributed` says one process, which torchrun would contradict, and the teacher stops at epoch 30."""
     file = tmp_path / "a.yaml"
     file.write_text(DOCUMENT_A, encoding="utf-8")
-    ranks = [f"distributed.{name}=auto" for name in ("enabled", "backend", "world_size")]
-    assert load_settings(Path("multicrop_training")) == load_settings(file, ranks)
+    changed = [f"distributed.{name}=auto" for name in ("enabled", "backend", "world_size")]
+    changed.append("model.ema.momentum_warmup_epochs=null")
+    assert load_settings(Path("multicrop_training")) == load_settings(file, changed)
     text = (resources.files("hjepa.configs") / "multicrop_training.yaml").read_text(encoding="utf-8")
     assert set(dict(leaves(yaml.safe_load(text)))) == set(dict(leaves(yaml.safe_load(DOCUMENT_A))))
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_teacher_of_shipped_settings_follows_to_the_last_epoch(name: str) -> None:
+    settings = load_settings(Path(name))
+    assert early_end(settings) is None
+    start_of_last = schedule(settings, (settings.training.epochs - 1) * 10, 10)
+    assert start_of_last.momentum < 1
 
 
 @pytest.mark.parametrize("name", shipped())

@@ -28,6 +28,7 @@ BLOCK = re.compile(r"(<!-- not run: (?P<why>.+?) -->\n)?^```(?P<language>\w*)\n(
 STAND_INS = {
     "--epochs 50": "--epochs 2",
     "--epochs 200": "--epochs 2",
+    "mask_scale_warmup_epochs=30": "mask_scale_warmup_epochs=1",
     "/data/imagenet": "imagenet",
     "{0000..0099}": "{0000..0001}",
     "--data-path cifar-10-batches-py": "--dataset imagefolder --data-path photos",
@@ -47,26 +48,20 @@ TINY = {
     "model.encoder.depth": "1",
     "model.encoder.num_heads": "2",
     "model.embed_dim": "16",
+    "training.epochs": "1",
+    "training.warmup_epochs": "0",
+}
+JEPA = {
     "model.predictor.width": "8",
     "model.predictor.depth": "1",
     "model.predictor.num_heads": "2",
     "masking.min_keep": "1",
     "masking.num_masks": "2",
-    "training.epochs": "1",
-    "training.warmup_epochs": "0",
-    "dino.num_prototypes": "16",
-    "dino.hidden": "16",
-    "dino.bottleneck": "8",
 }
-SMALL_RUN = [
-    "--batch-size",
-    "8",
-    "--device",
-    "cpu",
-    "--num-workers",
-    "1",
-    *(f"{k}={v}" for k, v in TINY.items()),
-]
+DINO = {"dino.num_prototypes": "16", "dino.hidden": "16", "dino.bottleneck": "8"}
+WITH_DINO = {"dino", "small_dino", "cifar10_config"}
+"""Words of a command that make it one of DINO's."""
+SMALL_RUN = ["--batch-size", "8", "--device", "cpu", "--num-workers", "1"]
 CHECKPOINT = "runs/photos/checkpoints/latest.pt"
 GIVEN = {"torch": torch, "hjepa": hjepa, "attention": torch.rand(64, 196)}
 """What blocks take for granted."""
@@ -172,7 +167,9 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
         check_script(arguments)
         return
     assert program in ("hjepa", "hjepa-train"), f"{line}: what is {program}? Add it to ELSEWHERE, or mark the block as not run"
-    arguments += SMALL_RUN if program == "hjepa-train" else []
+    if program == "hjepa-train":
+        own = DINO if WITH_DINO & set(arguments) else JEPA
+        arguments += [*SMALL_RUN, *(f"{name}={value}" for name, value in (TINY | own).items())]
     if CHECKPOINT in arguments and not Path(CHECKPOINT).exists():  # of a run that another page tells of
         run("hjepa-train --data-path photos/ --output-dir runs/photos", monkeypatch)
     monkeypatch.setattr(sys, "argv", [program, *arguments])

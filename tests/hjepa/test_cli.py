@@ -18,7 +18,7 @@ from hjepa.run_folder import Resume, resume_notes
 from tests.pipeline.test_arrays import write_cifar10
 
 WITHOUT_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-TINY = [
+ENCODER = [
     "data.image_size=32",
     "data.multicrop.global_crop_size=32",
     "data.multicrop.local_crop_size=16",
@@ -27,12 +27,9 @@ TINY = [
     "model.encoder.depth=1",
     "model.encoder.num_heads=2",
     "model.encoder.patch_size=8",
-    "model.predictor.width=8",
-    "model.predictor.depth=1",
-    "model.predictor.num_heads=2",
     "training.warmup_epochs=0",
-    "masking.min_keep=1",
 ]
+TINY = [*ENCODER, "model.predictor.width=8", "model.predictor.depth=1", "model.predictor.num_heads=2", "masking.min_keep=1"]
 REFERENCE = ["--pipeline", "torchvision", "--num_workers", "0", "--device", "cpu", "--epochs", "1", "--batch_size", "8"]
 
 
@@ -143,7 +140,7 @@ def test_resume_auto_passes_over_a_damaged_checkpoint_and_says_so(
 
 def test_dino_is_trained_by_its_flag(call: Call, labelled: Path) -> None:
     head = ["dino.num_prototypes=16", "dino.hidden=16", "dino.bottleneck=8"]
-    code, output, errors = call("--objective", "dino", "--data_path", labelled, *REFERENCE, *TINY, *head)
+    code, output, errors = call("--objective", "dino", "--data_path", labelled, *REFERENCE, *ENCODER, *head)
     assert (code, errors) == (0, "")
     assert "configs/small_dino.yaml" in output
     assert "Finished" in output
@@ -239,6 +236,8 @@ def test_number_and_size_of_local_crops_follow_the_epochs(call: Call, labelled: 
         *REFERENCE,
         *TINY,
         "data.multicrop.adaptive=true",
+        "data.multicrop.num_local_crops=6",
+        "model.ema.momentum_warmup_epochs=2",
         *adaptive,
         "data.multicrop.curriculum=[{from_epoch: 2, local_crop_size: 24}]",
     ]
@@ -247,6 +246,7 @@ def test_number_and_size_of_local_crops_follow_the_epochs(call: Call, labelled: 
     assert "1x16 local at first" in output
     assert "3x16 local from epoch 2 on" in output
     assert "3x24 local from epoch 3 on" in output
+    assert "note: model.ema.momentum_end=1 is reached after 2 of 3 epochs" in output
 
 
 @pytest.mark.parametrize(
@@ -268,6 +268,7 @@ def test_number_and_size_of_local_crops_follow_the_epochs(call: Call, labelled: 
         (["--batch_size", "1000000", "--data_path", "images"], "more than the 40 images"),
         (["--data_path", "images", "--output_dir", "texts/a.txt"], "--output-dir texts/a.txt is a file"),
         (["--data_path", "images", "--output_dir", "texts/a.txt/b/c"], "cannot be made, because"),
+        (["--data_path", "images", "--output_dir", "/proc/x"], "the folder /proc/x/logs cannot be made (No such file"),
         (["--device", "gpu"], "device"),
         (["--distributed"], "distributed.enabled=true, and this process was not started by torchrun"),
         (["--world_size", "2"], "distributed.world_size=2, and there are 1 ranks"),

@@ -27,12 +27,10 @@ TINY = [
     "model.embed_dim=16",
     "model.encoder.depth=1",
     "model.encoder.num_heads=2",
-    "model.predictor.width=8",
-    "model.predictor.depth=1",
     "training.warmup_epochs=0",
-    "masking.min_keep=1",
     "logging.log_frequency=1",
 ]
+JEPA = ["model.predictor.width=8", "model.predictor.depth=1", "masking.min_keep=1"]
 OPTIONS = [
     "--pipeline",
     "torchvision",
@@ -40,13 +38,11 @@ OPTIONS = [
     "0",
     "--device",
     "cpu",
-    "--config",
-    "small",
     "--dataset",
     "imagefolder",
 ]
-DINO = ["--objective", "dino", "model.view_weight=0", "model.spread_weight=0", "dino.num_prototypes=32", "dino.hidden=16"]
-DINO += ["dino.koleo_weight=0.1"]
+DINO = ["--config", "small_dino", "dino.num_prototypes=32", "dino.hidden=16", "dino.koleo_weight=0.1"]
+DINO += ["dino.held_prototypes_epochs=1", "dino.teacher_temperature_end=0.07", "dino.teacher_temperature_warmup_epochs=30"]
 LEVELS_ALONE = ["model.view_weight=0", "model.spread_weight=0"]  # the spread is that of a batch, however it is accumulated
 CROSS = ["masking.strategy=cross_crop_prediction", "data.multicrop.local_crop_size=24"]
 
@@ -77,6 +73,7 @@ def start(labelled: Path, tmp_path: Path) -> Iterator[Start]:
         script.write_text(f"{before}\nfrom hjepa.cli import main\nmain()\n")
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), *launch]
         command = [*launcher, str(script), "--data-path", labelled, "--output-dir", tmp_path / output, *OPTIONS, *TINY]
+        command += [] if "--config" in arguments else ["--config", "small", *JEPA]
         process = subprocess.Popen(
             [*map(str, command), *map(str, arguments)],
             env={**os.environ, "PYTHONPATH": REPOSITORY, "OMP_NUM_THREADS": "1"},

@@ -23,6 +23,15 @@ def test_separate_clusters_are_told_apart_and_noise_is_not() -> None:
     assert knn_accuracy(torch.randn(300, 8, generator=generator), labels, k=20, temperature=0.07) < 0.45
 
 
+def test_a_low_temperature_leaves_the_vote_to_the_nearest() -> None:
+    generator = torch.Generator().manual_seed(3)
+    labels = torch.arange(90) % 3
+    noise = 0.5 * torch.randn(90, 8, generator=generator)
+    features = 3 * torch.randn(1, 8, generator=generator) + torch.eye(3, 8)[labels] + noise
+    nearest = knn_accuracy(features, labels, k=1, temperature=0.07)
+    assert knn_accuracy(features, labels, k=20, temperature=1e-4) == nearest  # exp(1 / 1e-4) is beyond float32
+
+
 def test_an_image_does_not_vote_for_itself() -> None:
     features = torch.tensor([[1.0, 0.0], [1.0, 0.01], [1.0, -0.01]])
     assert knn_accuracy(features, torch.tensor([0, 1, 1]), k=1, temperature=0.07) == pytest.approx(1 / 3, abs=0.34)

@@ -33,9 +33,9 @@ def test_an_accuracy_decides_and_epochs_without_one_go_first(measure: str, tmp_p
     assert add(kept, tmp_path, 4, result) == ["epoch_0002.pt", "epoch_0004.pt"]
 
 
-def test_the_loss_decides_where_no_accuracy_is_measured(tmp_path: Path) -> None:
+def test_the_newest_are_kept_where_no_accuracy_is_measured(tmp_path: Path) -> None:
     kept = open_kept(tmp_path)
-    for epochs, loss in {1: 3.0, 2: 1.0, 3: 2.0}.items():
+    for epochs, loss in {1: 1.0, 2: 2.0, 3: 3.0}.items():
         left = add(kept, tmp_path, epochs, Result(last_loss=loss))
     assert left == ["epoch_0002.pt", "epoch_0003.pt"]
 
@@ -49,6 +49,15 @@ def test_scores_of_another_measure_are_forgotten_and_their_files_stay(tmp_path: 
     for epochs, loss in {3: 3.0, 4: 1.0, 5: 2.0}.items():
         left = add(resumed, tmp_path, epochs, Result(last_loss=loss, accuracies=result.accuracies))
     assert left == [f"epoch_000{epochs}.pt" for epochs in (1, 2, 4, 5)]
+
+
+def test_files_that_were_kept_by_the_loss_stay_beside_the_newest(tmp_path: Path) -> None:
+    (tmp_path / "epoch_0001.pt").touch()
+    kept = open_kept(tmp_path)
+    kept.restore({"kept": {"epoch_0001.pt": -0.5}, "kept_by": "loss", "accuracies": {}})
+    for epochs in (2, 3, 4):
+        left = add(kept, tmp_path, epochs, Result())
+    assert left == ["epoch_0001.pt", "epoch_0003.pt", "epoch_0004.pt"]
 
 
 def test_files_that_are_not_here_take_no_place(tmp_path: Path) -> None:

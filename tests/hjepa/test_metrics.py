@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from hjepa import checkpoint
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
@@ -24,7 +26,8 @@ REPORTED = "logging.wandb.enabled=true"
 def quick(output: Path, *overrides: str) -> Settings:
     place = ["data.dataset=imagefolder", "data.data_path=unused", "data.pipeline=torchvision", "data.num_workers=0"]
     short = ["data.batch_size=8", "training.epochs=1", "logging.log_frequency=1", "device=cpu", f"output_dir={output}"]
-    return load_settings(Path("small"), [*place, *short, *overrides])
+    config = "small_dino" if "objective=dino" in overrides else "small"
+    return load_settings(Path(config), [*place, *short, *overrides])
 
 
 def train(settings: Settings, folder: Path) -> Trainer:
@@ -69,12 +72,18 @@ def events(settings: Settings) -> EventAccumulator:
     return accumulated
 
 
-@pytest.mark.parametrize("objective", ["hjepa", "dino"])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        ["model.view_weight=0", "model.spread_weight=0"],
+        ["objective=dino", "dino.num_prototypes=16", "dino.hidden=16", "dino.bottleneck=8"],
+    ],
+    ids=["hjepa", "dino"],
+)
 def test_tensorboard_shows_the_curves_and_one_picture_of_the_first_crops(
-    objective: str, labelled: Path, tmp_path: Path
+    objective: list[str], labelled: Path, tmp_path: Path
 ) -> None:
-    head = ["model.view_weight=0", "model.spread_weight=0", "dino.num_prototypes=16", "dino.hidden=16", "dino.bottleneck=8"]
-    settings = quick(tmp_path, f"objective={objective}", *head)
+    settings = quick(tmp_path, *objective)
     trainer = train(settings, labelled)
     seen = events(settings)
     steps = train_lines(settings)
@@ -83,6 +92,26 @@ def test_tensorboard_shows_the_curves_and_one_picture_of_the_first_crops(
     (shown,) = seen.Images("crops and masks")
     with Image.open(trainer.picture) as picture:
         assert (shown.step, shown.width, shown.height) == (0, *picture.size)
+
+
+def test_steps_that_are_made_again_after_a_crash_are_written_once(labelled: Path, tmp_path: Path) -> None:
+    settings = quick(tmp_path, "training.epochs=2", "checkpoint.save_frequency=1", "evaluation.eval_frequency=1")
+    with Display() as display, Trainer(settings, open_folder(labelled), display) as crashed:
+        crashed.evaluate(0)
+        for epoch in range(2):
+            crashed.train_epoch(epoch)
+            if epoch == 0:
+                crashed.end_epoch(1)
+    with open(settings.metrics_file, "a", encoding="utf-8") as lines:
+        lines.write('{"kind": "train", "st')  # it was killed while it wrote
+    state = checkpoint.load(settings.checkpoint_folder / checkpoint.LATEST, torch.device("cpu"))
+    with Display() as display, Trainer(settings, open_folder(labelled), display, state) as resumed:
+        resumed.run()
+    lines = list(map(json.loads, settings.metrics_file.read_text().splitlines()))
+    assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(1, 11))
+    assert [line["step"] for line in lines if line["kind"] == "evaluation"] == [0, 5, 10]
+    assert [event.step for event in events(settings).Scalars("train/loss")] == list(range(1, 11))
+    assert [event.step for event in events(settings).Scalars("evaluation/rankme")] == [0, 5, 10]
 
 
 def test_wandb_is_told_what_the_lines_say_and_the_picture(wandb: FakeWandb, labelled: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from hjepa.configs.load import load_settings
-from hjepa.schedules import schedule
+from hjepa.schedules import early_end, schedule
 
 STEPS = 10
 
@@ -33,6 +33,23 @@ def test_momentum_reaches_its_end_over_all_steps_or_its_own_epochs() -> None:
     assert schedule(short, 3 * STEPS, STEPS).momentum == 1.0
 
 
+@pytest.mark.parametrize(
+    ("overrides", "stops"),
+    [
+        (["model.ema.momentum_warmup_epochs=30"], True),
+        (["model.ema.momentum_warmup_epochs=99"], True),
+        (["model.ema.momentum_warmup_epochs=100"], False),
+        (["model.ema.momentum_warmup_epochs=30", "model.ema.momentum_end=0.9999"], False),
+        ([], False),
+    ],
+)
+def test_a_teacher_that_stops_before_the_run_is_said(overrides: list[str], stops: bool) -> None:
+    settings = load_settings(None, overrides)
+    momenta = [schedule(settings, step, STEPS).momentum for step in range(100 * STEPS - 1)]
+    assert (max(momenta) == 1) == stops
+    assert (early_end(settings) is not None) == stops
+
+
 def test_weight_decay_is_constant_or_follows_a_cosine() -> None:
     constant = load_settings(None, ["training.epochs=2", "training.warmup_epochs=0", "training.weight_decay=0.04"])
     assert {schedule(constant, step, STEPS).weight_decay for step in range(20)} == {0.04}
@@ -44,12 +61,13 @@ def test_weight_decay_is_constant_or_follows_a_cosine() -> None:
 
 def test_the_teachers_temperature_rises_and_stays() -> None:
     ramp = [f"dino.teacher_temperature{name}" for name in ("=0.04", "_end=0.07", "_warmup_epochs=2")]
-    settings = load_settings(None, ["training.epochs=4", "training.warmup_epochs=0", *ramp])
+    settings = load_settings(None, ["objective=dino", "training.epochs=4", "training.warmup_epochs=0", *ramp])
     found = [schedule(settings, step, STEPS).teacher_temperature for step in (0, STEPS, 2 * STEPS, 4 * STEPS - 1)]
     assert found == pytest.approx([0.04, 0.055, 0.07, 0.07])
 
 
 def test_prototypes_are_held_for_their_epochs_and_then_learn() -> None:
-    settings = load_settings(None, ["training.epochs=4", "training.warmup_epochs=0", "dino.held_prototypes_epochs=2"])
+    options = ["objective=dino", "training.epochs=4", "training.warmup_epochs=0", "dino.held_prototypes_epochs=2"]
+    settings = load_settings(None, options)
     held = [schedule(settings, step, STEPS).prototypes_held for step in range(4 * STEPS)]
     assert held == [True] * (2 * STEPS) + [False] * (2 * STEPS)

@@ -21,17 +21,23 @@ from hjepa.step_masks import draw_masks
 VALUES = Schedule(learning_rate=1e-2, weight_decay=0.0, momentum=0.0, teacher_temperature=0.04, prototypes_held=False)
 
 
-def settings_of(*overrides: str) -> Settings:
+KINDS = {
+    "hjepa": ["model.view_weight=0", "model.spread_weight=0"],
+    "dino": ["dino.num_prototypes=16", "dino.hidden=16", "dino.bottleneck=8"],
+}
+
+
+def settings_of(*overrides: str, objective: str = "hjepa") -> Settings:
     place = ["data.dataset=imagefolder", "data.data_path=unused", "data.pipeline=torchvision", "data.num_workers=0"]
-    return load_settings(Path("small"), [*place, "data.batch_size=8", "device=cpu", *overrides])
+    config = "small" if objective == "hjepa" else "small_dino"
+    return load_settings(Path(config), [*place, "data.batch_size=8", "device=cpu", *overrides])
 
 
 @pytest.mark.parametrize("objective", ["hjepa", "dino"])
 def test_accumulated_gradients_are_divided_by_their_number(objective: str, labelled: Path) -> None:
-    head = ["model.view_weight=0", "model.spread_weight=0", "dino.num_prototypes=16", "dino.hidden=16", "dino.bottleneck=8"]
     norms = []
     for accumulation in (1, 4):
-        settings = settings_of(f"training.accumulation_steps={accumulation}", f"objective={objective}", *head)
+        settings = settings_of(f"training.accumulation_steps={accumulation}", *KINDS[objective], objective=objective)
         model, generator = build_model(settings, torch.device("cpu")).eval(), build_masks(settings)
         with build_loader(settings, open_folder(labelled), "train") as loader:
             batch = next(iter(loader))
@@ -59,7 +65,7 @@ def test_the_teacher_follows_the_weights_of_this_step() -> None:
 
 
 def test_held_prototypes_stay_and_all_else_of_the_student_moves() -> None:
-    settings = settings_of("objective=dino", "model.view_weight=0", "model.spread_weight=0", "dino.num_prototypes=16")
+    settings = settings_of(*KINDS["dino"], objective="dino")
     model = build_model(settings, torch.device("cpu"))
     assert isinstance(model, Dino)
     optimizer = build_optimizer(model, settings)
@@ -74,10 +80,9 @@ def test_held_prototypes_stay_and_all_else_of_the_student_moves() -> None:
 
 @pytest.mark.parametrize("objective", ["hjepa", "dino"])
 def test_blocks_that_are_computed_again_give_the_same_gradient_and_keep_less(objective: str, labelled: Path) -> None:
-    head = ["model.view_weight=0", "model.spread_weight=0", "dino.num_prototypes=16", "dino.hidden=16", "dino.bottleneck=8"]
     gradients, kept = [], []
     for again in ("false", "true"):
-        settings = settings_of(f"training.gradient_checkpointing={again}", f"objective={objective}", *head)
+        settings = settings_of(f"training.gradient_checkpointing={again}", *KINDS[objective], objective=objective)
         model, generator = build_model(settings, torch.device("cpu")), build_masks(settings)
         with build_loader(settings, open_folder(labelled), "train") as loader:
             batch = next(iter(loader))

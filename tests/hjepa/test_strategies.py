@@ -291,7 +291,8 @@ def test_no_step_looks_at_a_value(strategy: str, batch: Batch) -> None:
 
 def test_a_growing_number_of_local_crops_leaves_half_of_them_masked(labelled: Path) -> None:
     ramp = [f"data.multicrop.adaptive_config.{name}" for name in ("min_local_crops=2", "max_local_crops=5", "warmup_epochs=1")]
-    settings = settings_of(CROSS, "data.multicrop.adaptive=true", *ramp, "training.epochs=2")
+    adaptive = ["data.multicrop.adaptive=true", "data.multicrop.num_local_crops=6"]
+    settings = settings_of(CROSS, *adaptive, *ramp, "training.epochs=2")
     generator = build_masks(settings)
     found = []
     with build_loader(settings, open_folder(labelled), "train") as loader:

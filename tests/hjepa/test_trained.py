@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +12,11 @@ from timm.models.vision_transformer import VisionTransformer
 
 from hjepa import checkpoint, commands, trained
 from hjepa.configs.load import load_settings
+from hjepa.configs.schema import Settings
 from hjepa.evaluate import Evaluation
 from hjepa.model_assembly import build_model
+from hjepa.pipeline.source import Source
+from tests.pipeline.test_arrays import write_cifar10
 
 CPU = torch.device("cpu")
 
@@ -51,6 +55,7 @@ def test_eval_measures_a_checkpoint(
     assert found["knn_accuracy"] > 0.8  # one class is dark, the other light
     assert found["linear_probe_accuracy"] > 0.8
     assert found["feature_std"] > 0
+    assert (found["num_images"], found["num_available"], found["split"]) == (40, 40, None)
     for part in ("kNN accuracy", "linear probe", f"{found['rankme']:.1f} of 39", "hardly vary"):
         assert part in output
 
@@ -64,6 +69,54 @@ def test_eval_without_labels_says_what_can_be_said(
     assert "of 31" in output
 
 
+def test_eval_reads_the_split_that_is_asked_for_and_says_so(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_cifar10(tmp_path / "cifar")
+    monkeypatch.setattr("hjepa.evaluate.EVALUATED", 3)
+    options = ["--pipeline", "torchvision", "--num-workers", "0", "--device", "cpu", "--data-path", tmp_path / "cifar"]
+    seen, real = [], trained.open_source
+
+    def open_source(settings: Settings, progress: object, split: str) -> Source:
+        seen.append((split, real(settings, progress, split)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(trained, "open_source", open_source)
+    for asked, split in (([], "train"), (["--split", "val"], "val")):
+        code, output, errors = call(monkeypatch, capsys, "eval", saved, *options, *asked)
+        assert (code, errors) == (0, "")
+        assert f"3 of {len(seen[-1][1])}, evenly spaced, split {split}" in output
+    assert [split for split, _ in seen] == ["train", "val"]
+    assert len(seen[0][1]) != len(seen[1][1])
+    assert "use 'train' or 'val'" in call(monkeypatch, capsys, "eval", saved, *options, "--split", "test")[2]
+
+
+def test_eval_reads_other_data_than_those_whose_files_were_verified(saved: Path, tmp_path: Path) -> None:
+    state = checkpoint.load(saved, CPU)
+    state["settings"]["data"]["verify"] = True
+    checkpoint.save(saved, {name: value for name, value in state.items() if name != "format"})
+    _, settings = trained.load_model(saved, {"data.dataset": "cifar10", "data.data_path": "cifar"})
+    assert not settings.data.verify
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"model": {}, "settings": {}}, "is not a checkpoint of hjepa: its settings are not those of a run"),
+        ({"model": {}, "settings": []}, "is not a checkpoint of hjepa: its settings are not those of a run"),
+        ({"model": {}}, "does not hold the weights of the model that its settings describe"),
+    ],
+)
+def test_a_foreign_file_is_one_line(
+    content: dict[str, Any], message: str, saved: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint.save(saved, {"settings": checkpoint.load(saved, CPU)["settings"], **content})
+    code, _, errors = call(monkeypatch, capsys, "eval", saved, "--device", "cpu")
+    assert code == 2
+    assert message in errors
+    assert errors.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -71,6 +124,10 @@ def test_eval_without_labels_says_what_can_be_said(
         (["export", "SAVED", "out.pt"], "rename it"),
         (["export", "SAVED", "missing/out.safetensors"], "there is no folder missing"),
         (["eval", "SAVED", "--data-path", ""], "--data-path is empty"),
+        (["eval", "SAVED", "--split", "val"], "--split val has no effect on data.dataset=imagefolder"),
+        (["eval", "SAVED", "--json", "missing/x.json"], "--json missing/x.json: there is no folder missing"),
+        (["eval", "SAVED", "--json", "."], "--json . is a folder"),
+        (["parity", "--json", "missing/x.json"], "there is no folder missing"),
         (["parity", "--images", ""], "--images is empty"),
     ],
 )
@@ -109,6 +166,7 @@ def test_exported_encoder_says_how_pixels_are_normalised(tmp_path: Path) -> None
 
 def test_collapsed_features_are_called_so() -> None:
     figures = {"knn_accuracy": None, "linear_probe_accuracy": None, "feature_std": 0.1, "num_dimensions": 128}
+    figures |= {"num_images": 1000, "num_available": 1000}
     assert Evaluation(**figures, rankme=60.0, dead_channels=0.0).collapse is None
     assert "7.0 of 128" in (Evaluation(**figures, rankme=7.0, dead_channels=0.0).collapse or "")
     assert "60% of their dimensions" in (Evaluation(**figures, rankme=60.0, dead_channels=0.6).collapse or "")

@@ -37,6 +37,13 @@ TINY = [
     "model.encoder.depth=1",
     "model.encoder.num_heads=2",
     "model.embed_dim=16",
+    "training.epochs=3",
+    "training.warmup_epochs=1",
+    "training.lr=1e-3",
+    "logging.log_frequency=1",
+    "device=cpu",
+]
+JEPA = [
     "model.predictor.width=8",
     "model.predictor.depth=1",
     "model.predictor.num_heads=2",
@@ -44,19 +51,17 @@ TINY = [
     "masking.context_tokens=0.5",
     "masking.target_tokens=0.3",
     "masking.min_keep=2",
-    "training.epochs=3",
-    "training.warmup_epochs=1",
-    "training.lr=1e-3",
-    "logging.log_frequency=1",
-    "device=cpu",
 ]
+DINO = ["objective=dino", "dino.num_prototypes=16", "dino.hidden=16", "dino.bottleneck=8"]
+CPU = torch.device("cpu")
 BACKENDS = [pytest.param("dali-ops", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused), "torchvision"]
 
 
 def tiny(output: Path, *overrides: str, pipeline: str = "torchvision") -> Settings:
     workers = 0 if pipeline == "torchvision" else 1
     given = [f"output_dir={output}", f"data.pipeline={pipeline}", f"data.num_workers={workers}"]
-    return load_settings(Path("small"), [*TINY, *given, *overrides])
+    config, own = ("small_dino", []) if "objective=dino" in overrides else ("small", JEPA)
+    return load_settings(Path(config), [*TINY, *own, *given, *overrides])
 
 
 def train(settings: Settings, folder: Path, resume: dict[str, Any] | None = None) -> Trainer:
@@ -130,8 +135,8 @@ def test_interrupted_and_resumed_run_is_bitwise_the_same(
 def test_dino_that_a_scheduler_stops_goes_on_bitwise(
     number: signal.Signals, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    head = ["dino.num_prototypes=16", "dino.hidden=16", "dino.bottleneck=8", "dino.teacher_temperature_warmup_epochs=2"]
-    chosen = ["objective=dino", "model.view_weight=0", "model.spread_weight=0", "evaluation.knn.enabled=false", *head]
+    moving = ["dino.held_prototypes_epochs=1", "dino.teacher_temperature_end=0.07", "dino.teacher_temperature_warmup_epochs=2"]
+    chosen = [*DINO, *moving, "evaluation.knn.enabled=false"]
     whole, parts = (tiny(tmp_path / name, *chosen) for name in ("whole", "parts"))
     expected = train(whole, labelled)
     with Display() as display, Trainer(parts, open_folder(labelled), display) as stopped, monkeypatch.context() as patch:
@@ -224,8 +229,7 @@ def test_a_run_sees_the_crops_of_each_phase(labelled: Path, tmp_path: Path, monk
             yield batch
 
     monkeypatch.setattr(Loader, "__iter__", iterate)
-    head = ["dino.num_prototypes=16", "dino.hidden=16", "dino.bottleneck=8", "model.view_weight=0", "model.spread_weight=0"]
-    chosen = [PHASES, "data.image_size=48", "evaluation.knn.enabled=false", "objective=dino", *head]
+    chosen = [*DINO, PHASES, "data.image_size=48", "evaluation.knn.enabled=false"]
     assert train(tiny(tmp_path, *chosen), labelled).result.finished
     assert seen == [(0, 2, 32, 16)] * 5 + [(1, 3, 48, 16)] * 5 + [(2, 3, 40, 24)] * 5
 
@@ -296,6 +300,54 @@ def test_crash_resumes_from_the_end_of_the_last_saved_epoch(labelled: Path, tmp_
     assert (state["step"], state["loader"]["epoch"], state["loader"]["position"]) == (5, 1, 0)
 
 
+def test_an_evaluation_that_fails_loses_no_epoch_and_is_made_up_for(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = (tiny(tmp_path / name, "training.epochs=1", "evaluation.knn.k=3") for name in ("whole", "parts"))
+    expected, real = train(whole, labelled), Trainer.evaluate
+
+    def evaluate(trainer: Trainer, epochs_done: int) -> None:
+        if epochs_done == 1:
+            raise OSError("the disk of the images is away")
+        real(trainer, epochs_done)
+
+    monkeypatch.setattr(Trainer, "evaluate", evaluate)
+    with pytest.raises(OSError, match="is away"):
+        train(parts, labelled)
+    monkeypatch.setattr(Trainer, "evaluate", real)
+    latest = parts.checkpoint_folder / checkpoint.LATEST
+    state = checkpoint.load(latest, CPU)
+    assert (state["step"], state["accuracies"].keys()) == (5, {0})
+    resumed = train(parts, labelled, state)
+    assert resumed.result.finished
+    assert (resumed.result.accuracies, resumed.result.rankme) == (expected.result.accuracies, expected.result.rankme)
+    assert sorted(path.name for path in parts.checkpoint_folder.iterdir()) == ["epoch_0001.pt", "latest.pt"]
+    with Display() as display, Trainer(parts, open_folder(labelled), display, checkpoint.load(latest, CPU)) as again:
+        assert again.is_done
+
+
+@pytest.mark.parametrize("stop_at", [5, 15], ids=["the first epoch", "the last one"])
+def test_a_run_that_is_stopped_at_the_end_of_an_epoch_leaves_the_evaluation_to_the_resumed_one(
+    stop_at: int, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = (tiny(tmp_path / name, "evaluation.eval_frequency=1") for name in ("whole", "parts"))
+    expected = train(whole, labelled)
+    with Display() as display, Trainer(parts, open_folder(labelled), display) as stopped, monkeypatch.context() as patch:
+        interrupt_at(stopped, stop_at, patch)
+        stopped.run()
+    assert not stopped.result.finished
+    assert stop_at // 5 not in stopped.result.accuracies
+    assert [path.name for path in parts.checkpoint_folder.glob(f"epoch_{stop_at // 5:04d}.pt")] == []
+    actual = train(parts, labelled, checkpoint.load(parts.checkpoint_folder / checkpoint.LATEST, CPU))
+    assert actual.result.finished
+    assert actual.result.accuracies == expected.result.accuracies
+    assert [line["rankme"] for line in lines(parts, "evaluation")] == [line["rankme"] for line in lines(whole, "evaluation")]
+    for name, tensor in expected.model.state_dict().items():
+        assert torch.equal(tensor, actual.model.state_dict()[name]), name
+    left, wanted = ({path.name for path in run.checkpoint_folder.iterdir()} for run in (parts, whole))
+    assert left == wanted
+
+
 def test_accumulated_batches_make_one_update_of_student_and_teacher(
     labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,8 +383,9 @@ def test_loss_that_is_no_number_stops_the_run(
     weights: str, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Batch, "globals", property(lambda batch: batch.crops["global"] * float("nan")))
+    monkeypatch.setattr(Trainer, "evaluate", lambda *_: None)  # it would read those images, too
     with pytest.raises(DivergedError, match=r"loss is nan and its gradient nan at step 1; .* lower training\.lr"):
-        train(tiny(tmp_path, "evaluation.knn.enabled=false", f"masking.weights={weights}"), labelled)
+        train(tiny(tmp_path, f"masking.weights={weights}"), labelled)
 
 
 def test_gradient_that_is_no_number_in_the_last_step_is_not_saved(
@@ -353,11 +406,19 @@ def test_gradient_that_is_no_number_in_the_last_step_is_not_saved(
     assert not list(settings.checkpoint_folder.glob("*.pt"))
 
 
-def test_unlabelled_images_train_without_knn(photographs: Path, tmp_path: Path) -> None:
+def test_unlabelled_images_train_without_knn_and_show_a_collapse(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     plain = ["data.multicrop.num_local_crops=0", "model.view_weight=0", "model.spread_weight=0"]
-    trainer = train(tiny(tmp_path, "training.epochs=1", *plain), photographs)
+    settings = tiny(tmp_path, "training.epochs=1", *plain)
+    trainer = train(settings, photographs)
     assert trainer.result.finished
     assert trainer.result.accuracies == {}
+    measured = lines(settings, "evaluation")
+    assert [line["epoch"] for line in measured] == [0, 1]
+    assert [line["rankme"] for line in measured] == list(trainer.result.rankme.values())
+    assert all(line["feature_std"] > 0 and line["num_images"] == 32 and "knn_accuracy" not in line for line in measured)
+    assert f"after 1 epochs: RankMe {measured[1]['rankme']:.1f}" in capsys.readouterr().out
 
 
 def test_linear_probe_is_measured_where_asked_and_changes_nothing_else(
@@ -375,6 +436,11 @@ def test_linear_probe_is_measured_where_asked_and_changes_nothing_else(
     for with_probe, without in zip(lines(probed, "evaluation"), lines(plain, "evaluation"), strict=True):
         assert with_probe.pop("linear_probe_accuracy") > 0.8  # one class is dark, the other light
         assert with_probe | {"time": 0} == without | {"time": 0}
+
+
+def test_a_run_that_asks_for_no_accuracy_is_watched_all_the_same(labelled: Path, tmp_path: Path) -> None:
+    result = train(tiny(tmp_path, "training.epochs=1", "evaluation.knn.enabled=false"), labelled).result
+    assert (set(result.accuracies), set(result.rankme)) == (set(), {0, 1})
 
 
 def test_linear_probe_is_measured_without_knn_too(labelled: Path, tmp_path: Path) -> None:

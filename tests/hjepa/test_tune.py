@@ -125,7 +125,7 @@ def test_crops_that_nothing_reads_are_not_tuned(tiny: Settings) -> None:
     with pytest.raises(ValueError, match="read by nothing"):
         tune_step(unread, source, Budget(step_ms=1), "crops", print)
     for changes in (
-        {"data.multicrop.adaptive": True},
+        {"data.multicrop.adaptive": True, "data.multicrop.num_local_crops": 6},
         {"data.multicrop.curriculum": [{"from_epoch": 2, "num_local_crops": 2}]},
         {"data.use_multicrop": False, "model.view_weight": 0, "model.spread_weight": 0},
     ):
@@ -135,8 +135,12 @@ def test_crops_that_nothing_reads_are_not_tuned(tiny: Settings) -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["data.multicrop.num_global_crops=1", "data.multicrop.curriculum=[{from_epoch: 2, local_crop_size: 16}]"],
-    ids=["one global crop", "local crops that a phase speaks of"],
+    [
+        "data.multicrop.num_global_crops=1",
+        "data.multicrop.curriculum=[{from_epoch: 2, local_crop_size: 16}]",
+        "dino.local_weight=2",
+    ],
+    ids=["one global crop", "local crops that a phase speaks of", "local crops that have a weight"],
 )
 def test_no_crops_are_tried_that_the_settings_would_refuse(override: str, tiny: Settings) -> None:
     head = ["dino.num_prototypes=16", "dino.hidden=16", "dino.bottleneck=8"]

@@ -53,6 +53,14 @@ def test_every_pair_of_two_crops_of_an_image_counts_once() -> None:
     torch.testing.assert_close(dino_loss(student, teacher, center, 0.1, 0.04, local_weight=0.3), expected)
 
 
+def test_autocast_changes_no_bit_of_the_loss() -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(5, 4, 64, generator=generator), torch.randn(2, 4, 64, generator=generator)
+    expected = dino_loss(student, teacher, torch.zeros(64), 0.1, 0.04)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(dino_loss(student, teacher, torch.zeros(64), 0.1, 0.04), expected)
+
+
 def test_loss_is_a_number_where_a_probability_is_0() -> None:
     student = torch.tensor([[[1e4, -1e4]], [[-1e4, 1e4]]], requires_grad=True)
     loss = dino_loss(student, student.detach(), torch.zeros(2), 0.1, 0.04)

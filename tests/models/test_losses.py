@@ -96,3 +96,18 @@ def test_koleo_parts_images_that_are_equal_with_a_finite_gradient() -> None:
     same = torch.ones(1, 8, 4, requires_grad=True)
     nearest_loss(same).backward()
     assert torch.isfinite(same.grad).all()
+
+
+@pytest.mark.parametrize("loss", [spread_loss, nearest_loss])
+def test_autocast_changes_no_bit_of_a_loss_that_compares_images(loss: Callable[[Tensor], Tensor]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(1, 1, 128, generator=generator) + 0.05 * torch.randn(4, 32, 128, generator=generator)
+    expected, ours = features.clone().requires_grad_(), features.clone().requires_grad_()
+    value = loss(expected)
+    value.backward()
+    with torch.autocast("cpu", torch.bfloat16):
+        automatic = loss(ours)
+    automatic.backward()
+    assert torch.equal(automatic, value)
+    assert ours.grad is not None
+    assert torch.equal(ours.grad, expected.grad)

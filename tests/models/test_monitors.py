@@ -15,6 +15,10 @@ def test_features_that_do_not_depend_on_the_image_have_no_deviation() -> None:
     assert feature_std(torch.randn(4000, 8)) == pytest.approx(1, abs=0.05)
 
 
+def test_one_image_has_no_deviation_and_no_warning() -> None:
+    assert (feature_std(torch.randn(1, 8)), dead_channels(torch.randn(1, 8))) == (0, 1)
+
+
 @pytest.mark.parametrize("rank", [1, 3, 8])
 def test_rankme_of_equal_directions_is_their_number(rank: int) -> None:
     directions = torch.linalg.qr(torch.randn(64, rank + 1) + torch.eye(64, rank + 1)).Q
