@@ -20,7 +20,7 @@ from hjepa.configs.schema import Settings
 from hjepa.configs.yaml_file import SettingsError
 from hjepa.display import Display
 from hjepa.distributed import Ranks, check_local_rank
-from hjepa.exits import INTERRUPTED, Version, command_line, not_empty, run_command
+from hjepa.exits import Version, command_line, not_empty, run_command
 from hjepa.pipeline.backend import Engine, engine_of
 from hjepa.pipeline.curriculum import Curriculum, recipe_at
 from hjepa.pipeline.device import resolve_device
@@ -29,6 +29,7 @@ from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, area_gap
 from hjepa.pipeline.source import Source
 from hjepa.recipe_table import summary
 from hjepa.run_folder import Resume, check_output, find_resume, fresh_folder, mark_folder, resume_notes
+from hjepa.start import INTERRUPTED
 
 if TYPE_CHECKING:
     from hjepa.result import Result

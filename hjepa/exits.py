@@ -9,8 +9,9 @@ from typing import Annotated, NoReturn, TypeAlias, cast
 import typer
 
 from hjepa.pipeline.quarantine import DataError
+from hjepa.start import INTERRUPTED
 
-MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
+MISTAKE, FAILURE = 2, 1
 UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 """What the command line's parser raises; typer does not export it."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from hjepa import exits
+from hjepa import exits, start
 
 ROOT = Path(exits.__file__).resolve().parents[1]
 SIZES = ("data.image_size", "data.multicrop.global_crop_size", "model.encoder.width", "model.embed_dim")
@@ -20,21 +20,32 @@ REFERENCE = ["--pipeline", "torchvision", "--num-workers", "0", "--device", "cpu
 
 
 @pytest.mark.parametrize(
-    ("program", "module", "arguments", "said"),
+    ("program", "function", "arguments", "said"),
     [
-        ("hjepa-train", "hjepa.cli", ["--data-path", "photos", *REFERENCE, *SLOW], "evaluation after 0 epochs: "),
-        ("hjepa", "hjepa.commands", ["doctor", "photos", "--backend", "torchvision", "--seconds", "60"], "running hjepa with "),
+        ("hjepa-train", "train", ["--data-path", "photos", *REFERENCE, *SLOW], "evaluation after 0 epochs: "),
+        ("hjepa", "commands", ["doctor", "photos", "--backend", "torchvision", "--seconds", "60"], "running hjepa with "),
     ],
     ids=["train", "doctor"],
 )
 def test_interrupt_ends_a_program_with_a_word_and_130(
-    program: str, module: str, arguments: list[str], said: str, labelled: Path, tmp_path: Path
+    program: str, function: str, arguments: list[str], said: str, labelled: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "photos").symlink_to(labelled)
+    assert interrupt(function, arguments, said, tmp_path, ROOT) == (130, f"{program}: interrupted\n")
+
+
+@pytest.mark.parametrize(("program", "function"), [("hjepa-train", "train"), ("hjepa", "commands")])
+def test_interrupt_while_torch_is_loading_shows_no_traceback(program: str, function: str, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
+    assert interrupt(function, [], "loading", tmp_path, tmp_path, ROOT) == (130, f"{program}: interrupted\n")
+
+
+def interrupt(function: str, arguments: list[str], said: str, folder: Path, *search: Path) -> tuple[int, str]:
+    """Sends a program SIGINT once it has printed a line that begins so; its exit code and standard error."""
     with subprocess.Popen(
-        [sys.executable, "-c", f"from {module} import main; main()", *arguments],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        [sys.executable, "-c", f"from hjepa.start import {function}; {function}()", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, search)), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -44,7 +55,7 @@ def test_interrupt_ends_a_program_with_a_word_and_130(
         assert any(line.startswith(said) for line in run.stdout)
         run.send_signal(signal.SIGINT)
         errors = run.stderr.read()
-    assert (run.returncode, errors) == (130, f"{program}: interrupted\n")
+    return run.returncode, errors
 
 
 def interrupted() -> None:
@@ -56,7 +67,7 @@ def aborted() -> None:
 
 
 def left() -> None:
-    raise typer.Exit(exits.INTERRUPTED)
+    raise typer.Exit(start.INTERRUPTED)
 
 
 @pytest.mark.parametrize("command", [interrupted, aborted, left])
