@@ -143,13 +143,15 @@ def evaluate(
         "data.pipeline": pipeline,
         "data.num_workers": "auto" if num_workers is None else num_workers,
         "device": device,
+        "evaluation.knn.enabled": True,
         "evaluation.linear_probe.enabled": True,
     }
     with Display() as display:
         found = trained.evaluate(checkpoint, changes, display.show)
         display.clear()
         accuracies = {"kNN accuracy": found.knn_accuracy, "linear probe": found.linear_probe_accuracy}
-        rows = {name: "-" if accuracy is None else f"{accuracy:.1%}" for name, accuracy in accuracies.items()}
+        without = "not measured: these images are not of two classes or more; give labelled ones with --data-path"
+        rows = {name: without if accuracy is None else f"{accuracy:.1%}" for name, accuracy in accuracies.items()}
         rows["RankMe"] = f"{found.rankme:.1f} of {found.num_dimensions}"
         rows["standard deviation"] = f"{found.feature_std:.4f}, mean of the dimensions; {found.dead_channels:.0%} hardly vary"
         display.table(f"Features of {checkpoint}", rows)

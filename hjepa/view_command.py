@@ -9,6 +9,7 @@ from hjepa.command_data import open_data, say_left_out
 from hjepa.configs.recipe_file import find_recipe
 from hjepa.display import Display
 from hjepa.pipeline.backend import BackendName
+from hjepa.result_table import counted
 
 Data = Annotated[
     str | None, typer.Argument(help="Folder, .tar, .parquet or .csv of images; the sample images without.", show_default=False)
@@ -64,7 +65,7 @@ def view(
             seed=seed,
             epoch=epoch,
         )
-        display.say(f"{sheet.title}; {len(sheet.images)} images")
+        display.say(f"{sheet.title}; {counted(len(sheet.images), 'image')}")
         for file in files:
             write(sheet, file)
             display.say(f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB)")

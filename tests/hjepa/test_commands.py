@@ -83,7 +83,7 @@ def test_misspelt_command_is_told_the_nearest(wrong: str, right: str, call: Call
 def test_own_images_are_shown_as_picture_and_page(call: Call, labelled: Path, tmp_path: Path) -> None:
     code, output, errors = call("view", labelled, "--count", 1, "--backend", "torchvision", "--device", "cpu")
     assert (code, errors) == (0, "")
-    assert "made by torchvision; masks: global_only; seed 0, epoch 0; 1 images" in output
+    assert "made by torchvision; masks: global_only; seed 0, epoch 0; 1 image\n" in output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["crops.html", "crops.png"]
     call("view", labelled, "--count", 1, "--backend", "torchvision", "--recipe", "cifar10", "--output", "a.png")
     assert (tmp_path / "a.png").exists()
