@@ -6,13 +6,20 @@ from hjepa.pipeline.open_source import open_source
 from hjepa.pipeline.source import Source
 
 SHOWN_BAD_IMAGES = 5
+FEW_SAMPLES = 20
+"""Sample images that are made where fewer are needed, so that not every number of them has a folder of its own."""
 
 
-def open_data(data: str | None, display: Display) -> Source:
-    """The source at that place, see open_source; the sample images, made where they are not there yet, for None."""
+def open_data(data: str | None, display: Display, needed: int = sample_data.COUNT) -> Source:
+    """The source at that place, see open_source; for None the sample images, of which no more are made than are needed."""
     if data is None:
         count, folder = sample_data.COUNT, sample_data.default_folder()
-        sample_data.make(folder, progress=lambda done: display.show(f"making {count} sample images in {folder}", done, count))
+        if needed < count and not folder.exists():
+            count = max(needed, FEW_SAMPLES)
+            folder = sample_data.default_folder(count)
+        sample_data.make(
+            folder, count, progress=lambda done: display.show(f"making {count} sample images in {folder}", done, count)
+        )
         data = str(folder)
     place = data
     source = open_source(data, progress=lambda done, total: display.show(f"reading the headers of {place}", done, total))

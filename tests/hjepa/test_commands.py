@@ -94,6 +94,16 @@ def test_own_images_are_shown_as_picture_and_page(call: Call, labelled: Path, tm
     assert "left out: broken.jpg: not an image" in output
 
 
+def test_view_without_data_makes_no_more_sample_images_than_it_needs(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HJEPA_CACHE", str(tmp_path / "cache"))
+    code, output, _ = call("view", "--count", 1, "--backend", "torchvision", "--masks", "none", "--output", "a.png")
+    assert code == 0
+    assert "making 20 sample images" in output
+    assert len(list(tmp_path.glob("cache/sample-20-*/*/*.jpg"))) == 20
+
+
 def test_all_recipes_are_listed_with_their_sources(call: Call) -> None:
     code, output, _ = call("recipes")
     assert code == 0
@@ -140,6 +150,8 @@ def test_documented_table_is_that_of_the_presets(call: Call) -> None:
         (["recipes", "dino", "--yaml", "--markdown"], "give one of them"),
         (["recipes", "broken.yaml"], "did you mean views?"),
         (["view", "images", "--output", "sheet.jpg"], "use a name with .png or .html"),
+        (["view", "images", "--output", "broken.yaml/sheet.png"], "sheet.png cannot be written (broken.yaml is a file)"),
+        (["view", "images", "--output", "folder.png"], "folder.png is a folder"),
         (["view", "images", "--masks", "global_onyl"], "did you mean global_only"),
         (["view", "missing"], "missing does not exist"),
         (["doctor", "missing"], "missing does not exist"),
@@ -154,6 +166,7 @@ def test_users_mistake_is_one_line_and_exit_code_2(
 ) -> None:
     (tmp_path / "images").symlink_to(labelled)
     (tmp_path / "broken.yaml").write_text("name: a\nvews: []\n")
+    (tmp_path / "folder.png").mkdir()
     code, _, errors = call(*arguments)
     assert code == 2
     assert message in errors
