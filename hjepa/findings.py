@@ -208,7 +208,10 @@ def _sizes(data: DataSet, recipe: Recipe) -> Finding:
     sides = f"{data.short_side[1]} x {data.long_side[1]}"
     text = f"{sides} pixels in the middle, 5 % up to {data.short_side[0]} on the short side, 5 % from {data.short_side[2]} on"
     if data.short_side[1] < largest:
-        advice = f"they are enlarged to crops of {largest}: take a recipe with smaller ones (hjepa recipes)"
+        advice = (
+            f"they are enlarged to crops of {largest}: set data.multicrop.global_crop_size lower in hjepa-train, or give "
+            "a recipe of your own with a smaller size (hjepa recipes NAME --yaml > mine.yaml)"
+        )
         return Finding(level="note", subject="sizes", text=text, advice=advice)
     return Finding(level="ok", subject="sizes", text=text)
 
