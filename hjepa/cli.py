@@ -41,7 +41,7 @@ ENGINES: dict[Engine, str] = {
 }
 """Each engine in words."""
 
-app = typer.Typer(pretty_exceptions_enable=False)
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """The command line `hjepa` as a user meets it: recipes, parity, clear errors, exit codes."""
 
 import contextlib
+import inspect
 import json
 import shutil
 import subprocess
@@ -119,6 +120,23 @@ def test_names_are_whole_on_a_narrow_terminal(call: Call, monkeypatch: pytest.Mo
     assert "\ndinov3-highres-768-336-1152 " in output
     assert "src/data/multicrop_transforms.py" in output  # no word is cut where another line would hold it
     assert "…" not in call("recipes", "dinov3-gram")[1]
+    monkeypatch.setenv("COLUMNS", "40")
+    assert "\nijepa\n  1x224 global\n  facebookresearch/ijepa," in "\n".join(map(str.rstrip, call("recipes")[1].splitlines()))
+
+
+@pytest.mark.parametrize("command", ["view", "doctor", "tune", "recipes", "parity", "eval", "export"])
+def test_help_is_wrapped_by_the_terminal_and_not_by_its_source(
+    command: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 200)
+    code, output, _ = call(command, "--help")
+    assert code == 0
+    written = inspect.getdoc(next(each.callback for each in commands.app.registered_commands if each.name == command))
+    assert written is not None
+    for paragraph in written.replace("`", "").split("\n\n"):
+        flowing = " ".join(paragraph.split())
+        assert len(flowing) > 195 or f" {flowing} " in output
 
 
 def test_recipe_is_shown_as_a_table_and_as_yaml(call: Call) -> None:
