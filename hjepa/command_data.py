@@ -4,6 +4,7 @@ from hjepa import sample_data
 from hjepa.display import Display
 from hjepa.pipeline.open_source import open_source
 from hjepa.pipeline.source import Source
+from hjepa.unread_files import in_words, unread_files
 
 SHOWN_BAD_IMAGES = 5
 FEW_SAMPLES = 20
@@ -28,8 +29,10 @@ def open_data(data: str | None, display: Display, needed: int = sample_data.COUN
 
 
 def say_left_out(source: Source, display: Display) -> None:
-    """Names the first of the files that were left out when the source was opened, and counts the others."""
+    """Names the first of the files that were left out when the source was opened, and counts the others, also by their form."""
     for bad in source.bad[:SHOWN_BAD_IMAGES]:
         display.say(f"  left out: {bad.path}: {bad.reason}")
     if len(source.bad) > SHOWN_BAD_IMAGES:
         display.say(f"  left out: {len(source.bad) - SHOWN_BAD_IMAGES} more unreadable files")
+    if unread := unread_files(source):
+        display.say(f"note: {in_words(unread)} in {source.name} are not read")

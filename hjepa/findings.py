@@ -11,6 +11,7 @@ from hjepa.data_check import PROGRESSIVE, DataSet
 from hjepa.machine import VIDEO_LIBRARY, Machine
 from hjepa.pipeline.recipe import Recipe
 from hjepa.short_run import ShortRun
+from hjepa.unread_files import in_words
 
 Level: TypeAlias = Literal["ok", "note", "problem"]
 BAD_SHARE, UNEVEN, SMALL_MEMORY_GIB, SMALL_SHARED_GIB = 0.01, 10.0, 4.0, 1.0
@@ -43,7 +44,8 @@ def judge_machine(machine: Machine) -> list[Finding]:
 
 def judge_data(data: DataSet, recipe: Recipe, batch_size: int) -> list[Finding]:
     """Findings about the images."""
-    return [_images(data, batch_size), _bad(data), _duplicates(data), _formats(data), _sizes(data, recipe), *_classes(data)]
+    files = [_images(data, batch_size), _bad(data), *_unread(data), _duplicates(data), _formats(data)]
+    return [*files, _sizes(data, recipe), *_classes(data)]
 
 
 def judge_conduct(run: ShortRun) -> list[Finding]:
@@ -183,6 +185,12 @@ def _bad(data: DataSet) -> Finding:
     text = f"{data.bad} ({share:.2%}) are left out, such as {data.bad_examples[0]}"
     level: Level = "problem" if share > BAD_SHARE else "note"
     return Finding(level=level, subject="bad files", text=text, advice="repair or delete them")
+
+
+def _unread(data: DataSet) -> Iterator[Finding]:
+    if data.unread:
+        text = f"{in_words(data.unread)} are not read"
+        yield Finding(level="note", subject="other files", text=text, advice="unpack them, or make JPEGs of them")
 
 
 def _duplicates(data: DataSet) -> Finding:
