@@ -73,12 +73,10 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
         state = torch.load(path, map_location=device, weights_only=True)
         version = state["format"]
         foreign = [name for name in NEEDED if name not in state]
-    except Exception as error:  # whatever a damaged or foreign file makes the unpickler raise
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        reason = first.partition(". ")[0]  # torch goes on with the advice to run whatever code the file holds
-        raise CheckpointError(
-            f"{path} is not a checkpoint of hjepa, or it is damaged ({reason}); resume from another"
-        ) from error
+    except PermissionError as error:
+        raise CheckpointError(f"cannot read the checkpoint {path} ({error.strerror}); see who may read it") from error
+    except Exception as error:  # whatever a damaged or foreign file makes the unpickler raise; its words help nobody
+        raise CheckpointError(f"{path} is not a checkpoint of hjepa, or it is damaged; resume from another") from error
     if version != FORMAT:
         raise CheckpointError(f"{path} has format {version}, this hjepa reads format {FORMAT}; use the hjepa that wrote it")
     if foreign:

@@ -15,12 +15,12 @@ from rich.console import Console
 from hjepa import checkpoint
 from hjepa.assembly import build_recipe, open_source
 from hjepa.command_data import say_left_out
-from hjepa.configs.load import asked, load_settings, to_yaml
+from hjepa.configs.load import asked, load_settings
 from hjepa.configs.schema import Settings
 from hjepa.configs.yaml_file import SettingsError
 from hjepa.display import Display
 from hjepa.distributed import Ranks, check_local_rank
-from hjepa.exits import INTERRUPTED, Version, command_line, not_empty, run_command
+from hjepa.exits import Version, command_line, not_empty, run_command
 from hjepa.pipeline.backend import Engine, engine_of
 from hjepa.pipeline.curriculum import Curriculum, recipe_at
 from hjepa.pipeline.device import resolve_device
@@ -28,9 +28,10 @@ from hjepa.pipeline.open_source import name_of
 from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, area_gap
 from hjepa.pipeline.source import Source
 from hjepa.recipe_table import summary
-from hjepa.result import in_words
-from hjepa.run_folder import Resume, check_output, find_resume, fresh_folder, mark_folder, resume_notes
+from hjepa.result_table import counted, places, result_rows
+from hjepa.run_folder import Resume, check_output, find_resume, folder_note, fresh_folder, mark_folder, resume_notes
 from hjepa.schedules import early_end
+from hjepa.start import INTERRUPTED
 
 SMALL = {"hjepa": "small", "dino": "small_dino"}
 """Objective -> name of the shipped settings that train in minutes without a GPU."""
@@ -41,7 +42,7 @@ ENGINES: dict[Engine, str] = {
 }
 """Each engine in words."""
 
-app = typer.Typer(pretty_exceptions_enable=False)
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
 
 @app.command()
@@ -151,10 +152,8 @@ def run(config: Path | None, overrides: list[str], flags: dict[str, object], dis
         joined = f" on each of {ranks.world_size} ranks" if ranks.world_size > 1 else ""
         display.say(f"engine: {_engine(settings, ranks)}; device: {_name(ranks.device)}{joined}")
         display.say(f"settings: {reason}")
-        if state is None and settings.output_dir != wanted:
-            display.say(
-                f"note: {wanted} holds another run, which --resume auto would go on with; this one is {settings.output_dir}"
-            )
+        if state is None and (note := folder_note(settings, wanted)):
+            display.say(note)
         source = _open_in_turn(settings, ranks, display)
         _introduce(settings, source, display)
         _train_or_explain(settings, source, display, state, ranks)
@@ -192,25 +191,16 @@ def _train(settings: Settings, source: Source, display: Display, state: Resume |
     start = time.perf_counter()
     with Trainer(settings, source, display, None if state is None else state.content, ranks) as trainer:
         if ranks.is_first:
-            mark_folder(Path(settings.output_dir), to_yaml(settings), is_new=state is None)
+            mark_folder(settings, is_new=state is None)
         total = trainer.steps_per_epoch * settings.training.epochs
         if trainer.is_done:
             display.say("nothing is left to do: all of its epochs are done; more of them are another run, without --resume")
         result = trainer.run()
-        latest = settings.checkpoint_folder / checkpoint.LATEST
-        rows = {
-            "steps": f"{result.step} of {total}",
-            **in_words(result),
-            "time": f"{time.perf_counter() - start:.0f} s",
-            **({"bad images": f"{result.bad_images} replaced, see {settings.bad_images_file}"} if result.bad_images else {}),
-            "checkpoint": str(latest),
-            "metrics": str(settings.metrics_file),
-            "TensorBoard": f"tensorboard --logdir {shlex.quote(str(settings.log_folder))}",
-            "crops and masks": str(trainer.picture),
-        }
+        rows = result_rows(result, settings, len(source.classes), total)
+        rows |= {"time": f"{time.perf_counter() - start:.0f} s", **places(settings, result, trainer.picture)}
     display.table("Finished" if result.finished else "Interrupted", rows)
     if not result.finished:
-        display.say(f"to go on: {command_line()} --resume {shlex.quote(str(latest))}")
+        display.say(f"to go on: {command_line()} --resume {shlex.quote(rows['checkpoint'])}")
         sys.exit(INTERRUPTED if result.signal == 2 else 0)
 
 
@@ -245,8 +235,8 @@ def _asks_for_sample(config: Path) -> bool:
 
 
 def _introduce(settings: Settings, source: Source, display: Display) -> None:
-    labels = f"{len(source.classes)} classes" if source.classes else "no labels"
-    display.say(f"data: {len(source)} images in {source.name} ({labels})")
+    labels = counted(len(source.classes), "class") if source.classes else "no labels"
+    display.say(f"data: {counted(len(source), 'image')} in {source.name} ({labels})")
     say_left_out(source, display)
     plan = build_recipe(settings)
     recipe = recipe_at(plan, 0)

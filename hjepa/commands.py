@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -25,10 +26,12 @@ from hjepa.view_command import view
 if TYPE_CHECKING:
     from hjepa.named_data import Split
 
-app = typer.Typer(pretty_exceptions_enable=False, invoke_without_command=True)
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="markdown", invoke_without_command=True)
 app.command("view")(view)
 app.command("doctor")(doctor)
 app.command("tune")(tune)
+NARROW = 70
+"""Columns of a terminal below which a recipe's name has a line of its own."""
 RecipeName = Annotated[str, typer.Argument(help="Name of a preset, or path of a recipe's YAML file.")]
 
 
@@ -55,7 +58,7 @@ def show_recipes(
 
       hjepa recipes dinov2
 
-      hjepa recipes dinov2 --yaml > mine.yaml   (then hjepa.Loader(..., recipe=hjepa.load_recipe("mine.yaml")))
+      hjepa recipes dinov2 --yaml > mine.yaml (then hjepa.Loader(..., recipe=hjepa.load_recipe("mine.yaml")))
     """
     if yaml and name is None:
         raise ValueError("--yaml prints one recipe; name it, as in `hjepa recipes dino --yaml`")
@@ -151,6 +154,7 @@ def evaluate(
         "data.pipeline": pipeline,
         "data.num_workers": "auto" if num_workers is None else num_workers,
         "device": device,
+        "evaluation.knn.enabled": True,
         "evaluation.linear_probe.enabled": True,
     }
     with Display() as display:
@@ -189,12 +193,22 @@ def main() -> None:
 
 
 def _list(recipes: list[Recipe]) -> None:
+    console = Display().console
+    if console.width < NARROW:  # beside the names no word would fit
+        for recipe in recipes:
+            console.print(recipe.name)
+            console.print(Padding(_described(recipe), (0, 0, 0, 2)))
+        return
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for recipe in recipes:
-        table.add_row(recipe.name, Text.assemble(summary(recipe), "\n", (recipe.source, "dim")))
-    Display().console.print(table)
+        table.add_row(recipe.name, _described(recipe))
+    console.print(table)
+
+
+def _described(recipe: Recipe) -> Text:
+    return Text.assemble(summary(recipe), "\n", (recipe.source, "dim"))
 
 
 def _differences_table(backend: str, differences: list[parity.Difference]) -> Table:

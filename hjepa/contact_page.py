@@ -1,6 +1,6 @@
 """A contact sheet as one HTML page, which needs no network: hovering a crop shows where it comes from and what is hidden of it.
 
-Pictures are in the page itself. The colours of masks are those of every other picture of hjepa (mask_panel.py).
+Pictures are in the page itself.
 """
 
 import base64
@@ -12,7 +12,9 @@ from PIL import Image
 
 from hjepa.contact_picture import colour
 from hjepa.contact_sheet import Pixels, Sheet, ShownCrop, ShownImage, thumbnail
-from hjepa.pipeline.mask_panel import COLOURS, FIRST_TARGET, NAMES, TARGET_COLOURS, TARGET_VEIL, VEILS, Roles
+from hjepa.mask_veil import colour_of, name_of, opacity_of
+from hjepa.pipeline.index import Progress
+from hjepa.pipeline.mask_panel import Roles
 
 LONGEST = 720
 """Pixels of a source's longer side in the page."""
@@ -20,10 +22,13 @@ SHARP = 64
 """Crops of fewer pixels are enlarged pixel by pixel: what is smooth would not be what the model sees."""
 
 
-def page(sheet: Sheet) -> str:
+def page(sheet: Sheet, progress: Progress) -> str:
     """The whole page."""
     assets = {name: (resources.files("hjepa") / f"contact_page.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
-    images = "\n".join(_image(number, image) for number, image in enumerate(sheet.images))
+    sections = []
+    for number, image in enumerate(sheet.images):
+        sections.append(_image(number, image))
+        progress(number + 1, len(sheet.images))
     shown = {int(role) for image in sheet.images for crop in image.crops for level in crop.levels for role in level.flat}
     return f"""<!doctype html>
 <html lang="en">
@@ -38,7 +43,7 @@ def page(sheet: Sheet) -> str:
 {_legend(shown)}
 </header>
 <main>
-{images}
+{"".join(sections)}
 </main>
 <script>{assets["js"]}</script>
 </html>
@@ -118,26 +123,14 @@ def _paths(shown: Roles) -> str:
         for column, role in enumerate(line):
             squares.setdefault(role, []).append(f"M{column} {row}h1v1h-1z")
     return "".join(
-        f'<path d="{"".join(own)}" fill="{_colour(role)}" fill-opacity="{_veil(role)}"/>'
+        f'<path d="{"".join(own)}" fill="{colour_of(role)}" fill-opacity="{opacity_of(role)}"/>'
         for role, own in sorted(squares.items())
     )
 
 
 def _legend(shown: set[int]) -> str:
-    entries = "".join(f'<li><i style="background:{_colour(role)}"></i>{_name(role)}</li>' for role in sorted(shown))
+    entries = "".join(f'<li><i style="background:{colour_of(role)}"></i>{name_of(role)}</li>' for role in sorted(shown))
     return f'<ul class="legend">{entries}</ul>' if entries else ""
-
-
-def _colour(role: int) -> str:
-    return COLOURS[role] if role < FIRST_TARGET else TARGET_COLOURS[(role - FIRST_TARGET) % len(TARGET_COLOURS)]
-
-
-def _name(role: int) -> str:
-    return NAMES[role] if role < FIRST_TARGET else f"target {role - FIRST_TARGET}"
-
-
-def _veil(role: int) -> float:
-    return VEILS[role] if role < FIRST_TARGET else TARGET_VEIL
 
 
 def _uri(pixels: Pixels, kind: str) -> str:

@@ -4,6 +4,7 @@ Everything on it comes from one batch of a Loader: the crops are the backend's o
 masks are those that the batch's keys give.
 """
 
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast, get_args
@@ -18,6 +19,7 @@ from hjepa.pipeline.backend import BackendName
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.device import whole
 from hjepa.pipeline.header import upright
+from hjepa.pipeline.index import Progress
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.mask_panel import Roles, roles
 from hjepa.pipeline.mask_sampler import BlockMasks
@@ -35,10 +37,18 @@ Pixels: TypeAlias = npt.NDArray[np.uint8]
 """[H, W, 3]"""
 MASKS: tuple[str, ...] = (*get_args(MaskingStrategy), "none")
 """What may be drawn over crops: a strategy, or nothing."""
+OWN = "hjepa"
+"""Recipe of the work whose masks these are; a recipe of another may have masks of its own, which its adapter gives."""
+PART = 16
+"""Images that are made at once."""
 PATCH_SIZES = (16, 14, 8, 4)
 """Sides of a patch in pixels, the usual ones; the first that fits a recipe's crops is taken."""
 LEAST_PATCHES = 6
 """Patches on a side of a global crop that blocks of three levels need to differ."""
+
+
+def silent(done: int, total: int) -> None:
+    """For whoever does not ask how far it is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,20 +101,23 @@ def gather(
     device: str = "auto",
     seed: int = 0,
     epoch: int = 0,
+    progress: Progress = silent,
 ) -> Sheet:
     """The first `count` images of an epoch as a training run would get them. data: see open_source.
 
-    masks: one of MASKS. patch_size: of the masks, in pixels; "auto" is the first of PATCH_SIZES that fits the crops. Raises
-    ValueError.
+    masks: one of MASKS. patch_size: of the masks, in pixels; "auto" is the first of PATCH_SIZES that fits the crops. progress:
+    told (images done, images to do). Raises ValueError.
     """
     if masks not in MASKS:
         raise ValueError(f"masks={masks!r} is unknown; {suggest(masks, MASKS)}")
     generator = None if masks == "none" else _generator(recipe, cast(MaskingStrategy, masks), patch_size, seed)
     source = open_source(data)
+    count = min(whole("count", count, 1), len(source))
+    images: list[ShownImage] = []
     with Loader(
         source,
         recipe,
-        batch_size=min(whole("count", count, 1), len(source)),
+        batch_size=min(count, PART),
         backend=backend,
         device=device,
         seed=seed,
@@ -114,12 +127,18 @@ def gather(
         epochs=epoch + 1,
     ) as loader:
         loader.set_epoch(epoch)
-        batch = next(iter(loader))
         engine = loader.engine
+        for batch in loader:
+            images += _images(batch, generator, recipe, source)
+            progress(min(len(images), count), count)
+            if len(images) >= count:
+                break
     drawn = "no masks" if generator is None else f"masks: {masks}"
+    if generator is not None and recipe.name != OWN:
+        drawn += f", which are {OWN}'s, not {recipe.name}'s"
     return Sheet(
         title=f"{recipe.name}: {summary(recipe)}; made by {engine}; {drawn}; seed {seed}, epoch {epoch}",
-        images=_images(batch, generator, recipe, source),
+        images=tuple(images[:count]),
     )
 
 
@@ -233,17 +252,34 @@ def thumbnail(pixels: Pixels, longest: int) -> Pixels:
     return np.asarray(image)
 
 
-def write(sheet: Sheet, path: Path) -> None:
-    """Writes a sheet as what the file's name ends with: a picture (.png) or a page (.html). Raises ValueError for another."""
+def write(sheet: Sheet, path: Path, progress: Progress = silent) -> None:
+    """Writes a sheet as what the file's name ends with: a picture (.png) or a page (.html). Raises ValueError for another.
+
+    progress: told (images drawn, images to draw).
+    """
     from hjepa.contact_page import page  # here: each of the two imports this file
     from hjepa.contact_picture import save_sheet
 
     check_ending(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() == ".png":
-        save_sheet(sheet, path)
+        save_sheet(sheet, path, progress)
     else:
-        path.write_text(page(sheet), encoding="utf-8")
+        path.write_text(page(sheet, progress), encoding="utf-8")
+
+
+def check_place(path: Path) -> None:
+    """Raises ValueError for a file that `write` could not write; makes its folder. So that it is said before the work."""
+    check_ending(path)
+    if path.is_dir():
+        raise ValueError(f"--output {path} is a folder; give the name of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        reason = f"{path.parent} is a file" if path.parent.is_file() else error.strerror
+        raise ValueError(f"--output {path} cannot be written ({reason}); give a file in another folder") from error
 
 
 def check_ending(path: Path) -> None:

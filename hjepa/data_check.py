@@ -3,11 +3,12 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from hjepa.pipeline.source import Samples, Source, open_image, spread
+from hjepa.unread_files import unread_files
 
 FILES, CONTENTS, OPENED = 20_000, 1_000, 500
 """Images that are looked at: where the source gives paths, where it has to read them, and of how many the header is opened."""
@@ -41,6 +42,8 @@ class DataSet:
     duplicate_examples: tuple[str, ...]
     classes: dict[str, int]
     """Class -> its images among those looked at."""
+    unread: dict[str, int] = field(default_factory=dict)
+    """Ending -> files that hold images in a form that is not read."""
 
 
 def look_at_data(source: Source) -> DataSet:
@@ -77,6 +80,7 @@ def look_at_data(source: Source) -> DataSet:
         duplicates=len(twice),
         duplicate_examples=tuple(twice[:SHOWN]),
         classes={source.classes[label]: count for label, count in sorted(labels.items()) if 0 <= label < len(source.classes)},
+        unread=unread_files(source),
     )
 
 

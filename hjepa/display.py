@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 QUIET_SECONDS = 10.0
-"""Where there is no terminal, one line of progress per this many seconds."""
+"""Where there is no terminal, one line of progress per this many seconds, beside the first and the last step's."""
 
 
 class Display:
@@ -44,7 +44,7 @@ class Display:
                 self._progress.start()
                 self._task = self._progress.add_task(self._cut(description, total, note), total=total, note=note)
             self._progress.update(self._task, completed=done, total=total, note=note)
-        elif description != self._description or time.monotonic() - self._spoke > QUIET_SECONDS:
+        elif description != self._description or time.monotonic() - self._spoke > QUIET_SECONDS or done == total:
             self._spoke = time.monotonic()
             self.say(f"{description}: {done}/{total} {note}".rstrip())
         self._description = description

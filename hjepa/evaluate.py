@@ -25,6 +25,7 @@ CHUNK = 1024
 """Images compared with all others at once, which bounds the memory of their similarities."""
 LEAST_RANK, MOST_DEAD = 0.1, 0.5
 """Shares of the dimensions: an effective rank below the one, or so many that hardly vary, is a collapse."""
+UNMEASURED = "not measured: these images are not of two classes or more; give labelled ones with --data-path"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +54,7 @@ class Evaluation:
         left_out = f" of {self.num_available}, evenly spaced" if self.num_images < self.num_available else ""
         return {
             "images": f"{self.num_images}{left_out}{f', split {self.split}' if self.split else ''}",
-            **{name: "-" if accuracy is None else f"{accuracy:.1%}" for name, accuracy in accuracies.items()},
+            **{name: UNMEASURED if accuracy is None else f"{accuracy:.1%}" for name, accuracy in accuracies.items()},
             "RankMe": f"{self.rankme:.1f} of {self.num_dimensions}",
             "standard deviation": f"{self.feature_std:.4f}, mean of the dimensions; {self.dead_channels:.0%} hardly vary",
         }

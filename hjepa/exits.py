@@ -5,13 +5,14 @@ import shlex
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, TypeAlias, cast
+from typing import Annotated, NoReturn, TypeAlias, cast
 
 import typer
 
 from hjepa.pipeline.quarantine import DataError
+from hjepa.start import INTERRUPTED
 
-MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
+MISTAKE, FAILURE = 2, 1
 UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 """What the command line's parser raises; typer does not export it."""
 
@@ -49,18 +50,22 @@ def run_command(app: typer.Typer, name: str) -> None:
     # --batch_size is --batch-size
     arguments = [re.sub(r"^--[^=]+", lambda flag: flag[0].replace("_", "-"), argument) for argument in sys.argv[1:]]
     try:
-        app(arguments, standalone_mode=False)
+        code = app(arguments, standalone_mode=False)  # of typer.Exit, which newer typers make of Ctrl-C
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
     except UsageError as error:
         _fail(name, error.format_message(), MISTAKE)  # type: ignore[attr-defined]  # of click's exceptions
     except (ValueError, FileNotFoundError) as error:  # SettingsError, CheckpointError and the loaders' checks among them
         _fail(name, error, MISTAKE)
     except (DataError, OSError, RuntimeError) as error:
         _fail(name, error, FAILURE)
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit(INTERRUPTED)
+    if code == INTERRUPTED:
+        _fail(name, "interrupted", INTERRUPTED)
+    if code:
+        sys.exit(code)
 
 
-def _fail(name: str, error: object, code: int) -> None:
+def _fail(name: str, error: object, code: int) -> NoReturn:
     print(f"{name}: {error}", file=sys.stderr)
     sys.exit(code)
 

@@ -11,6 +11,7 @@ from hjepa.data_check import PROGRESSIVE, DataSet
 from hjepa.machine import VIDEO_LIBRARY, Machine
 from hjepa.pipeline.recipe import Recipe
 from hjepa.short_run import ShortRun
+from hjepa.unread_files import in_words
 
 Level: TypeAlias = Literal["ok", "note", "problem"]
 BAD_SHARE, UNEVEN, SMALL_MEMORY_GIB, SMALL_SHARED_GIB = 0.01, 10.0, 4.0, 1.0
@@ -43,7 +44,8 @@ def judge_machine(machine: Machine) -> list[Finding]:
 
 def judge_data(data: DataSet, recipe: Recipe, batch_size: int) -> list[Finding]:
     """Findings about the images."""
-    return [_images(data, batch_size), _bad(data), _duplicates(data), _formats(data), _sizes(data, recipe), *_classes(data)]
+    files = [_images(data, batch_size), _bad(data), *_unread(data), _duplicates(data), _formats(data)]
+    return [*files, _sizes(data, recipe), *_classes(data)]
 
 
 def judge_conduct(run: ShortRun) -> list[Finding]:
@@ -185,6 +187,12 @@ def _bad(data: DataSet) -> Finding:
     return Finding(level=level, subject="bad files", text=text, advice="repair or delete them")
 
 
+def _unread(data: DataSet) -> Iterator[Finding]:
+    if data.unread:
+        text = f"{in_words(data.unread)} are not read"
+        yield Finding(level="note", subject="other files", text=text, advice="unpack them, or make JPEGs of them")
+
+
 def _duplicates(data: DataSet) -> Finding:
     if not data.duplicates:
         return Finding(level="ok", subject="duplicates", text="no file is there twice")
@@ -208,7 +216,10 @@ def _sizes(data: DataSet, recipe: Recipe) -> Finding:
     sides = f"{data.short_side[1]} x {data.long_side[1]}"
     text = f"{sides} pixels in the middle, 5 % up to {data.short_side[0]} on the short side, 5 % from {data.short_side[2]} on"
     if data.short_side[1] < largest:
-        advice = f"they are enlarged to crops of {largest}: take a recipe with smaller ones (hjepa recipes)"
+        advice = (
+            f"they are enlarged to crops of {largest}: set data.multicrop.global_crop_size lower in hjepa-train, or give "
+            "a recipe of your own with a smaller size (hjepa recipes NAME --yaml > mine.yaml)"
+        )
         return Finding(level="note", subject="sizes", text=text, advice=advice)
     return Finding(level="ok", subject="sizes", text=text)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from hjepa import checkpoint
@@ -114,7 +114,11 @@ def export_encoder(
     positions = grid_positions(grid, encoder.width, torch.device("cpu"))
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     metadata = {"timm": json.dumps(arguments), "mean": json.dumps(mean), "std": json.dumps(std)}
-    save_file({"pos_embed": positions.unsqueeze(0), **weights}, output, metadata=metadata)
+    try:
+        save_file({"pos_embed": positions.unsqueeze(0), **weights}, output, metadata=metadata)
+    except (OSError, SafetensorError) as error:
+        reason = str(error).rpartition("I/O error: ")[2]
+        raise OSError(f"cannot write {output} ({reason}); free some space there, or give another place") from error
     return arguments
 
 

@@ -26,7 +26,7 @@ def advise(recipe: Recipe, batch_size: int, cores: int) -> dict[str, tuple[str, 
         "poor results": (
             "look at the crops: hjepa view shows whether they still show the object, and what the colours became",
             "watch RankMe and the deviation of the features: hjepa eval says when they collapsed",
-            "train longer; 100 epochs are few",
+            "train longer; 50 epochs are few, 300 are usual",
             "training.lr: raise it with the global batch, and keep a warm-up",
             "another masking.strategy: global_only first, then global_with_local_context, then cross_crop_prediction",
         ),

@@ -1,5 +1,6 @@
 """`hjepa tune`: settings that fit this machine and a budget, as a YAML file that `hjepa-train --config` takes."""
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -85,8 +86,13 @@ def tune(
 
 def _write(output: Path, settings: "Settings", said: list[str]) -> None:
     """The settings that differ from the defaults, below what was tried and found, as comments."""
-    from hjepa.configs.load import changes_to_yaml
+    from hjepa.configs.load import changes_to_yaml, with_changes
 
+    probe = settings.evaluation.linear_probe
+    places = {"data.data_path": settings.data.data_path, "evaluation.linear_probe.data_path": probe.data_path}
+    # absolute, so that the file trains from any folder
+    whole = {name: os.path.abspath(os.path.expanduser(place)) for name, place in places.items() if place}
+    settings = with_changes(settings, whole)
     lines = [f"Made by: {shlex.join(['hjepa', *sys.argv[1:]])}", *said]
     head = "".join(f"# {line}\n" for line in lines)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """`hjepa view`: pictures of what the pipeline makes of one's own images."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -9,7 +10,10 @@ from hjepa.command_data import open_data, say_left_out
 from hjepa.configs.recipe_file import find_recipe
 from hjepa.display import Display
 from hjepa.pipeline.backend import BackendName
+from hjepa.result_table import counted
 
+FEW, MANY = 16, 50
+"""Images that take no time worth a bar, and that make a sheet of which it is said that it is large."""
 Data = Annotated[
     str | None, typer.Argument(help="Folder, .tar, .parquet or .csv of images; the sample images without.", show_default=False)
 ]
@@ -32,9 +36,10 @@ def view(
     seed: Annotated[int, typer.Option(help="Number that every random choice follows from.")] = 0,
     epoch: Annotated[int, typer.Option(help="Epoch whose first images are shown, counted from 0.")] = 0,
 ) -> None:
-    """Draws the crops and masks that training gets: each image with its boxes, every crop with its draws in words.
+    """Draws the crops that a recipe makes, and H-JEPA's masks: each image with its boxes, every crop with its draws in words.
 
-    The page shows the box and the masks of the crop that is pointed at. It needs no network.
+    With recipe hjepa this is what hjepa-train gets. Masks of other works, such as dinov2's, come with their adapters and are
+    not drawn here. The page shows the box and the masks of the crop that is pointed at. It needs no network.
 
     Examples:
 
@@ -44,15 +49,17 @@ def view(
 
       hjepa view photos --masks cross_crop_prediction --count 2 --output sheet.png
     """
-    from hjepa.contact_sheet import check_ending, gather, write  # imports matplotlib, for which --help need not wait
+    from hjepa.contact_sheet import check_place, gather, write  # imports matplotlib, for which --help need not wait
 
     files = output or [Path("crops.png"), Path("crops.html")]
     for file in files:
-        check_ending(file)
+        check_place(file)
     wanted = find_recipe(recipe)
     with Display() as display:
-        source = open_data(data, display)
+        source = open_data(data, display, count)
         say_left_out(source, display)
+        if min(count, len(source)) > MANY:
+            display.say(f"note: --count {count} makes a large sheet, and takes a while; a few images show as much")
         sheet = gather(
             source,
             wanted,
@@ -63,8 +70,16 @@ def view(
             device=device,
             seed=seed,
             epoch=epoch,
+            progress=partial(_show, display, "making crops"),
         )
-        display.say(f"{sheet.title}; {len(sheet.images)} images")
+        display.clear()
+        display.say(f"{sheet.title}; {counted(len(sheet.images), 'image')}")
         for file in files:
-            write(sheet, file)
+            write(sheet, file, partial(_show, display, f"drawing {file}"))
+            display.clear()
             display.say(f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB)")
+
+
+def _show(display: Display, what: str, done: int, total: int) -> None:
+    if total > FEW:
+        display.show(what, done, total)

@@ -99,6 +99,30 @@ def test_no_run_overwrites_another_and_auto_goes_on_with_the_newest(call: Call, 
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_run_that_ended_before_its_first_checkpoint_begins_again_in_its_folder(
+    call: Call, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["--data_path", labelled, "--output_dir", "out", *REFERENCE, *TINY]
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("hjepa.trainer.evaluate_features", interrupt)
+        assert call(*command)[::2] == (130, "hjepa-train: interrupted\n")
+        for _ in range(2):
+            code, output, _ = call(*command, "--resume", "auto")
+            assert code == 130
+            assert "note: the run in out ended before its first checkpoint; it begins again there" in output
+        code, output, _ = call(*command, "--resume", "auto", "--seed", "1")
+        assert "note: out holds another run, with other settings and no checkpoint to go on from; this one is out-2" in output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out-2"]
+    code, output, _ = call(*command, "--resume", "auto", "--seed", "1")
+    assert code == 0
+    assert "note: the run in out-2 ended before its first checkpoint" in output
+    assert (tmp_path / "out-2" / "checkpoints" / "latest.pt").exists()
+
+
 def test_of_two_runs_that_begin_at_once_one_takes_the_folder(
     call: Call, labelled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """The command line `hjepa` as a user meets it: recipes, parity, clear errors, exit codes."""
 
 import contextlib
+import inspect
 import json
 import shutil
 import subprocess
@@ -83,7 +84,7 @@ def test_misspelt_command_is_told_the_nearest(wrong: str, right: str, call: Call
 def test_own_images_are_shown_as_picture_and_page(call: Call, labelled: Path, tmp_path: Path) -> None:
     code, output, errors = call("view", labelled, "--count", 1, "--backend", "torchvision", "--device", "cpu")
     assert (code, errors) == (0, "")
-    assert "made by torchvision; masks: global_only; seed 0, epoch 0; 1 images" in output
+    assert "made by torchvision; masks: global_only; seed 0, epoch 0; 1 image\n" in output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["crops.html", "crops.png"]
     call("view", labelled, "--count", 1, "--backend", "torchvision", "--recipe", "cifar10", "--output", "a.png")
     assert (tmp_path / "a.png").exists()
@@ -92,6 +93,16 @@ def test_own_images_are_shown_as_picture_and_page(call: Call, labelled: Path, tm
     shutil.copy(next(labelled.rglob("*.jpg")), tmp_path / "photos")
     _, output, _ = call("view", "photos", "--count", 1, "--backend", "torchvision", "--output", "b.png")
     assert "left out: broken.jpg: not an image" in output
+
+
+def test_view_without_data_makes_no_more_sample_images_than_it_needs(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HJEPA_CACHE", str(tmp_path / "cache"))
+    code, output, _ = call("view", "--count", 1, "--backend", "torchvision", "--masks", "none", "--output", "a.png")
+    assert code == 0
+    assert "making 20 sample images" in output
+    assert len(list(tmp_path.glob("cache/sample-20-*/*/*.jpg"))) == 20
 
 
 def test_all_recipes_are_listed_with_their_sources(call: Call) -> None:
@@ -109,6 +120,23 @@ def test_names_are_whole_on_a_narrow_terminal(call: Call, monkeypatch: pytest.Mo
     assert "\ndinov3-highres-768-336-1152 " in output
     assert "src/data/multicrop_transforms.py" in output  # no word is cut where another line would hold it
     assert "…" not in call("recipes", "dinov3-gram")[1]
+    monkeypatch.setenv("COLUMNS", "40")
+    assert "\nijepa\n  1x224 global\n  facebookresearch/ijepa," in "\n".join(map(str.rstrip, call("recipes")[1].splitlines()))
+
+
+@pytest.mark.parametrize("command", ["view", "doctor", "tune", "recipes", "parity", "eval", "export"])
+def test_help_is_wrapped_by_the_terminal_and_not_by_its_source(
+    command: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 200)
+    code, output, _ = call(command, "--help")
+    assert code == 0
+    written = inspect.getdoc(next(each.callback for each in commands.app.registered_commands if each.name == command))
+    assert written is not None
+    for paragraph in written.replace("`", "").split("\n\n"):
+        flowing = " ".join(paragraph.split())
+        assert len(flowing) > 195 or f" {flowing} " in output
 
 
 def test_recipe_is_shown_as_a_table_and_as_yaml(call: Call) -> None:
@@ -140,6 +168,8 @@ def test_documented_table_is_that_of_the_presets(call: Call) -> None:
         (["recipes", "dino", "--yaml", "--markdown"], "give one of them"),
         (["recipes", "broken.yaml"], "did you mean views?"),
         (["view", "images", "--output", "sheet.jpg"], "use a name with .png or .html"),
+        (["view", "images", "--output", "broken.yaml/sheet.png"], "sheet.png cannot be written (broken.yaml is a file)"),
+        (["view", "images", "--output", "folder.png"], "folder.png is a folder"),
         (["view", "images", "--masks", "global_onyl"], "did you mean global_only"),
         (["view", "missing"], "missing does not exist"),
         (["doctor", "missing"], "missing does not exist"),
@@ -154,6 +184,7 @@ def test_users_mistake_is_one_line_and_exit_code_2(
 ) -> None:
     (tmp_path / "images").symlink_to(labelled)
     (tmp_path / "broken.yaml").write_text("name: a\nvews: []\n")
+    (tmp_path / "folder.png").mkdir()
     code, _, errors = call(*arguments)
     assert code == 2
     assert message in errors

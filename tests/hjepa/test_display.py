@@ -40,3 +40,12 @@ def test_name_of_a_recipe_is_no_markup() -> None:
     text = io.StringIO()
     Console(file=text, width=200).print(recipe_table(replace(preset("simclr"), name="of [x]", source="by [/y]")))
     assert "of [x]: by [/y]" in text.getvalue()
+
+
+def test_first_and_last_step_are_said_where_there_is_no_terminal() -> None:
+    text = io.StringIO()
+    with Display(Console(file=text, width=80)) as display:
+        for done in range(1, 6):
+            display.show("reading", done, 5)
+        display.show("once", 3, 3)
+    assert text.getvalue() == "reading: 1/5\nreading: 5/5\nonce: 3/3\n"

@@ -67,6 +67,7 @@ def test_eval_without_labels_says_what_can_be_said(
     code, output, _ = call(monkeypatch, capsys, "eval", saved, "--data-path", photographs, *options)
     assert code == 0
     assert "of 31" in output
+    assert output.count("not measured: these images are not of two classes or more") == 2
 
 
 def test_eval_reads_the_split_that_is_asked_for_and_says_so(
@@ -138,6 +139,15 @@ def test_users_mistake_is_one_line(
     assert code == 2
     assert message in errors
     assert errors.count("\n") == 1
+
+
+def test_file_that_cannot_be_written_is_one_line(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken.safetensors").mkdir()
+    code, _, errors = call(monkeypatch, capsys, "export", saved, tmp_path / "taken.safetensors")
+    assert (code, errors.count("\n")) == (1, 1)
+    assert errors.startswith(f"hjepa: cannot write {tmp_path}/taken.safetensors (")
 
 
 def test_exported_encoder_is_timms_with_the_same_features(saved: Path, tmp_path: Path) -> None:

@@ -208,13 +208,15 @@ def test_file_is_what_training_starts_from(
     assert call(monkeypatch, labelled, "--config", "base.yaml", "data.dataset=imagefolder", *budget) == 2  # takes no overrides
     text = (tmp_path / "base.yaml").read_text().replace("dataset: sample", "dataset: imagefolder")
     tree = yaml.safe_load(text)
-    tree["data"] |= {"dataset": "imagefolder", "data_path": str(labelled)}
+    (tmp_path / "photos").symlink_to(labelled)
+    tree["data"] |= {"dataset": "imagefolder", "data_path": "photos"}
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(tree))
     assert call(monkeypatch, "--config", "base.yaml", *budget) == 0
     assert "hjepa-train --config tuned.yaml" in capsys.readouterr().out
     settings, _ = cli.choose_settings(Path("tuned.yaml"), [], {"data.data_path": None, "device": None})
     assert (settings.seed, settings.data.batch_size) == (9, 32)  # the largest batch that 40 images fill
     assert settings.data.num_workers != "auto"
+    assert settings.data.data_path == str(tmp_path / "photos")  # from any folder
     assert (tmp_path / "tuned.yaml").read_text().startswith("# Made by: hjepa tune --config base.yaml")
 
 

@@ -1,0 +1,82 @@
+"""Ctrl-C ends every program with one line and exit code 130, whatever it was doing."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+from hjepa import exits, start
+
+ROOT = Path(exits.__file__).resolve().parents[1]
+SIZES = ("data.image_size", "data.multicrop.global_crop_size", "model.encoder.width", "model.embed_dim")
+SLOW = [f"{name}=240" for name in SIZES]
+"""A network that takes seconds for a few images."""
+REFERENCE = ["--pipeline", "torchvision", "--num-workers", "0", "--device", "cpu", "--batch-size", "1"]
+
+
+@pytest.mark.parametrize(
+    ("program", "function", "arguments", "said"),
+    [
+        ("hjepa-train", "train", ["--data-path", "photos", *REFERENCE, *SLOW], "evaluation after 0 epochs: "),
+        ("hjepa", "commands", ["doctor", "photos", "--backend", "torchvision", "--seconds", "60"], "running hjepa with "),
+    ],
+    ids=["train", "doctor"],
+)
+def test_interrupt_ends_a_program_with_a_word_and_130(
+    program: str, function: str, arguments: list[str], said: str, labelled: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").symlink_to(labelled)
+    assert interrupt(function, arguments, said, tmp_path, ROOT) == (130, f"{program}: interrupted\n")
+
+
+@pytest.mark.parametrize(("program", "function"), [("hjepa-train", "train"), ("hjepa", "commands")])
+def test_interrupt_while_torch_is_loading_shows_no_traceback(program: str, function: str, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
+    assert interrupt(function, [], "loading", tmp_path, tmp_path, ROOT) == (130, f"{program}: interrupted\n")
+
+
+def interrupt(function: str, arguments: list[str], said: str, folder: Path, *search: Path) -> tuple[int, str]:
+    """Sends a program SIGINT once it has printed a line that begins so; its exit code and standard error."""
+    with subprocess.Popen(
+        [sys.executable, "-c", f"from hjepa.start import {function}; {function}()", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, search)), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        assert any(line.startswith(said) for line in run.stdout)
+        run.send_signal(signal.SIGINT)
+        errors = run.stderr.read()
+    return run.returncode, errors
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+def aborted() -> None:
+    raise typer.Abort
+
+
+def left() -> None:
+    raise typer.Exit(start.INTERRUPTED)
+
+
+@pytest.mark.parametrize("command", [interrupted, aborted, left])
+def test_interrupt_is_known_in_every_form_that_a_parser_gives_it(
+    command: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = typer.Typer()
+    app.command()(command)
+    monkeypatch.setattr(sys, "argv", ["hjepa"])
+    with pytest.raises(SystemExit) as stop:
+        exits.run_command(app, "hjepa")
+    assert (stop.value.code, capsys.readouterr().err) == (130, "hjepa: interrupted\n")
