@@ -108,7 +108,7 @@ def test_run_that_ended_before_its_first_checkpoint_begins_again_in_its_folder(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("hjepa.trainer.evaluate_features", interrupt)
+        patched.setattr("hjepa.trainer.measure", interrupt)
         assert call(*command)[::2] == (130, "hjepa-train: interrupted\n")
         for _ in range(2):
             code, output, _ = call(*command, "--resume", "auto")
