@@ -113,7 +113,6 @@ def gather(
     generator = None if masks == "none" else _generator(recipe, cast(MaskingStrategy, masks), patch_size, seed)
     source = open_source(data)
     count = min(whole("count", count, 1), len(source))
-    images: list[ShownImage] = []
     with Loader(
         source,
         recipe,
@@ -127,19 +126,19 @@ def gather(
         epochs=epoch + 1,
     ) as loader:
         loader.set_epoch(epoch)
-        engine = loader.engine
+        images: list[ShownImage] = []
         for batch in loader:
             images += _images(batch, generator, recipe, source)
             progress(min(len(images), count), count)
             if len(images) >= count:
                 break
-    drawn = "no masks" if generator is None else f"masks: {masks}"
-    if generator is not None and recipe.name != OWN:
-        drawn += f", which are {OWN}'s, not {recipe.name}'s"
-    return Sheet(
-        title=f"{recipe.name}: {summary(recipe)}; made by {engine}; {drawn}; seed {seed}, epoch {epoch}",
-        images=tuple(images[:count]),
-    )
+        made = f"{recipe.name}: {summary(recipe)}; made by {loader.engine}"
+    drawn = "no masks" if generator is None else _whose(masks, recipe)
+    return Sheet(title=f"{made}; {drawn}; seed {seed}, epoch {epoch}", images=tuple(images[:count]))
+
+
+def _whose(masks: str, recipe: Recipe) -> str:
+    return f"masks: {masks}" if recipe.name == OWN else f"masks: {masks}, which are {OWN}'s, not {recipe.name}'s"
 
 
 def fitting_patch_size(recipe: Recipe) -> int:
