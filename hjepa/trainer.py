@@ -20,6 +20,7 @@ from hjepa.model_assembly import Model, build_model
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.source import Source
 from hjepa.result import Result
+from hjepa.result_table import counted
 from hjepa.schedules import Schedule, schedule
 from hjepa.sharding import is_sharded, load_model, load_optimizer, whole
 from hjepa.step import backward, build_optimizer, update, watch
@@ -213,7 +214,7 @@ class Trainer:
         return copy
 
     def _evaluate(self, epochs_done: int, model: Model, metrics: Metrics) -> None:
-        task = f"evaluation after {epochs_done} epochs"
+        task = f"evaluation after {counted(epochs_done, 'epoch')}"
 
         def show(done: int, total: int) -> None:
             self.display.show(task, done, total)
@@ -230,7 +231,7 @@ class Trainer:
         spoken.append(f"RankMe {found.rankme:.1f}")
         measured = {name: value for name, value in asdict(found).items() if value is not None}
         metrics.record("evaluation", self.step, {"epoch": epochs_done, **measured})
-        self.display.say(f"after {epochs_done} epochs: {', '.join(spoken)}")
+        self.display.say(f"after {counted(epochs_done, 'epoch')}: {', '.join(spoken)}")
         if found.collapse is not None and epochs_done:  # an untrained encoder has nothing to lose
             self.display.say(found.collapse)
 

@@ -418,7 +418,7 @@ def test_unlabelled_images_train_without_knn_and_show_a_collapse(
     assert [line["epoch"] for line in measured] == [0, 1]
     assert [line["rankme"] for line in measured] == list(trainer.result.rankme.values())
     assert all(line["feature_std"] > 0 and line["num_images"] == 32 and "knn_accuracy" not in line for line in measured)
-    assert f"after 1 epochs: RankMe {measured[1]['rankme']:.1f}" in capsys.readouterr().out
+    assert f"after 1 epoch: RankMe {measured[1]['rankme']:.1f}" in capsys.readouterr().out
 
 
 def test_linear_probe_is_measured_where_asked_and_changes_nothing_else(
@@ -465,7 +465,7 @@ def test_a_collapse_is_said_of_trained_features_alone(
 ) -> None:
     monkeypatch.setattr("hjepa.evaluate.LEAST_RANK", 2.0)  # any features have collapsed then
     train(tiny(tmp_path, "training.epochs=1", "evaluation.eval_frequency=1"), labelled)
-    untrained, trained = capsys.readouterr().out.split("after 1 epochs: kNN")
+    untrained, trained = capsys.readouterr().out.split("after 1 epoch: kNN")
     assert "after 0 epochs: kNN" in untrained
     assert "have collapsed" not in untrained
     assert "have collapsed" in trained
