@@ -121,7 +121,7 @@ class Loader(IterableDataset[Any]):
             hw_decoder_load=hw_decoder_load,
         )
         open_backend(backend, self._settings)  # what is missing is said now, not in the first batch
-        self.quarantine = open_quarantine(self.source, on_error, max_bad, bad_images)
+        self.quarantine = open_quarantine(self.source, on_error, max_bad, bad_images, is_first=own_rank == 0)
         self._adapter = self._open_adapter(adapter)
         self._stream: Stream | None = None
         self._epoch = 0

@@ -152,9 +152,12 @@ class Quarantine:
 
 
 def open_quarantine(
-    source: Source, on_error: Literal["replace", "raise"], max_bad: float, file: str | Path | None
+    source: Source, on_error: Literal["replace", "raise"], max_bad: float, file: str | Path | None, *, is_first: bool
 ) -> Quarantine | None:
-    """The quarantine that a Loader's options ask for, None where bad images are to end the run. Raises ValueError."""
+    """The quarantine that a Loader's options ask for, None where bad images are to end the run. Raises ValueError.
+
+    is_first: of the ranks, each of which finds the same when the source is opened.
+    """
     if on_error not in ("replace", "raise"):
         raise ValueError(f"on_error={on_error!r} is unknown; use 'replace' or 'raise'")
     if on_error == "raise":
@@ -162,5 +165,6 @@ def open_quarantine(
     fingerprint = source.fingerprint()
     default = cache_folder() / "bad_images" / f"{hashlib.sha256(fingerprint.encode()).hexdigest()[:24]}.jsonl"
     quarantine = Quarantine(len(source), fingerprint, default if file is None else Path(file), max_bad)
-    quarantine.note(source.bad)
+    if is_first:
+        quarantine.note(source.bad)
     return quarantine

@@ -353,6 +353,14 @@ def test_jpegs_that_were_cut_off_are_told_by_their_ends(from_files: bool, tmp_pa
     assert dali_decode.ends(read, settings_of("cpu")) == ()
 
 
+def test_what_was_left_out_is_written_by_the_first_rank_alone(tmp_path: Path) -> None:
+    write_all(tmp_path, good_files() | {"text.png": b"no image"})
+    for rank in (1, 0):
+        with open_loader(tmp_path, "torchvision", rank=rank, world_size=2, bad_images=tmp_path / "bad.jsonl"):
+            assert (tmp_path / "bad.jsonl").exists() == (rank == 0)
+    assert named(tmp_path / "bad.jsonl").keys() == {"text.png"}
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_too_many_bad_images_end_the_run_with_the_list(backend: str, tmp_path: Path) -> None:
     write_all(tmp_path, good_files() | bad_files())
