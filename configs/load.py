@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from hjepa.configs.names import DESCRIPTIONS, LEAVES, SECTIONS, canonical
 from hjepa.configs.schema import Settings
 from hjepa.configs.section import Section, item_section, subsection
+from hjepa.configs.unread import unread_problems
 from hjepa.configs.yaml_file import Reader, SettingsError, Writer, read_mapping
 
 NO_FLAGS: Mapping[str, object] = MappingProxyType({})
@@ -29,7 +30,10 @@ def load_settings(
 
     A flag whose value is None was not given. What nothing names keeps its default.
     """
-    return _validated(_merged([(str(config), _read(config))] if config is not None else [], overrides, flags))
+    settings = _validated(_merged([(str(config), _read(config))] if config is not None else [], overrides, flags))
+    if problems := unread_problems(settings):  # here: a checkpoint may be older than the rules
+        raise SettingsError("\n".join(problems))
+    return settings
 
 
 def asked(overrides: Sequence[str], flags: Mapping[str, object]) -> dict[str, object]:

@@ -140,7 +140,7 @@ class KnnSettings(Section):
     """Classification by nearest neighbours in the teacher's features."""
 
     enabled: bool = True
-    """Whether it is measured during training, where the data set has labels."""
+    """Whether it is measured during training, where the data set has labels. RankMe is measured in any case."""
     k: Count = 20
     """Neighbours that vote."""
     temperature: Positive = 0.07

@@ -19,7 +19,6 @@ from hjepa.configs.run_sections import (
     TrainingSettings,
 )
 from hjepa.configs.section import Section
-from hjepa.configs.unread import unread_problems
 
 LARGEST_SHARE = 0.95  # of a crop: no level asks for larger blocks, however much mask_scale has grown
 
@@ -78,7 +77,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Settings":
-        problems = [*_size_problems(self), *_phase_problems(self), *_probe_problems(self), *unread_problems(self)]
+        problems = [*_size_problems(self), *_phase_problems(self), *_probe_problems(self)]
         if self.objective == "hjepa":
             problems += [*_level_problems(self), *_ramp_problems(self), *_mask_problems(self), *_strategy_problems(self)]
         else:

@@ -5,19 +5,16 @@ What is as by default was not asked for, or is no other for it.
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from hjepa.configs.schema import Settings
 from hjepa.configs.section import changed
-
-if TYPE_CHECKING:
-    from hjepa.configs.schema import Settings
 
 TARGETS = ("masking", "loss", "model.predictor", "model.num_hierarchies", "model.level_windows")
 TERMS = ("model.view_weight", "model.spread_weight", "model.cross_weight")
 """With those above, what is H-JEPA's alone."""
 
 
-def unread_problems(settings: "Settings") -> list[str]:
+def unread_problems(settings: Settings) -> list[str]:
     """One line for each setting that has no effect: which, beside what, and what to set."""
     problems: dict[str, str] = {}
     for beside, paths in _unread(settings):
@@ -28,7 +25,7 @@ def unread_problems(settings: "Settings") -> list[str]:
     return list(problems.values())
 
 
-def _unread(settings: "Settings") -> Iterator[tuple[str, tuple[str, ...]]]:
+def _unread(settings: Settings) -> Iterator[tuple[str, tuple[str, ...]]]:
     """What makes settings unread, and the paths of these or of their sections."""
     masking, crops = settings.masking, settings.data.multicrop
     if settings.objective == "dino":
@@ -49,7 +46,7 @@ def _unread(settings: "Settings") -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "crops of which none is local", ("dino.local_weight",)
 
 
-def _numbers_of_locals(settings: "Settings") -> list[int]:
+def _numbers_of_locals(settings: Settings) -> list[int]:
     crops = settings.data.multicrop
     return [crops.adaptive_config.max_local_crops] if crops.adaptive else [each.num_local_crops for _, each in crops.phases]
 

@@ -73,8 +73,10 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
         state = torch.load(path, map_location=device, weights_only=True)
         version = state["format"]
         foreign = [name for name in NEEDED if name not in state]
-    except PermissionError as error:
-        raise CheckpointError(f"cannot read the checkpoint {path} ({error.strerror}); see who may read it") from error
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read the checkpoint {path} ({error.strerror or error}); see whether it can be"
+        ) from error
     except Exception as error:  # whatever a damaged or foreign file makes the unpickler raise; its words help nobody
         raise CheckpointError(f"{path} is not a checkpoint of hjepa, or it is damaged; resume from another") from error
     if version != FORMAT:

@@ -29,7 +29,16 @@ from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, area_gap
 from hjepa.pipeline.source import Source
 from hjepa.recipe_table import summary
 from hjepa.result_table import counted, places, result_rows
-from hjepa.run_folder import Resume, check_output, find_resume, folder_note, fresh_folder, mark_folder, resume_notes
+from hjepa.run_folder import (
+    Resume,
+    check_output,
+    find_resume,
+    folder_note,
+    fresh_folder,
+    mark_folder,
+    release_folder,
+    resume_notes,
+)
 from hjepa.schedules import early_end
 from hjepa.start import INTERRUPTED
 
@@ -195,7 +204,11 @@ def _train(settings: Settings, source: Source, display: Display, state: Resume |
         total = trainer.steps_per_epoch * settings.training.epochs
         if trainer.is_done:
             display.say("nothing is left to do: all of its epochs are done; more of them are another run, without --resume")
-        result = trainer.run()
+        try:
+            result = trainer.run()
+        finally:
+            if ranks.is_first:
+                release_folder(settings)
         rows = result_rows(result, settings, len(source.classes), total)
         rows |= {"time": f"{time.perf_counter() - start:.0f} s", **places(settings, result, trainer.picture)}
     display.table("Finished" if result.finished else "Interrupted", rows)

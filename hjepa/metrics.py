@@ -25,8 +25,11 @@ class Metrics:
         folder = settings.log_folder
         make_folder(folder)
         self._wandb = WandbRun(settings) if settings.logging.wandb.enabled else None
-        if resumed_step is not None and settings.metrics_file.exists():
-            _drop_later(settings.metrics_file, resumed_step)
+        if settings.metrics_file.exists():
+            if resumed_step is not None:
+                _drop_later(settings.metrics_file, resumed_step)
+            elif not settings.logging.log_dir:  # of a run that ended before its first checkpoint
+                os.replace(settings.metrics_file, settings.metrics_file.with_suffix(".before.jsonl"))
         self._lines = open(settings.metrics_file, "a", encoding="utf-8")  # noqa: SIM115 - open for the life of this object
         purged = None if resumed_step is None else resumed_step + 1
         self._writer = SummaryWriter(str(folder), purge_step=purged) if settings.logging.tensorboard.enabled else None
@@ -61,9 +64,21 @@ class Metrics:
 
 
 def _drop_later(file: Path, step: int) -> None:
-    """Leaves the lines of later steps out of a file, and the half line that a killed run may have left at its end."""
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    """Cuts the lines of later steps off the end of a file, and the half line that a killed run may have left there.
+
+    Lines before them stay, whatever their steps: on other ranks an epoch has others.
+    """
+    lines = file.read_bytes().splitlines(keepends=True)
+    while lines and (not lines[-1].endswith(b"\n") or _step_of(lines[-1]) > step):
+        lines.pop()
     partial = file.with_name(f".{file.name}.partial")  # so that a crash leaves the one or the other
-    partial.write_text("".join(kept), encoding="utf-8")
+    partial.write_bytes(b"".join(lines))
     os.replace(partial, file)
+
+
+def _step_of(line: bytes) -> int:
+    """Of a line of the log; -1 of what is none."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return -1

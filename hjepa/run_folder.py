@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from hjepa import checkpoint
-from hjepa.configs.load import load_settings, to_yaml, with_changes
+from hjepa.configs.load import to_yaml
 from hjepa.configs.schema import Settings
-from hjepa.configs.yaml_file import SettingsError
 from hjepa.distributed import Ranks
 from hjepa.pipeline.backend import engine_of
 
@@ -85,12 +84,7 @@ def resume_notes(resume: Resume, settings: Settings, ranks: Ranks) -> Iterator[s
 
 
 def fresh_folder(settings: Settings) -> Settings:
-    """Another output folder where this one has a run in it already; with resume=auto the newest where `begins_again`."""
-    taken = _run_folders(settings)
-    if taken:
-        newest = settings.model_copy(update={"output_dir": str(taken[-1])})
-        if begins_again(newest):
-            return newest
+    """Another output folder where this one has a run in it already."""
     if settings.checkpoint.checkpoint_dir and (settings.checkpoint_folder / checkpoint.LATEST).exists():
         raise ValueError(
             f"checkpoint.checkpoint_dir={settings.checkpoint_folder} holds the checkpoints of another run; "
@@ -106,6 +100,7 @@ def fresh_folder(settings: Settings) -> Settings:
     if not there.is_dir():
         why = "is a file" if there == output else f"cannot be made, because {there} is a file"
         raise ValueError(f"--output-dir {output} {why}; give a folder, which may be a new one")
+    taken = _run_folders(settings)
     if not taken:
         return settings
     number = 1 if taken[-1] == output else int(taken[-1].name.removeprefix(f"{output.name}-"))
@@ -122,27 +117,13 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
-def begins_again(settings: Settings) -> bool:
-    """Whether resume=auto finds, in the output folder, a run of these very settings that ended before its first checkpoint."""
-    marker = Path(settings.output_dir) / SETTINGS
-    if settings.checkpoint.resume != "auto" or not marker.exists() or checkpoint.newest_first(settings.checkpoint_folder):
-        return False
-    try:
-        before = with_changes(load_settings(marker), {"output_dir": settings.output_dir, "checkpoint.resume": "auto"})
-    except SettingsError:  # of another version of hjepa
-        return False
-    return before == settings
-
-
 def folder_note(settings: Settings, wanted: str) -> str | None:
-    """What to say of the folder that a new run writes to; None where it is the one that was asked for, and new."""
+    """What to say of the folder that a new run writes to; None where it is the one that was asked for."""
     output = settings.output_dir
-    if begins_again(settings):
-        return f"note: the run in {output} ended before its first checkpoint; it begins again there"
     if output == wanted:
         return None
     if settings.checkpoint.resume == "auto":
-        return f"note: {wanted} holds another run, with other settings and no checkpoint to go on from; this one is {output}"
+        return f"note: {wanted} holds a run without a checkpoint to go on from, which may be under way; this one is {output}"
     return f"note: {wanted} holds another run, which --resume auto would go on with; this one is {output}"
 
 
@@ -151,12 +132,18 @@ def mark_folder(settings: Settings, *, is_new: bool) -> None:
     output = Path(settings.output_dir)
     make_folder(output)
     try:
-        with open(output / SETTINGS, "x" if is_new and not begins_again(settings) else "w", encoding="utf-8") as file:
+        with open(output / SETTINGS, "x" if is_new else "w", encoding="utf-8") as file:
             file.write(to_yaml(settings))
     except FileExistsError:
         raise ValueError(
             f"another run began in {output} at the same time; start this one again, and it takes a folder of its own"
         ) from None
+
+
+def release_folder(settings: Settings) -> None:
+    """Leaves the folder of a run that ends before its first checkpoint to the next one, which would take another beside it."""
+    if not checkpoint.newest_first(settings.checkpoint_folder):
+        Path(settings.output_dir, SETTINGS).unlink(missing_ok=True)
 
 
 def _run_folders(settings: Settings) -> list[Path]:

@@ -160,24 +160,16 @@ def encode(image: Any, max_pixels: int) -> tuple[npt.NDArray[np.uint8], int, int
 def number_of(label: Any, classes: tuple[str, ...]) -> int:
     """The number of a label: itself, or its place among the classes; -1 for none, and for what is more than one, such as boxes.
 
-    Where there are no classes a text may be anything. Raises ValueError for a name that is no class's, and for a fraction.
+    A fraction, and a text that is no class's, are no label either: they may be anything, and the image is none the worse.
     """
     if isinstance(label, bytes):
         label = label.decode(errors="replace")
     if isinstance(label, str):
-        if not classes:
-            return -1
-        if label not in classes:
-            raise ValueError(f"its label {label!r} is none of the {len(classes)} classes")
-        return classes.index(label)
+        return classes.index(label) if label in classes else -1
     if label is None or isinstance(label, Mapping | list | tuple | set) or math.prod(np.shape(label)) != 1:
         return -1
     number = label.item() if hasattr(label, "item") else label
-    if number != number:  # NaN
-        return -1
-    if int(number) != number:
-        raise ValueError(f"its label {number} is no number of a class")
-    return int(number)
+    return int(number) if number == number and int(number) == number else -1  # NaN is not itself
 
 
 def _check_kind(source: DatasetSource) -> None:
@@ -198,9 +190,10 @@ def _check_kind(source: DatasetSource) -> None:
         )
     if isinstance(image, np.ndarray):
         array_to_rgb(image)
-    if source.labels is None and not source.classes and isinstance(label, str | bytes):
+    is_odd = isinstance(label, str | bytes | float) and label == label  # NaN is not itself
+    if source.labels is None and is_odd and number_of(label, source.classes) < 0:
         log.warning(
-            "%s yields texts (%r) and no list `classes`: its images have no labels; give it one, or numbers as labels",
+            "the first label of %s is %r, which is no number and none of its `classes`: such images have no label",
             type(dataset).__name__,
             label,
         )

@@ -37,7 +37,7 @@ def plain_label(value: Any) -> int | str | None:
         value = value.decode(errors="replace")
     if isinstance(value, str):
         whole = re.fullmatch(r"\s*(-?\d+)\.0+\s*", value)
-        return whole[1] if whole else None if value.strip().lower() == "nan" else value
+        return whole[1] if whole else None if value.strip() in ("nan", "NaN") else value
     if isinstance(value, list | tuple | dict):
         raise ValueError(f"a label is {value!r}, and one number or name is wanted; name another column or member of labels")
     if isinstance(value, float | np.floating):

@@ -28,7 +28,7 @@ from hjepa.pipeline.source import BadImage, Samples
 # N images of the source, B images of a batch
 CHECKED_FILES = 100_000
 """Up to this many files each one's length and time of change are compared when a list is opened again."""
-READING = 2
+READING = 3
 """Changes when lines are read otherwise, so that no index of another reading is used."""
 LABELLED = re.compile(r"(?P<path>.*\S)(\t\s*(?P<name>[^\t]+)| +(?P<number>\d+))")
 """A line of a text file with a label: anything after a tab, or a number after a space, as in DALI's lists."""

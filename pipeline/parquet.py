@@ -170,8 +170,7 @@ def find_parquet(name: str | Path) -> list[Path]:
     path = Path(text).absolute()
     if path.is_file():
         return [path]
-    pattern = f"{glob.escape(text)}/**/*.parquet" if path.is_dir() else text
-    found = sorted(Path(match).absolute() for match in glob.glob(pattern, recursive=True))
+    found = sorted(path.rglob("*.parquet")) if path.is_dir() else sorted(Path(match).absolute() for match in glob.glob(text))
     if not found:
         raise ValueError(f"there are no parquet files at {text}; give files, a folder of them, or a pattern")
     return found

@@ -134,7 +134,7 @@ class Quarantine:
         except (FileNotFoundError, NotADirectoryError):
             return
         for number, line in enumerate(lines, start=1):
-            if line.startswith("{") and not line.endswith("}"):  # torn: whatever it was is found once more
+            if not line or (line.startswith("{") and not line.endswith("}")):  # torn: whatever it was is found once more
                 continue
             try:
                 entry = json.loads(line)

@@ -169,10 +169,10 @@ def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: 
             for sample in group(members):
                 found = sample.images
                 repeated += sample.repeated
-                has_names |= "cls" in sample.members
                 if not found:
                     bad.append(BadImage(path=f"{file.name}/{sample.key}", reason="the sample has no image"))
                     continue
+                has_names |= "cls" in sample.members
                 unread += found[1:]
                 images.append((shard, found[0]))
                 keys.append(os.fsencode(f"{file.name}/{found[0].name}"))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hjepa.configs.load import load_settings
+from hjepa.configs.load import load_settings, settings_from_plain
 from hjepa.configs.names import DESCRIPTIONS
 from hjepa.configs.schema import Settings
 from hjepa.configs.yaml_file import SettingsError
@@ -195,6 +195,12 @@ def test_what_nothing_reads_is_refused_unless_it_is_as_by_default(beside: str, u
     assert text.endswith(f"leave it out, or set it to {default}")
     name = unread.partition("=")[0]
     load_settings(None, [beside, f"{name}={default}"])
+
+
+def test_checkpoint_may_hold_what_nothing_reads() -> None:
+    plain = load_settings().model_dump(mode="json")
+    plain["dino"]["koleo_weight"] = 0.25
+    assert settings_from_plain(plain).dino.koleo_weight == 0.25
 
 
 def test_a_setting_that_two_others_leave_unread_is_refused_once() -> None:

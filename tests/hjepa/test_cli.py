@@ -1,5 +1,6 @@
 """The command line as a user meets it: help, settings, clear errors, exit codes, runs that do not overwrite each other."""
 
+import json
 import os
 import resource
 import shutil
@@ -110,17 +111,22 @@ def test_run_that_ended_before_its_first_checkpoint_begins_again_in_its_folder(
     with monkeypatch.context() as patched:
         patched.setattr("hjepa.trainer.measure", interrupt)
         assert call(*command)[::2] == (130, "hjepa-train: interrupted\n")
-        for _ in range(2):
-            code, output, _ = call(*command, "--resume", "auto")
-            assert code == 130
-            assert "note: the run in out ended before its first checkpoint; it begins again there" in output
-        code, output, _ = call(*command, "--resume", "auto", "--seed", "1")
-        assert "note: out holds another run, with other settings and no checkpoint to go on from; this one is out-2" in output
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out-2"]
-    code, output, _ = call(*command, "--resume", "auto", "--seed", "1")
+        assert call(*command, "--resume", "auto")[0] == 130
+    (tmp_path / "out" / "logs" / "metrics.jsonl").write_text('{"kind": "train", "step": 1}\n')  # as of a run that came further
+    assert call(*command, "--resume", "auto", "--seed", "1")[0] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "checkpoints" / "latest.pt").exists()
+    lines = [json.loads(line) for line in (tmp_path / "out" / "logs" / "metrics.jsonl").read_text().splitlines()]
+    assert len({(line["kind"], line["step"]) for line in lines}) == len(lines)
+    assert (tmp_path / "out" / "logs" / "metrics.before.jsonl").exists()
+
+
+def test_folder_of_a_run_without_a_checkpoint_may_be_under_way(call: Call, labelled: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "settings.yaml").touch()
+    code, output, _ = call("--data_path", labelled, "--output_dir", "out", "--resume", "auto", *REFERENCE, *TINY)
     assert code == 0
-    assert "note: the run in out-2 ended before its first checkpoint" in output
-    assert (tmp_path / "out-2" / "checkpoints" / "latest.pt").exists()
+    assert "out holds a run without a checkpoint to go on from, which may be under way; this one is out-2" in output
 
 
 def test_of_two_runs_that_begin_at_once_one_takes_the_folder(

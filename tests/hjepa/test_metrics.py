@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hjepa import checkpoint
+from hjepa import checkpoint, metrics
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
@@ -154,3 +154,14 @@ def test_pictures_need_no_tensorboard(tmp_path: Path) -> None:
     metrics.picture("crops", 0, picture)
     metrics.close()
     assert not list(settings.log_folder.glob("events*"))
+
+
+def test_lines_of_an_earlier_leg_stay_whatever_their_steps(tmp_path: Path) -> None:
+    """One rank counts to 4; two go on from there as step 2, are killed after 4, and go on from 3."""
+    legs = [1, 2, 3, 4, 3, 4]
+    (tmp_path / "log").write_text("".join(json.dumps({"step": step}) + "\n" for step in legs) + '{"ste')
+    metrics._drop_later(tmp_path / "log", 3)
+    assert [json.loads(line)["step"] for line in (tmp_path / "log").read_text().splitlines()] == [1, 2, 3, 4, 3]
+    (tmp_path / "log").write_text('{"step": 1}\n{"step": 2, "lo{"step": 3}\n{"step": 4}\n')
+    metrics._drop_later(tmp_path / "log", 3)
+    assert len((tmp_path / "log").read_text().splitlines()) == 2

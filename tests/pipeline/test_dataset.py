@@ -109,18 +109,14 @@ def test_label_that_is_not_a_number_is_no_label_and_no_fault_of_the_image() -> N
     assert not everything(source).failures
 
 
-def test_label_of_no_class_is_a_failure_of_its_sample() -> None:
+def test_names_are_numbers_of_classes_and_what_is_none_is_said(caplog: pytest.LogCaptureFixture) -> None:
     items = Items([(IMAGE, label) for label in ("dog", b"cat", "cow", 1.5)])
     items.classes = ["cat", "dog"]
-    samples = everything(open_dataset(items))
-    assert samples.labels.tolist() == [1, 0, -1, -1]
-    assert samples.failures.keys() == {2, 3}
-    assert "'cow' is none of the 2 classes" in samples.failures[2]
-
-
-def test_texts_without_classes_are_said_to_be_no_labels(caplog: pytest.LogCaptureFixture) -> None:
-    assert everything(open_dataset(Items([(IMAGE, "dog"), (IMAGE, "cat")]))).labels.tolist() == [-1, -1]
-    assert "no list `classes`" in caplog.text
+    assert everything(open_dataset(items)).labels.tolist() == [1, 0, -1, -1]
+    assert not caplog.text
+    for label in ("dog", 0.37):
+        assert everything(open_dataset(Items([(IMAGE, label)]))).labels.tolist() == [-1]
+        assert f"{label!r}, which is no number and none of its `classes`" in caplog.text
 
 
 def test_item_that_fails_is_the_failure_of_that_sample_alone() -> None:

@@ -478,3 +478,14 @@ def test_seed_may_be_of_numpy(photographs: Path) -> None:
         assert json.loads(json.dumps(loader.state_dict())) == other.state_dict()
     with pytest.raises(ValueError, match=r"seed=3\.0 is no whole number"):
         open_loader(photographs, seed=3.0)
+
+
+@pytest.mark.parametrize("shuffle", [True, False, "blocks"])
+def test_state_of_version_2_is_read_where_orders_are_as_they_were(shuffle: bool | str, photographs: Path) -> None:
+    with open_loader(photographs, shuffle=shuffle) as loader:
+        state = loader.state_dict() | {"version": 2}
+        if shuffle == "blocks":
+            with pytest.raises(ValueError, match="version 2"):
+                loader.load_state_dict(state)
+        else:
+            loader.load_state_dict(state)

@@ -64,7 +64,7 @@ def test_line_that_was_torn_costs_itself_alone(tmp_path: Path) -> None:
     file = tmp_path / "bad.jsonl"
     Quarantine(10, "source", file, max_bad=1.0).add(3, "a.jpg", "reason")
     with open(file, "ab") as opened:
-        opened.write(b'{"id": 4, "path": "b.jp')
+        opened.write(b'\n{"id": 4, "path": "b.jp')
     Quarantine(10, "source", file, max_bad=1.0).add(5, "c.jpg", "reason")
     again = Quarantine(10, "source", file, max_bad=1.0)
     assert [index for index in range(10) if index in again] == [3, 5]
