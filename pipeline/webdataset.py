@@ -27,6 +27,8 @@ from hjepa.pipeline.tars import Member, group, label_of, number_texts, read_memb
 # N images, B images of a batch
 HEAD = 1 << 16
 """Bytes of a member that almost always hold its header."""
+SHARED_NAME = "what shares a name up to the first dot is one sample, and its first image counts; put other characters in place of the dots"
+SAME_NAME = "another of that name comes before; number the samples on where shards are joined"
 
 
 class WebDatasetSource:
@@ -177,7 +179,7 @@ def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: 
                 images.append((shard, found[0]))
                 keys.append(os.fsencode(f"{file.name}/{found[0].name}"))
                 texts.append(label_of(sample, opened.fileno()))
-            bad += _unread(file, unread) + _repeated(file, repeated)
+            bad += _left_out(file, unread, "images", SHARED_NAME) + _left_out(file, repeated, "members", SAME_NAME)
     scan = index.empty_scan(len(images))
 
     def read(row: int) -> Header:
@@ -201,26 +203,11 @@ def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: 
     )
 
 
-def _unread(file: Path, members: list[Member]) -> list[BadImage]:
-    """What is said of a shard's images beyond the first of a sample."""
+def _left_out(file: Path, members: list[Member], what: str, why: str) -> list[BadImage]:
+    """What is said of a shard's members that are not read; nothing where there are none."""
     if not members:
         return []
-    reason = (
-        f"{len(members)} images of it are not read, such as {members[0].name}: what shares a name up to the first dot is one "
-        "sample, and its first image counts; put other characters in place of the dots"
-    )
-    return [BadImage(path=file.name, reason=reason)]
-
-
-def _repeated(file: Path, members: list[Member]) -> list[BadImage]:
-    """What is said of members of a shard with the name of an earlier one."""
-    if not members:
-        return []
-    reason = (
-        f"{len(members)} members of it are not read, such as {members[0].name}: another of that name comes before; number the "
-        "samples on where shards are joined"
-    )
-    return [BadImage(path=file.name, reason=reason)]
+    return [BadImage(path=file.name, reason=f"{len(members)} {what} of it are not read, such as {members[0].name}: {why}")]
 
 
 def _read_header(file: Path, member: Member) -> Header:
