@@ -27,7 +27,10 @@ from hjepa.pipeline.tars import Member, group, label_of, number_texts, read_memb
 # N images, B images of a batch
 HEAD = 1 << 16
 """Bytes of a member that almost always hold its header."""
-SHARED_NAME = "what shares a name up to the first dot is one sample, and its first image counts; put other characters in place of the dots"
+SHARED_NAME = (
+    "what shares a name up to the first dot is one sample, and its first image counts; put other characters in place of the "
+    "dots"
+)
 SAME_NAME = "another of that name comes before; number the samples on where shards are joined"
 
 
