@@ -1,13 +1,9 @@
-"""Files of a folder that hold images, too, but in forms that hjepa does not read: that they are not used should be said.
-
-The folder is walked once more, because its index holds what is read alone; a walk opens no file.
-"""
+"""Files of a folder that hold images, too, but in forms that hjepa does not read: that they are not used should be said."""
 
 from collections import Counter
 
-from hjepa.pipeline.folder import CHECKED_FILES, FolderSource
+from hjepa.pipeline.folder import FolderSource
 from hjepa.pipeline.source import Source
-from hjepa.pipeline.walk import walk
 
 PICTURES = ".apng .arw .avif .cr2 .dng .exr .gif .heic .heif .jp2 .jxl .nef .pgm .ppm .psd .raw .svg .tga"
 PACKED = ".7z .bz2 .gz .h5 .hdf5 .npy .npz .parquet .rar .tar .tgz .zip"
@@ -16,11 +12,11 @@ ENDINGS = frozenset(f"{PICTURES} {PACKED}".split())
 
 
 def unread_files(source: Source) -> dict[str, int]:
-    """Ending -> how many such files there are, most first; nothing for other sources, or where a walk takes long."""
-    if not isinstance(source, FolderSource) or len(source) > CHECKED_FILES:
+    """Ending -> how many such files there are, most first; nothing for other sources."""
+    if not isinstance(source, FolderSource):
         return {}
     found = Counter[str]()
-    for ending, count in walk(source.root).others.items():
+    for ending, count in source.others.items():
         if ending.lower() in ENDINGS:
             found[ending.lower()] += count
     return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))

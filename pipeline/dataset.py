@@ -169,7 +169,7 @@ def number_of(label: Any, classes: tuple[str, ...]) -> int:
     if label is None or isinstance(label, Mapping | list | tuple | set) or math.prod(np.shape(label)) != 1:
         return -1
     number = label.item() if hasattr(label, "item") else label
-    return int(number) if number == number and int(number) == number else -1  # NaN is not itself
+    return int(number) if isinstance(number, int | float) and float(number).is_integer() else -1  # NaN and infinity are not
 
 
 def _check_kind(source: DatasetSource) -> None:

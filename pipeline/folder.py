@@ -6,8 +6,8 @@ Each image's path, label and size are known from the index, so nothing is read b
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class FolderSource:
     root: Path
     index: Index
     """Keys are paths relative to root; labels are -1 for images that lie directly in root."""
+    others: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """Ending -> how many files that are no images lie in the folders that were listed when it was opened."""
 
     @property
     def name(self) -> str:
@@ -100,7 +102,7 @@ def open_folder(
         raise ValueError(
             f"none of the {len(used.bad)} images in {root} can be used; the first: {used.bad[0].path}: {used.bad[0].reason}"
         )
-    return FolderSource(root=root, index=used)
+    return FolderSource(root=root, index=used, others=dict(tree.others))
 
 
 def _advise(root: Path, classes: tuple[str, ...]) -> None:

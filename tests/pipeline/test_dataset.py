@@ -102,7 +102,7 @@ def test_odd_pixels_become_rgb_by_one_definition() -> None:
 
 
 def test_label_that_is_not_a_number_is_no_label_and_no_fault_of_the_image() -> None:
-    several = [{"annotation": "x"}, [1, 2], torch.tensor([1, 2]), "a caption"]
+    several = [{"annotation": "x"}, float("inf"), torch.tensor([1, 2]), object()]
     labels = [1, float("nan"), None, 2.0, torch.tensor(3), torch.tensor([4]), np.int64(5), True, *several]
     source = open_dataset([(Image.new("RGB", (8, 8)), label) for label in labels])
     assert everything(source).labels.tolist() == [1, -1, -1, 2, 3, 4, 5, 1, -1, -1, -1, -1]
