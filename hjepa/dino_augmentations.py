@@ -160,6 +160,8 @@ def get_multicrop_augmentation(config: Any, seed: int = 0) -> MultiCropAugmentat
     dataset = str(data.get("dataset", "imagenet")).lower()
     if dataset in STATISTICS:
         return MultiCropAugmentationCIFAR(**options, dataset=dataset, seed=seed)
+    if "cifar" in dataset:  # not ImageNet's sizes and normalisation for a slip of the pen
+        raise ValueError(f"config.data.dataset={dataset!r} is no name of a CIFAR; use {' or '.join(STATISTICS)}")
     return MultiCropAugmentation(**options, seed=seed)
 
 

@@ -1,7 +1,7 @@
 """The loaders of the DINO course's two lessons (documents C and D), as thin doors to the Loader."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch.utils.data import Subset
 from hjepa.dino_augmentations import CropList, MultiCropAugmentation, get_multicrop_augmentation
 from hjepa.document_config import data_section
 from hjepa.multicrop_dataset import CropBatches, MultiCropDataset, build_multicrop_dataloader
-from hjepa.pipeline.adapters.lists import CropDict
+from hjepa.pipeline.adapters.lists import CropDict, StackedCrops
 from hjepa.pipeline.loader import Loader
 from hjepa.recipe_transform import Crops, RecipeTransform
 
@@ -31,6 +31,13 @@ class MultiCropCollator:
         return {"global_crops": stacks[0], "local_crops": stacks[1], "batch_size": len(lists)}
 
 
+class CropDictBatches(CropBatches):
+    """Document C's batches from a Loader, which is in `loader` and knows the boxes, as pictures and statistics want them."""
+
+    def __iter__(self) -> Iterator[CropDict]:  # type: ignore[override]  # a dict, where documents A and D have pairs
+        return map(StackedCrops(), self.loader)
+
+
 def create_multicrop_dataloader(
     dataset_path: str | Path,
     batch_size: int = 32,
@@ -39,7 +46,7 @@ def create_multicrop_dataloader(
     local_crop_size: int = 96,
     num_local_crops: int = 8,
     **options: Any,
-) -> Loader:
+) -> CropDictBatches:
     """Document C's loader: batches as MultiCropCollator makes them, of a folder of images, shuffled, without a rest.
 
     Other options are those of MultiCropAugmentation. For other options of the Loader make it yourself, with the adapter
@@ -48,14 +55,8 @@ def create_multicrop_dataloader(
     augmentation = MultiCropAugmentation(
         global_crop_size=global_crop_size, local_crop_size=local_crop_size, num_local_crops=num_local_crops, **options
     )
-    return Loader(
-        dataset_path,
-        augmentation.recipe,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        seed=augmentation.seed,
-        adapter="document-c",
-    )
+    loader = Loader(dataset_path, augmentation.recipe, batch_size=batch_size, num_workers=num_workers, seed=augmentation.seed)
+    return CropDictBatches(loader, return_labels=False)
 
 
 class MultiCropDataLoader(CropBatches):
@@ -75,7 +76,7 @@ class MultiCropDataLoader(CropBatches):
             images, transform = _apart(dataset)
             dataset = MultiCropDataset(images, get_multicrop_augmentation(config) if transform is None else transform)
         made = build_multicrop_dataloader(dataset, data["batch_size"], shuffle=shuffle, **given, **options)
-        super().__init__(made.loader, made.return_labels)
+        super().__init__(made.loader, made.return_labels, made.transform)
 
     def split_crops(self, crops: Crops) -> tuple[Crops, Crops]:
         """A batch's crops as its global ones and its local ones."""

@@ -8,9 +8,8 @@ from dataclasses import replace
 
 from PIL import Image
 
-from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.recipe import Recipe, View
-from hjepa.recipe_transform import KeyedCalls
+from hjepa.recipe_transform import KeyedCalls, Picture, to_picture
 
 WHOLE = View(name="image", count=1, size=1, area=(1.0, 1.0), flip=0.0, gray=0.0, blur=0.0)
 """The whole image as it is; its size is not read, for nothing is cropped."""
@@ -24,11 +23,11 @@ class _Operator(KeyedCalls):
         self.view = view
         self._recipe = Recipe(name=view.name, source="documents C and D", views=(view,))
 
-    def __call__(self, image: Image.Image) -> Image.Image:
+    def __call__(self, image: Picture) -> Image.Image:
         """The image in RGB, with the operator's probability changed."""
         from hjepa.pipeline.backends.torchvision import recolour  # here, as in recipe_transform.py: it takes its time
 
-        picture = to_rgb(image)
+        picture = to_picture(image)
         draws = self.next_draws(self._recipe, picture)
         return recolour(picture, self.view, draws.views[self.view.name], (0, 0))
 

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from hjepa.multicrop_transforms import AdaptiveMultiCropTransform, MultiCropEvalTransform, build_multicrop_transform
 from hjepa.named_data import Split, open_named
+from hjepa.pipeline.dataset import unpack
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.normalisation import statistics_of
 from hjepa.pipeline.open_source import open_source
@@ -38,8 +39,7 @@ class MultiCropDataset(Dataset[Any]):
         return len(self.base_dataset)
 
     def __getitem__(self, index: int) -> Any:
-        item = self.base_dataset[index]
-        image, label = item if isinstance(item, tuple) else (item, None)
+        image, label = unpack(self.base_dataset[index])
         crops = self.multicrop_transform(image)
         return (crops, label) if self.return_labels and label is not None else crops
 
@@ -106,18 +106,32 @@ class MultiCropDatasetRaw(MultiCropDataset):
         source = open_named(dataset_name.lower(), data_path, split)
         mean, std = statistics_of(dataset_name.lower())
         training = build_multicrop_transform(**{"mean": mean, "std": std, **(multicrop_config or {})})
-        central = MultiCropEvalTransform(training.recipe.views[0].size, training.recipe.mean, training.recipe.std)
+        size, mean, std = training.recipe.views[0].size, training.recipe.mean, training.recipe.std
+        central = MultiCropEvalTransform(size, mean=mean, std=std)
         super().__init__(SourceImages(source), training if split == "train" else central)
         self.dataset_name = dataset_name
         self.split = split
 
 
 class CropBatches:
-    """Batches (list of [B, 3, S, S], labels int64 [B]; empty without labels) from a Loader, which is in `loader`."""
+    """Batches (list of [B, 3, S, S], labels int64 [B]; empty without labels) from a Loader, which is in `loader`.
 
-    def __init__(self, loader: Loader, return_labels: bool = True) -> None:
-        self.loader = loader
+    set_epoch of the transform, or of the data set that has it, is set_epoch of the Loader, too: the documents' loops call that.
+    """
+
+    def __init__(self, loader: Loader, return_labels: bool = True, transform: RecipeTransform | None = None) -> None:
+        self._loader = loader
         self.return_labels = return_labels
+        self.transform = transform
+        self._times_set = 0 if transform is None else transform.times_set
+
+    @property
+    def loader(self) -> Loader:
+        """The Loader, at the epoch that the transform was set to."""
+        if self.transform is not None and self.transform.times_set != self._times_set:
+            self._times_set = self.transform.times_set
+            self._loader.set_epoch(self.transform.epoch)
+        return self._loader
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -159,8 +173,8 @@ def build_multicrop_dataset(
     local_crop_size: int = 96,
     global_crop_scale: Range = (0.4, 1.0),
     local_crop_scale: Range = (0.05, 0.4),
-    global_color_jitter: float = 0.4,
-    local_color_jitter: float = 0.4,
+    global_color_jitter: float | None = 0.4,
+    local_color_jitter: float | None = 0.4,
     adaptive: bool = False,
     min_local_crops: int = 2,
     max_local_crops: int = 10,
@@ -196,8 +210,8 @@ def build_multicrop_dataloader(
     """Batches of a MultiCropDataset, rendered by a Loader, which takes the other options.
 
     What the data set wraps is read as open_source says, and no item of it is asked for its crops. The transform's seed (unless
-    seed=... is among the options) and epoch are the Loader's, and the data set's return_labels is kept. Raises ValueError for
-    data that no source reads.
+    seed=... is among the options) and epoch, whenever it is set, are the Loader's, and the data set's return_labels is kept.
+    Raises ValueError for data that no source reads.
     """
     images, transform = dataset.base_dataset, dataset.multicrop_transform
     source = images.source if isinstance(images, SourceImages) else open_source(images)
@@ -215,9 +229,10 @@ def build_multicrop_dataloader(
         tail=tail,
         **options,
     )
-    if isinstance(transform, RecipeTransform):
-        loader.set_epoch(transform.epoch)
-    return CropBatches(loader, dataset.return_labels)
+    if not isinstance(transform, RecipeTransform):
+        return CropBatches(loader, dataset.return_labels)
+    loader.set_epoch(transform.epoch)
+    return CropBatches(loader, dataset.return_labels, transform)
 
 
 def multicrop_collate_fn(batch: Sequence[Any]) -> tuple[Crops, Tensor]:

@@ -4,7 +4,8 @@ They serve whoever has PIL images in hand; whoever has files is served faster by
 """
 
 from dataclasses import replace
-from typing import Any, Literal
+from enum import Enum
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 from torch import Tensor
@@ -16,10 +17,14 @@ from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Channels, Range
 from hjepa.recipe_transform import Picture, RecipeTransform, render, sizes_of, to_picture
 
 # S pixels
+Filter: TypeAlias = Literal["bicubic", "bilinear"]
 
 
 class MultiCropTransform(RecipeTransform):
-    """Image -> list of crops, globals first. Its chance: see RecipeTransform."""
+    """Image -> list of crops, globals first. Its chance: see KeyedCalls.
+
+    interpolation: "bicubic" or "bilinear", or torchvision's InterpolationMode of it. A colour jitter of 0 or None is none.
+    """
 
     def __init__(
         self,
@@ -29,11 +34,11 @@ class MultiCropTransform(RecipeTransform):
         num_local_crops: int = 6,
         global_crop_scale: Range = (0.4, 1.0),
         local_crop_scale: Range = (0.05, 0.4),
-        interpolation: Literal["bicubic", "bilinear"] = "bicubic",
+        interpolation: Filter | Enum = "bicubic",
         mean: Channels = IMAGENET_MEAN,
         std: Channels = IMAGENET_STD,
-        global_color_jitter: float = 0.4,
-        local_color_jitter: float = 0.4,
+        global_color_jitter: float | None = 0.4,
+        local_color_jitter: float | None = 0.4,
         horizontal_flip_prob: float = 0.5,
         *,
         seed: int = 0,
@@ -45,11 +50,11 @@ class MultiCropTransform(RecipeTransform):
             local_crop_size=local_crop_size,
             global_crop_scale=global_crop_scale,
             local_crop_scale=local_crop_scale,
-            global_color_jitter=global_color_jitter,
-            local_color_jitter=local_color_jitter,
+            global_color_jitter=global_color_jitter or 0.0,
+            local_color_jitter=local_color_jitter or 0.0,
             horizontal_flip_prob=horizontal_flip_prob,
         )
-        views = tuple(replace(view, interpolation=interpolation) for view in plain.views)
+        views = tuple(replace(view, interpolation=_filter_of(interpolation)) for view in plain.views)
         super().__init__(replace(plain, views=views, mean=mean, std=std), seed=seed)
 
 
@@ -64,6 +69,8 @@ class AdaptiveMultiCropTransform(MultiCropTransform):
     ) -> None:
         if not 0 <= min_local_crops <= max_local_crops:
             raise ValueError(f"min_local_crops={min_local_crops} and max_local_crops={max_local_crops} are no range; swap them")
+        if "num_local_crops" in options:
+            raise ValueError("num_local_crops is the epoch's, from min_local_crops to max_local_crops; leave it out")
         if warmup_epochs < 0:
             raise ValueError(f"warmup_epochs={warmup_epochs} is negative; use 0 for max_local_crops at once")
         super().__init__(num_local_crops=max_local_crops, seed=seed, **options)
@@ -83,8 +90,16 @@ class AdaptiveMultiCropTransform(MultiCropTransform):
 class MultiCropEvalTransform:
     """Image -> the central crop [3, S, S]: short side to int(1.14 S), then the central square."""
 
-    def __init__(self, crop_size: int = 224, mean: Channels = IMAGENET_MEAN, std: Channels = IMAGENET_STD) -> None:
-        self.recipe = replace(evaluation(crop_size), mean=mean, std=std)
+    def __init__(
+        self,
+        crop_size: int = 224,
+        interpolation: Filter | Enum = "bicubic",
+        mean: Channels = IMAGENET_MEAN,
+        std: Channels = IMAGENET_STD,
+    ) -> None:
+        plain = evaluation(crop_size)
+        views = tuple(replace(view, interpolation=_filter_of(interpolation)) for view in plain.views)
+        self.recipe = replace(plain, views=views, mean=mean, std=std)
 
     def __call__(self, image: Picture) -> Tensor:
         """Renders the central crop."""
@@ -99,8 +114,8 @@ def build_multicrop_transform(
     local_crop_size: int = 96,
     global_crop_scale: Range = (0.4, 1.0),
     local_crop_scale: Range = (0.05, 0.4),
-    global_color_jitter: float = 0.4,
-    local_color_jitter: float = 0.4,
+    global_color_jitter: float | None = 0.4,
+    local_color_jitter: float | None = 0.4,
     adaptive: bool = False,
     min_local_crops: int = 2,
     max_local_crops: int = 10,
@@ -123,3 +138,11 @@ def build_multicrop_transform(
     if adaptive:
         return AdaptiveMultiCropTransform(min_local_crops, max_local_crops, warmup_epochs, **options)
     return MultiCropTransform(num_local_crops=num_local_crops, **options)
+
+
+def _filter_of(interpolation: Filter | Enum) -> Filter:
+    """The name of a filter, or of torchvision's InterpolationMode. Raises ValueError for one that no backend has."""
+    name = interpolation.value if isinstance(interpolation, Enum) else interpolation
+    if name not in get_args(Filter):
+        raise ValueError(f"interpolation={interpolation!r} is not available; use {' or '.join(map(repr, get_args(Filter)))}")
+    return cast(Filter, name)

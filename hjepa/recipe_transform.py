@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from hjepa.pipeline.draws import Draws, draw
-from hjepa.pipeline.pixels import to_rgb
+from hjepa.pipeline.pixels import array_to_rgb, to_rgb
 from hjepa.pipeline.recipe import Recipe, area_gap
 
 # S pixels
@@ -31,12 +31,15 @@ class KeyedCalls:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.epoch = 0
+        self.times_set = 0
+        """How often the epoch was set, for a loader that follows."""
         self.calls = 0
         """Samples of this epoch so far: the number that the next one draws as."""
 
     def set_epoch(self, epoch: int) -> None:
         """Other draws for every sample. Workers that a DataLoader has started do not hear of it."""
         self.epoch, self.calls = epoch, 0
+        self.times_set += 1
 
     def next_draws(self, recipe: Recipe, image: Image.Image) -> Draws:
         """The draws of the next sample, which is this image; counts it."""
@@ -73,8 +76,12 @@ class RecipeTransform(KeyedCalls):
 
 
 def to_picture(image: Picture) -> Image.Image:
-    """The image as PIL's, in RGB."""
-    return to_rgb(image if isinstance(image, Image.Image) else Image.fromarray(image))
+    """The image as PIL's, in RGB. Raises ValueError for what is no image."""
+    if isinstance(image, Image.Image):
+        return to_rgb(image)
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"a {type(image).__name__} is no image; give a PIL image, or an array uint8 [height, width, 3]")
+    return Image.fromarray(array_to_rgb(image))
 
 
 def sizes_of(image: Image.Image) -> "np.ndarray[Any, np.dtype[np.int32]]":

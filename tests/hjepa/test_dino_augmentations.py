@@ -139,6 +139,11 @@ def test_configuration_may_be_hydras_or_hjepas_own() -> None:
     assert hjepa.get_multicrop_augmentation(load_settings(Path("cifar10_config"))).recipe == expected
 
 
+def test_a_cifar_by_another_name_is_not_taken_for_imagenet() -> None:
+    with pytest.raises(ValueError, match="'cifar-10' is no name of a CIFAR; use cifar10 or cifar100"):
+        hjepa.get_multicrop_augmentation({"data": {"dataset": "CIFAR-10"}})
+
+
 def test_cifar100_is_normalised_by_its_own_numbers() -> None:
     found = hjepa.get_multicrop_augmentation({"data": {"dataset": "cifar100"}})
     assert isinstance(found, hjepa.MultiCropAugmentationCIFAR)

@@ -42,7 +42,7 @@ def test_document_cs_loader_has_its_batches(labelled: Path) -> None:
     with hjepa.create_multicrop_dataloader(labelled, batch_size=4, num_workers=1, color_jitter_strength=0.5, **SMALL) as loader:
         batch = next(iter(loader))
         assert len(loader) == 10
-        assert loader.recipe == hjepa.MultiCropAugmentation(**SMALL, color_jitter_strength=0.5).recipe
+        assert loader.loader.recipe == hjepa.MultiCropAugmentation(**SMALL, color_jitter_strength=0.5).recipe
     assert batch["batch_size"] == 4
     assert batch["global_crops"].shape == (8, 3, 32, 32)
     assert batch["local_crops"].shape == (12, 3, 16, 16)
@@ -62,6 +62,19 @@ def test_document_cs_loader_works_without_local_crops(labelled: Path) -> None:
         batch = next(iter(loader))
     assert batch["global_crops"].shape == (8, 3, 32, 32)
     assert batch["local_crops"].shape == (0, 3, 32, 32)
+
+
+def test_document_cs_pictures_are_made_of_its_loader(labelled: Path) -> None:
+    with hjepa.create_multicrop_dataloader(labelled, batch_size=4, num_workers=1, **SMALL) as loader:
+        assert len(hjepa.MultiCropVisualizer.visualize_batch(loader, num_samples=3).axes) == 12
+        assert hjepa.analyze_crop_statistics(loader, n_batches=2).views["local"].count == 24
+
+
+def test_document_ds_loader_follows_the_epoch_of_its_augmentation(labelled: Path) -> None:
+    augmentation = hjepa.MultiCropAugmentation(**SMALL)
+    with hjepa.MultiCropDataLoader(ImageFolder(labelled, transform=augmentation), CONFIG, **REFERENCE) as loader:
+        augmentation.set_epoch(7)
+        assert loader.loader.epoch == 7
 
 
 def test_document_ds_loader_takes_crops_and_batches_from_the_configuration(labelled: Path) -> None:

@@ -1,12 +1,14 @@
 """The documents' names: their shapes, defaults and contracts."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
+from torchvision.transforms import InterpolationMode
 
 import hjepa
 
@@ -39,6 +41,8 @@ def test_adaptive_transform_follows_the_epochs() -> None:
     assert hjepa.AdaptiveMultiCropTransform().num_local_crops == 10
     with pytest.raises(ValueError, match="no range"):
         hjepa.AdaptiveMultiCropTransform(5, 2)
+    with pytest.raises(ValueError, match="num_local_crops is the epoch's"):
+        hjepa.AdaptiveMultiCropTransform(num_local_crops=6)
 
 
 def test_dataset_and_dataloader_keep_the_documents_contract(photographs: Path) -> None:
@@ -119,6 +123,38 @@ def test_loader_follows_an_adaptive_transform(photographs: Path) -> None:
 REFERENCE = {"batch_size": 2, "device": "cpu", "backend": "torchvision", "num_workers": 0}
 
 
+def adaptive_dataset() -> hjepa.MultiCropDataset:
+    transform = hjepa.AdaptiveMultiCropTransform(1, 5, 4, global_crop_size=32, local_crop_size=16)
+    return hjepa.MultiCropDataset([(IMAGE, number) for number in range(4)], transform)
+
+
+@pytest.mark.parametrize("setter", ["data set", "transform"])
+def test_loader_goes_where_the_epoch_of_its_data_set_is_set(setter: str) -> None:
+    dataset = adaptive_dataset()
+    chosen = dataset if setter == "data set" else dataset.multicrop_transform
+    with hjepa.build_multicrop_dataloader(dataset, **REFERENCE) as loader:
+        next(iter(loader))  # a look at the shapes, before the loop
+        for epoch in (0, 3, 3, 9):
+            chosen.set_epoch(epoch)
+            assert {len(crops) - 2 for crops, _ in loader} == {dataset.num_local_crops} == {min(5, 1 + epoch)}
+        loader.set_epoch(2)  # the last word counts
+        assert {len(crops) - 2 for crops, _ in loader} == {3}
+        assert {len(crops) - 2 for crops, _ in loader} == {4}
+
+
+def test_a_loaded_place_is_kept_where_its_epoch_is_set_again() -> None:
+    dataset = adaptive_dataset()
+    with hjepa.build_multicrop_dataloader(dataset, **REFERENCE) as loader:
+        dataset.set_epoch(3)
+        next(iter(loader))
+        saved = loader.state_dict()
+    dataset.set_epoch(0)
+    with hjepa.build_multicrop_dataloader(dataset, **REFERENCE) as loader:
+        loader.load_state_dict(saved)
+        dataset.set_epoch(3)
+        assert [len(crops) - 2 for crops, _ in loader] == [4]
+
+
 def test_loader_takes_seed_and_epoch_of_the_transform() -> None:
     def first(own: int, epoch: int, **options: int) -> torch.Tensor:
         transform = hjepa.MultiCropTransform(**SMALL, seed=own)
@@ -168,6 +204,29 @@ def test_raw_dataset_has_the_documented_defaults(labelled: Path) -> None:
     assert (label, dataset.classes, len(dataset)) == (1, ["dark", "light"], 40)
     central, _ = hjepa.MultiCropDatasetRaw("imagefolder", labelled, "val", {"global_crop_size": 32})[0]
     assert central.shape == (3, 32, 32)
+
+
+@pytest.mark.parametrize("item", [{"image": IMAGE, "label": 3}, [IMAGE, 3], (IMAGE, 3, "a.jpg")], ids=["dict", "list", "three"])
+def test_items_are_taken_apart_as_the_loader_does(item: object) -> None:
+    crops, label = hjepa.MultiCropDataset([item], hjepa.MultiCropTransform(**SMALL))[0]
+    assert (len(crops), label) == (5, 3)
+
+
+@pytest.mark.parametrize("image", [torch.zeros(3, 8, 8), "a.jpg", np.zeros((8, 8, 3))], ids=["tensor", "path", "floats"])
+def test_what_is_no_image_is_refused(image: Any) -> None:
+    for transform in (hjepa.MultiCropTransform(**SMALL), hjepa.MultiCropEvalTransform(32), hjepa.GaussianBlur(1.0)):
+        with pytest.raises(ValueError, match="is no image"):
+            transform(image)
+
+
+def test_transforms_take_torchvisions_filters_and_no_jitter() -> None:
+    for transform in (hjepa.MultiCropTransform, hjepa.MultiCropEvalTransform):
+        assert {view.interpolation for view in transform(interpolation=InterpolationMode.BILINEAR).recipe.views} == {"bilinear"}
+        assert transform().recipe == transform(interpolation="bicubic").recipe
+        with pytest.raises(ValueError, match=r"NEAREST.* is not available; use 'bicubic' or 'bilinear'"):
+            transform(interpolation=InterpolationMode.NEAREST)
+    plain = hjepa.build_multicrop_transform(global_color_jitter=None, local_color_jitter=0)
+    assert [view.jitter for view in plain.recipe.views] == [None, None]
 
 
 def test_unlabelled_items_give_crops_alone() -> None:

@@ -75,7 +75,7 @@ def test_training_and_evaluation_see_the_same_numbers(tmp_path: Path) -> None:
     for purpose in ("train", "evaluate"):
         with build_loader(settings, source, purpose) as loader:
             assert (loader.recipe.mean, loader.recipe.std) == CIFAR
-    black = hjepa.MultiCropEvalTransform(32, *CIFAR)(Image.new("RGB", (32, 32)))
+    black = hjepa.MultiCropEvalTransform(32, mean=CIFAR[0], std=CIFAR[1])(Image.new("RGB", (32, 32)))
     assert black[:, 0, 0].tolist() == pytest.approx([-mean / std for mean, std in zip(*CIFAR, strict=True)])
 
 
