@@ -213,7 +213,14 @@ def build_multicrop_dataloader(
     seed=... is among the options) and epoch, whenever it is set, are the Loader's, and the data set's return_labels is kept.
     Raises ValueError for data that no source reads.
     """
+    if not isinstance(dataset, MultiCropDataset):
+        raise ValueError(f"a {type(dataset).__name__} has no multi-crop transform; give MultiCropDataset(it, transform)")
     images, transform = dataset.base_dataset, dataset.multicrop_transform
+    if not isinstance(transform, RecipeTransform | MultiCropEvalTransform):
+        raise ValueError(
+            f"the transform {type(transform).__name__} is none of hjepa's, so that it has no recipe to render by; take one of "
+            "hjepa's, or torch's DataLoader with collate_fn=multicrop_collate_fn"
+        )
     source = images.source if isinstance(images, SourceImages) else open_source(images)
     recipe = transform.curriculum if isinstance(transform, AdaptiveMultiCropTransform) else transform.recipe
     tail: Literal["drop", "keep"] = "drop" if drop_last else "keep"

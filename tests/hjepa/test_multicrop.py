@@ -89,6 +89,14 @@ def test_what_cannot_be_read_or_loaded_is_refused(photographs: Path) -> None:
         hjepa.build_multicrop_dataloader(tensors)
 
 
+def test_what_has_no_recipe_is_refused_by_the_loader() -> None:
+    with pytest.raises(ValueError, match="a list has no multi-crop transform"):
+        hjepa.build_multicrop_dataloader([IMAGE])  # type: ignore[arg-type]  # a data set that is not wrapped
+    own = hjepa.MultiCropDataset([IMAGE], lambda image: [image])  # type: ignore[arg-type]  # a transform of one's own
+    with pytest.raises(ValueError, match="the transform function is none of hjepa's"):
+        hjepa.build_multicrop_dataloader(own)
+
+
 def test_loader_takes_the_validation_split_and_any_data_set_that_a_source_reads(photographs: Path) -> None:
     options = {"batch_size": 2, "shuffle": False, "device": "cpu", "backend": "torchvision", "num_workers": 0}
     validation = hjepa.build_multicrop_dataset("imagefolder", photographs, split="val", **SMALL)
