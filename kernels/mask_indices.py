@@ -20,6 +20,7 @@ def mask_indices(mask: Tensor, length: int, keys: Tensor) -> tuple[Tensor, Tenso
     its key alone. keys: int64, broadcasting against [...]; masks that share a key share the order in which patches go.
     They must not be the keys the masks were drawn with, or which patches go would depend on where the blocks are: fold a part.
     """
+    assert mask.dtype == torch.bool, mask.dtype
     if has_patch_kernel(mask, mask.shape[-1]):
         from hjepa.kernels import mask_indices_triton  # here: Triton may not be installed
 
@@ -42,6 +43,7 @@ def context_indices(context: Tensor, targets_union: Tensor, length: int, min_kee
     (targets_union bool [..., N]), and only when there are none left, with random patches of the targets.
     """
     num_patches = context.shape[-1]
+    assert context.dtype == targets_union.dtype == torch.bool, (context.dtype, targets_union.dtype)
     _check_least(min_keep, length, num_patches)
     if has_patch_kernel(context, num_patches):
         from hjepa.kernels import mask_indices_triton
@@ -70,6 +72,7 @@ def block_indices(
     is one launch.
     """
     num_patches = context.shape[-1]
+    assert context.dtype == targets.dtype == torch.bool, (context.dtype, targets.dtype)
     _check_least(min_keep, context_length, num_patches)
     if has_patch_kernel(context, num_patches):
         from hjepa.kernels import mask_indices_triton

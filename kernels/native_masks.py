@@ -44,6 +44,7 @@ def block_masks(
     max_attempts: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Contexts bool [..., L, B, N] and targets bool [..., L, B, T, N] for keys int64 [..., L, B], laws as the law's tensor."""
+    _check_rows(keys, laws, law)
     keys, patches = keys.contiguous(), grid[0] * grid[1]
     contexts = torch.empty(*keys.shape, patches, dtype=torch.bool)
     targets = torch.empty(*keys.shape, num_targets, patches, dtype=torch.bool)
@@ -68,6 +69,9 @@ def weighted_keys(
     max_attempts: int = 0,
 ) -> Tensor:
     """Keys int64 [G, L, B] as `kernels.weighted_blocks.weighted_keys` chooses them."""
+    _check_rows(keys, laws, law)
+    corners = (grid[0] + 1) * (grid[1] + 1)
+    _check(sums, torch.int64, *((count, keys.shape[-1], corners) for count in {1, len(keys)}))
     keys, sums = keys.contiguous(), sums.contiguous()
     chosen = torch.empty_like(keys)
     module().weigh(
@@ -82,6 +86,8 @@ def blockwise_masks(
 ) -> Tensor:
     """Masks bool [R, N] for keys int64 [R] and counts int64 [R] (`kernels.blockwise_masks`)."""
     assert grid[0] * grid[1] <= 1 << 16, grid
+    _check(keys, torch.int64, (len(keys),))
+    _check(counts, torch.int64, (len(keys),))
     keys, counts = keys.contiguous(), counts.contiguous()
     masks = torch.empty(len(keys), grid[0] * grid[1], dtype=torch.bool)
     module().blockwise(
@@ -94,6 +100,7 @@ def shared_blocks(
     keys: Tensor, context: tuple[int, int], target: tuple[int, int], grid: Grid, *, num_targets: int, min_outside: int
 ) -> tuple[Tensor, Tensor]:
     """Contexts bool [R, N] and targets bool [R, T, N] for keys int64 [R] (`kernels.shared_blocks.block_masks`)."""
+    _check(keys, torch.int64, (len(keys),))
     keys, patches = keys.contiguous(), grid[0] * grid[1]
     contexts = torch.empty(len(keys), patches, dtype=torch.bool)
     targets = torch.empty(len(keys), num_targets, patches, dtype=torch.bool)
@@ -107,6 +114,7 @@ def tube_masks(
     keys: Tensor, block: tuple[int, int, int], grid: tuple[int, int, int], num_blocks: int, context_frames: int
 ) -> tuple[Tensor, Tensor]:
     """Contexts and targets bool [R, N] for keys int64 [R] (`kernels.shared_blocks.tube_masks`)."""
+    _check(keys, torch.int64, (len(keys),))
     keys = keys.contiguous()
     contexts = torch.empty(len(keys), math.prod(grid), dtype=torch.bool)
     targets = torch.empty_like(contexts)
@@ -121,6 +129,9 @@ def indices(masks: Tensor, unions: Tensor | None, length: int, min_keep: int, ke
     assert masks.shape[-1] <= 1 << 16, masks.shape
     masks, keys = masks.contiguous(), keys.expand(masks.shape[:-1]).contiguous()
     unions = None if unions is None else unions.contiguous()
+    _check(keys, torch.int64, tuple(keys.shape))
+    for given in (masks, masks if unions is None else unions):
+        _check(given, torch.bool, tuple(masks.shape))
     index = torch.empty(*keys.shape, length, dtype=torch.int64)
     valid = torch.empty_like(index, dtype=torch.bool)
     module().indices(
@@ -128,3 +139,17 @@ def indices(masks: Tensor, unions: Tensor | None, length: int, min_keep: int, ke
         min_keep, index.data_ptr(), valid.data_ptr(),
     )  # fmt: skip
     return index, valid
+
+
+def _check_rows(keys: Tensor, laws: Tensor, law: str) -> None:
+    """Keys int64 [..., L, B] and float32 laws of L levels."""
+    _check(keys, torch.int64, tuple(keys.shape))
+    _check(laws, torch.float32, (keys.shape[-2], 8 if law == "reference" else 7))
+    assert laws.is_contiguous(), laws.stride()
+
+
+def _check(tensor: Tensor, dtype: torch.dtype, *shapes: tuple[int, ...]) -> None:
+    """The native pass gets addresses: what is of another kind or shape it would read as what it is not, and beyond its end."""
+    assert tensor.device.type == "cpu", tensor.device
+    assert tensor.dtype == dtype, tensor.dtype
+    assert tuple(tensor.shape) in shapes, (tuple(tensor.shape), shapes)

@@ -85,6 +85,12 @@ def test_a_row_depends_on_its_key_and_size_alone() -> None:
     assert len({row.numpy().tobytes() for row in masks}) > 190
 
 
+@pytest.mark.parametrize("count", [-1, 50])
+def test_more_patches_than_there_are_and_fewer_than_none_are_refused(count: int) -> None:
+    with pytest.raises(ValueError, match=rf"counts from {min(3, count)} to {max(3, count)} .* 7x7 patches; use 0 to 49"):
+        blockwise_masks(keys_of(0, 2), torch.tensor([3, count]), (7, 7))
+
+
 def test_no_step_looks_at_a_value() -> None:
     # Tensors on the meta device have shapes and no values: reading one, which on a GPU is a wait, raises.
     keys, counts = (torch.empty(8, dtype=torch.int64, device="meta") for _ in range(2))
