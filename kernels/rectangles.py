@@ -72,7 +72,7 @@ def uniforms(keys: Tensor, count: int) -> Tensor:
 
 
 def exponential(power: Tensor) -> Tensor:
-    """e**power to 1e-5 for |power| < 4, by single multiplications and additions: the same bits on every device."""
+    """e**power to 5e-5 of it for |power| < 4, by single multiplications and additions: the same bits on every device."""
     small = power * 2.0**-EXP_HALVINGS
     result = ((small * (1 / 6) + 0.5) * small + 1) * small + 1
     for _ in range(EXP_HALVINGS):

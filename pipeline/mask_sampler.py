@@ -8,6 +8,7 @@ sample's masks depend on nothing but its key: not on the batch, the rank, the de
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isinf
 from typing import Literal, get_args
 
 import torch
@@ -170,7 +171,8 @@ def patch_grid(input_size: int | tuple[int, int], patch_size: int) -> tuple[int,
 
 
 def check_range(name: str, value: tuple[float, float], greatest: float = float("inf")) -> None:
-    """Refuses what is not 0 < low <= high <= greatest."""
+    """Refuses what is not 0 < low <= high <= greatest, and infinite ends."""
     low, high = value
-    if not 0 < low <= high <= greatest:
-        raise ValueError(f"{name}={tuple(value)} is no range; use 0 < low <= high <= {greatest}")
+    if not 0 < low <= high <= greatest or isinf(high):
+        most = "" if isinf(greatest) else f" <= {greatest}"
+        raise ValueError(f"{name}={tuple(value)} is no range; use finite numbers, 0 < low <= high{most}")
