@@ -99,7 +99,7 @@ def _statistics(context: Tensor, targets: Tensor) -> Tensor:
 
 def _check(context: Tensor, targets: Tensor) -> None:
     """Refuses masks that do not belong together, and empty ones."""
-    if targets.ndim != context.ndim + 1 or context.shape != (*targets.shape[:-2], targets.shape[-1]):
+    if context.ndim < 2 or targets.ndim != context.ndim + 1 or context.shape != (*targets.shape[:-2], targets.shape[-1]):
         raise ValueError(
             f"context {list(context.shape)} and targets {list(targets.shape)} do not belong together; "
             "use [B, N] and [B, T, N] of one call"
