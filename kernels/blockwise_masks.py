@@ -35,7 +35,7 @@ def stratified_counts(
     """
     masked = int(len(keys) * probability)
     # In float32, as upstream: the product with N may fall on either side of a whole number.
-    ends = torch.linspace(*ratio, masked + 1)
+    ends = torch.linspace(*ratio, masked + 1, dtype=torch.float32, device="cpu")
     upper = (num_patches * ends[1:]).to(torch.int64).numpy()
     rows = np.argsort(chance.bits(keys, np.array(CHOSEN)), kind="stable")[:masked]
     counts = np.zeros(len(keys), dtype=np.int64)

@@ -65,7 +65,7 @@ def exact_law_tensor(laws: Sequence[BlockLaw], grid: Grid, num_targets: int, min
             )
         low, high = law.aspect_ratio
         rows.append([*areas, int(together * 64) / 64, low, math.log(high / low)])
-    return torch.tensor(rows)
+    return torch.tensor(rows, dtype=torch.float32, device="cpu")
 
 
 def exact_masks(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int, min_keep: int) -> tuple[Tensor, Tensor]:

@@ -46,8 +46,8 @@ def block_masks(
     """Contexts bool [..., L, B, N] and targets bool [..., L, B, T, N] for keys int64 [..., L, B], laws as the law's tensor."""
     _check_rows(keys, laws, law)
     keys, patches = keys.contiguous(), grid[0] * grid[1]
-    contexts = torch.empty(*keys.shape, patches, dtype=torch.bool)
-    targets = torch.empty(*keys.shape, num_targets, patches, dtype=torch.bool)
+    contexts = torch.empty(*keys.shape, patches, dtype=torch.bool, device="cpu")
+    targets = torch.empty(*keys.shape, num_targets, patches, dtype=torch.bool, device="cpu")
     rows = (math.prod(keys.shape[:-2]), *keys.shape[-2:])
     module().masks(
         keys.data_ptr(), laws.data_ptr(), *rows, *grid, num_targets, min_keep, max_attempts, LAWS[law],
@@ -89,7 +89,7 @@ def blockwise_masks(
     _check(keys, torch.int64, (len(keys),))
     _check(counts, torch.int64, (len(keys),))
     keys, counts = keys.contiguous(), counts.contiguous()
-    masks = torch.empty(len(keys), grid[0] * grid[1], dtype=torch.bool)
+    masks = torch.empty(len(keys), grid[0] * grid[1], dtype=torch.bool, device="cpu")
     module().blockwise(
         keys.data_ptr(), counts.data_ptr(), len(keys), *grid, min_patches, most, rounds, log_aspect, masks.data_ptr()
     )
@@ -102,8 +102,8 @@ def shared_blocks(
     """Contexts bool [R, N] and targets bool [R, T, N] for keys int64 [R] (`kernels.shared_blocks.block_masks`)."""
     _check(keys, torch.int64, (len(keys),))
     keys, patches = keys.contiguous(), grid[0] * grid[1]
-    contexts = torch.empty(len(keys), patches, dtype=torch.bool)
-    targets = torch.empty(len(keys), num_targets, patches, dtype=torch.bool)
+    contexts = torch.empty(len(keys), patches, dtype=torch.bool, device="cpu")
+    targets = torch.empty(len(keys), num_targets, patches, dtype=torch.bool, device="cpu")
     module().shared(
         keys.data_ptr(), len(keys), *target, *grid, num_targets, min_outside, *context, contexts.data_ptr(), targets.data_ptr()
     )
@@ -116,7 +116,7 @@ def tube_masks(
     """Contexts and targets bool [R, N] for keys int64 [R] (`kernels.shared_blocks.tube_masks`)."""
     _check(keys, torch.int64, (len(keys),))
     keys = keys.contiguous()
-    contexts = torch.empty(len(keys), math.prod(grid), dtype=torch.bool)
+    contexts = torch.empty(len(keys), math.prod(grid), dtype=torch.bool, device="cpu")
     targets = torch.empty_like(contexts)
     module().tubes(
         keys.data_ptr(), len(keys), *block, *grid, num_blocks, context_frames, contexts.data_ptr(), targets.data_ptr()
@@ -132,7 +132,7 @@ def indices(masks: Tensor, unions: Tensor | None, length: int, min_keep: int, ke
     _check(keys, torch.int64, tuple(keys.shape))
     for given in (masks, masks if unions is None else unions):
         _check(given, torch.bool, tuple(masks.shape))
-    index = torch.empty(*keys.shape, length, dtype=torch.int64)
+    index = torch.empty(*keys.shape, length, dtype=torch.int64, device="cpu")
     valid = torch.empty_like(index, dtype=torch.bool)
     module().indices(
         masks.data_ptr(), 0 if unions is None else unions.data_ptr(), keys.data_ptr(), keys.numel(), masks.shape[-1], length,

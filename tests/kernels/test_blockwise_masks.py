@@ -117,6 +117,17 @@ def test_upper_bound_of_the_published_batch_is_theirs() -> None:
     assert most == 2496  # run upstream at B = 32, 224 px, patch 14
 
 
+def test_sizes_do_not_follow_the_default_type_of_torch() -> None:
+    keys, rest = chance.key(0, np.arange(40)), {"probability": 0.5, "ratio": (0.1, 0.5), "at_most": True}
+    counts, most = stratified_counts(keys, 196, **rest)
+    try:
+        torch.set_default_dtype(torch.bfloat16)
+        found = stratified_counts(keys, 196, **rest)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert (found[0].tolist(), found[1]) == (counts.tolist(), most)
+
+
 def test_masked_rows_are_chosen_by_their_keys() -> None:
     keys = chance.key(9, np.arange(20_000).reshape(1000, 20))
     masked = np.stack([stratified_counts(row, 196, probability=0.5, ratio=(0.1, 0.5), at_most=True)[0] > 0 for row in keys])

@@ -105,6 +105,24 @@ def test_crop_info_counts_patches_and_crops() -> None:
     }
 
 
+@pytest.mark.parametrize("law", ["exact", "reference"])
+@pytest.mark.parametrize("num_targets", [4, 40])  # more than the native pass draws
+def test_the_defaults_of_torch_change_nothing(law: Any, num_targets: int) -> None:
+    def draw() -> list[Tensor]:
+        generator = HierarchicalMaskGenerator(base_scale=(0.002, 0.02), num_target_masks=num_targets, law=law)
+        return leaves(generator(5))
+
+    wanted = draw()
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")  # as "cuda", which would be another memory than the native pass writes to
+        found = draw()
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+    assert all(map(torch.equal, wanted, found))
+
+
 @pytest.mark.parametrize("name", GENERATORS)
 def test_context_and_targets_are_disjoint_everywhere(name: str) -> None:
     tensors = leaves(GENERATORS[name]()(50))
