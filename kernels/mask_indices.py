@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hjepa.kernels import chance, native_masks
-from hjepa.kernels.rectangles import has_patch_kernel
+from hjepa.kernels.rectangles import any_target, has_patch_kernel
 
 
 def mask_indices(mask: Tensor, length: int, keys: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,7 +78,7 @@ def block_indices(
         from hjepa.kernels import mask_indices_triton
 
         return mask_indices_triton.block_indices(context, targets, context_length, target_length, min_keep, keys)
-    of_context = context_indices(context, targets.any(-2), context_length, min_keep, keys)
+    of_context = context_indices(context, any_target(targets), context_length, min_keep, keys)
     return *of_context, *mask_indices(targets, target_length, keys.unsqueeze(-1))
 
 

@@ -87,6 +87,14 @@ def place(uniform: Tensor, height: Tensor, width: Tensor, grid: Grid) -> Tensor:
     return torch.stack([top, top + height, left, left + width])
 
 
+def any_target(targets: Tensor) -> Tensor:
+    """Which patches lie in any target: bool [..., N] of targets bool [..., T, N]."""
+    union = targets.new_zeros(*targets.shape[:-2], targets.shape[-1])
+    for target in targets.unbind(-2):  # targets.any(-2), a reduction of bytes, is many times slower on a CPU
+        union |= target
+    return union
+
+
 def common_area(one: Tensor, other: Tensor) -> Tensor:
     """Patches, float32 [...], in both of two rectangles with edges [4, ...] (they broadcast)."""
     rows = torch.minimum(one[1], other[1]) - torch.maximum(one[0], other[0])
