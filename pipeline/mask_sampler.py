@@ -104,6 +104,8 @@ class MaskSampler:
         return torch.cat([rows[:, :moved], chosen], 1) if moved else chosen
 
     def _check_weights(self, weights: Tensor, rows: Tensor) -> None:
+        if not isinstance(weights, Tensor):
+            raise ValueError(f"weights are of type {type(weights).__name__}; use a tensor, as of torch.from_numpy")
         num_crops, _, num_samples = rows.shape
         shapes = [(num_samples, self.grid[0] * self.grid[1]), (num_crops, num_samples, self.grid[0] * self.grid[1])]
         if tuple(weights.shape) not in shapes:
