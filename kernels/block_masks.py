@@ -37,7 +37,8 @@ class BlockLaw:
 
 def law_tensor(laws: Sequence[BlockLaw]) -> Tensor:
     """The laws of L levels as float32 [L, 8] on the CPU. Copy it to the device once: a copy in every step would be a wait."""
-    return torch.tensor([(*law.target_scale, *law.context_scale, *law.aspect_ratio, *law.fallback) for law in laws])
+    rows = [(*law.target_scale, *law.context_scale, *law.aspect_ratio, *law.fallback) for law in laws]
+    return torch.tensor(rows, dtype=torch.float32, device="cpu")
 
 
 def block_masks(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int, max_attempts: int) -> tuple[Tensor, Tensor]:

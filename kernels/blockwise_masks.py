@@ -35,7 +35,7 @@ def stratified_counts(
     """
     masked = int(len(keys) * probability)
     # In float32, as upstream: the product with N may fall on either side of a whole number.
-    ends = torch.linspace(*ratio, masked + 1)
+    ends = torch.linspace(*ratio, masked + 1, dtype=torch.float32, device="cpu")
     upper = (num_patches * ends[1:]).to(torch.int64).numpy()
     rows = np.argsort(chance.bits(keys, np.array(CHOSEN)), kind="stable")[:masked]
     counts = np.zeros(len(keys), dtype=np.int64)
@@ -63,6 +63,12 @@ def blockwise_masks(
     and its count alone. Nothing waits for the device.
     """
     height, width = grid
+    # On a GPU the counts are not looked at: that would wait.
+    if counts.device.type == "cpu" and bool(((counts < 0) | (counts > height * width)).any()):
+        raise ValueError(
+            f"counts from {counts.min()} to {counts.max()} cannot be masked of {height}x{width} patches; "
+            f"use 0 to {height * width}"
+        )
     rounds, most = 2 * math.ceil(math.log2(height * width + 1)), int(max_share * height * width)
     log_aspect = math.log(min_aspect)
     if has_patch_kernel(keys, height * width):

@@ -56,15 +56,16 @@ def exact_law_tensor(laws: Sequence[BlockLaw], grid: Grid, num_targets: int, min
         areas = [int(max(1.0, scale * patches) * 64 + 1e-6) / 64 for scale in (*law.target_scale, *law.context_scale)]
         together = budget(areas[0], grid, num_targets, min_keep)
         if together < 0:
-            room = max(0, patches - min_keep)
+            blocks = int(max(0, patches - min_keep) / areas[0])
+            fewer = f"at most {blocks} blocks, " if blocks else "a larger grid, "
             raise ValueError(
                 f"{num_targets} target blocks of at least {max(1, law.target_scale[0] * patches):.1f} of {grid[0]}x{grid[1]} "
                 f"patches ({law.target_scale[0]:.0%}) cannot be disjoint and leave {min_keep} for the context (level {level}); "
-                f"use at most {int(room / areas[0])} blocks, smaller scales or fewer levels"
+                f"use {fewer}smaller scales, fewer levels or a smaller min_keep"
             )
         low, high = law.aspect_ratio
         rows.append([*areas, int(together * 64) / 64, low, math.log(high / low)])
-    return torch.tensor(rows)
+    return torch.tensor(rows, dtype=torch.float32, device="cpu")
 
 
 def exact_masks(keys: Tensor, laws: Tensor, grid: Grid, *, num_targets: int, min_keep: int) -> tuple[Tensor, Tensor]:

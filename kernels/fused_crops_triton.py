@@ -53,7 +53,7 @@ def render(decoded: Decoded, groups: Sequence[CropGroup], mean: Colours, std: Co
 def upload(arrays: Sequence[npt.NDArray[Any]], device: torch.device) -> list[Tensor]:
     """The arrays on the device, in one copy that is not waited for; torch keeps the page-locked memory until it has ended."""
     starts = np.cumsum([0, *((array.nbytes + 15) // 16 * 16 for array in arrays)]).tolist()
-    packed = torch.empty(starts[-1], dtype=torch.uint8, pin_memory=device.type == "cuda")
+    packed = torch.empty(starts[-1], dtype=torch.uint8, device="cpu", pin_memory=device.type == "cuda")
     for start, array in zip(starts, arrays, strict=False):
         packed.numpy()[start : start + array.nbytes] = array.reshape(-1).view(np.uint8)
     moved = packed.to(device, non_blocking=True)

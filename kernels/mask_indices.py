@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hjepa.kernels import chance, native_masks
-from hjepa.kernels.rectangles import has_patch_kernel
+from hjepa.kernels.rectangles import any_target, has_patch_kernel
 
 
 def mask_indices(mask: Tensor, length: int, keys: Tensor) -> tuple[Tensor, Tensor]:
@@ -20,6 +20,7 @@ def mask_indices(mask: Tensor, length: int, keys: Tensor) -> tuple[Tensor, Tenso
     its key alone. keys: int64, broadcasting against [...]; masks that share a key share the order in which patches go.
     They must not be the keys the masks were drawn with, or which patches go would depend on where the blocks are: fold a part.
     """
+    assert mask.dtype == torch.bool, mask.dtype
     if has_patch_kernel(mask, mask.shape[-1]):
         from hjepa.kernels import mask_indices_triton  # here: Triton may not be installed
 
@@ -42,6 +43,7 @@ def context_indices(context: Tensor, targets_union: Tensor, length: int, min_kee
     (targets_union bool [..., N]), and only when there are none left, with random patches of the targets.
     """
     num_patches = context.shape[-1]
+    assert context.dtype == targets_union.dtype == torch.bool, (context.dtype, targets_union.dtype)
     _check_least(min_keep, length, num_patches)
     if has_patch_kernel(context, num_patches):
         from hjepa.kernels import mask_indices_triton
@@ -70,12 +72,13 @@ def block_indices(
     is one launch.
     """
     num_patches = context.shape[-1]
+    assert context.dtype == targets.dtype == torch.bool, (context.dtype, targets.dtype)
     _check_least(min_keep, context_length, num_patches)
     if has_patch_kernel(context, num_patches):
         from hjepa.kernels import mask_indices_triton
 
         return mask_indices_triton.block_indices(context, targets, context_length, target_length, min_keep, keys)
-    of_context = context_indices(context, targets.any(-2), context_length, min_keep, keys)
+    of_context = context_indices(context, any_target(targets), context_length, min_keep, keys)
     return *of_context, *mask_indices(targets, target_length, keys.unsqueeze(-1))
 
 

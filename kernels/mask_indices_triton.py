@@ -156,7 +156,7 @@ def block_indices(
             keys.expand(contexts.shape[:-1]).contiguous(),
             found[0], found[1].view(torch.int8), found[2], found[3].view(torch.int8),
             num_rows, patches, context_length, target_length, min_keep, T=num_targets,
-            CP=triton.next_power_of_2(context_length), TP=triton.next_power_of_2(target_length),
+            CP=triton.next_power_of_2(max(1, context_length)), TP=triton.next_power_of_2(max(1, target_length)),
             **of_program(patches), enable_fp_fusion=False,
         )  # fmt: skip
     return found

@@ -44,9 +44,10 @@ def block_masks(
     max_attempts: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Contexts bool [..., L, B, N] and targets bool [..., L, B, T, N] for keys int64 [..., L, B], laws as the law's tensor."""
+    _check_rows(keys, laws, law)
     keys, patches = keys.contiguous(), grid[0] * grid[1]
-    contexts = torch.empty(*keys.shape, patches, dtype=torch.bool)
-    targets = torch.empty(*keys.shape, num_targets, patches, dtype=torch.bool)
+    contexts = torch.empty(*keys.shape, patches, dtype=torch.bool, device="cpu")
+    targets = torch.empty(*keys.shape, num_targets, patches, dtype=torch.bool, device="cpu")
     rows = (math.prod(keys.shape[:-2]), *keys.shape[-2:])
     module().masks(
         keys.data_ptr(), laws.data_ptr(), *rows, *grid, num_targets, min_keep, max_attempts, LAWS[law],
@@ -68,6 +69,9 @@ def weighted_keys(
     max_attempts: int = 0,
 ) -> Tensor:
     """Keys int64 [G, L, B] as `kernels.weighted_blocks.weighted_keys` chooses them."""
+    _check_rows(keys, laws, law)
+    corners = (grid[0] + 1) * (grid[1] + 1)
+    _check(sums, torch.int64, *((count, keys.shape[-1], corners) for count in {1, len(keys)}))
     keys, sums = keys.contiguous(), sums.contiguous()
     chosen = torch.empty_like(keys)
     module().weigh(
@@ -82,8 +86,10 @@ def blockwise_masks(
 ) -> Tensor:
     """Masks bool [R, N] for keys int64 [R] and counts int64 [R] (`kernels.blockwise_masks`)."""
     assert grid[0] * grid[1] <= 1 << 16, grid
+    _check(keys, torch.int64, (len(keys),))
+    _check(counts, torch.int64, (len(keys),))
     keys, counts = keys.contiguous(), counts.contiguous()
-    masks = torch.empty(len(keys), grid[0] * grid[1], dtype=torch.bool)
+    masks = torch.empty(len(keys), grid[0] * grid[1], dtype=torch.bool, device="cpu")
     module().blockwise(
         keys.data_ptr(), counts.data_ptr(), len(keys), *grid, min_patches, most, rounds, log_aspect, masks.data_ptr()
     )
@@ -94,9 +100,10 @@ def shared_blocks(
     keys: Tensor, context: tuple[int, int], target: tuple[int, int], grid: Grid, *, num_targets: int, min_outside: int
 ) -> tuple[Tensor, Tensor]:
     """Contexts bool [R, N] and targets bool [R, T, N] for keys int64 [R] (`kernels.shared_blocks.block_masks`)."""
+    _check(keys, torch.int64, (len(keys),))
     keys, patches = keys.contiguous(), grid[0] * grid[1]
-    contexts = torch.empty(len(keys), patches, dtype=torch.bool)
-    targets = torch.empty(len(keys), num_targets, patches, dtype=torch.bool)
+    contexts = torch.empty(len(keys), patches, dtype=torch.bool, device="cpu")
+    targets = torch.empty(len(keys), num_targets, patches, dtype=torch.bool, device="cpu")
     module().shared(
         keys.data_ptr(), len(keys), *target, *grid, num_targets, min_outside, *context, contexts.data_ptr(), targets.data_ptr()
     )
@@ -107,8 +114,9 @@ def tube_masks(
     keys: Tensor, block: tuple[int, int, int], grid: tuple[int, int, int], num_blocks: int, context_frames: int
 ) -> tuple[Tensor, Tensor]:
     """Contexts and targets bool [R, N] for keys int64 [R] (`kernels.shared_blocks.tube_masks`)."""
+    _check(keys, torch.int64, (len(keys),))
     keys = keys.contiguous()
-    contexts = torch.empty(len(keys), math.prod(grid), dtype=torch.bool)
+    contexts = torch.empty(len(keys), math.prod(grid), dtype=torch.bool, device="cpu")
     targets = torch.empty_like(contexts)
     module().tubes(
         keys.data_ptr(), len(keys), *block, *grid, num_blocks, context_frames, contexts.data_ptr(), targets.data_ptr()
@@ -121,10 +129,27 @@ def indices(masks: Tensor, unions: Tensor | None, length: int, min_keep: int, ke
     assert masks.shape[-1] <= 1 << 16, masks.shape
     masks, keys = masks.contiguous(), keys.expand(masks.shape[:-1]).contiguous()
     unions = None if unions is None else unions.contiguous()
-    index = torch.empty(*keys.shape, length, dtype=torch.int64)
+    _check(keys, torch.int64, tuple(keys.shape))
+    for given in (masks, masks if unions is None else unions):
+        _check(given, torch.bool, tuple(masks.shape))
+    index = torch.empty(*keys.shape, length, dtype=torch.int64, device="cpu")
     valid = torch.empty_like(index, dtype=torch.bool)
     module().indices(
         masks.data_ptr(), 0 if unions is None else unions.data_ptr(), keys.data_ptr(), keys.numel(), masks.shape[-1], length,
         min_keep, index.data_ptr(), valid.data_ptr(),
     )  # fmt: skip
     return index, valid
+
+
+def _check_rows(keys: Tensor, laws: Tensor, law: str) -> None:
+    """Keys int64 [..., L, B] and float32 laws of L levels."""
+    _check(keys, torch.int64, tuple(keys.shape))
+    _check(laws, torch.float32, (keys.shape[-2], 8 if law == "reference" else 7))
+    assert laws.is_contiguous(), laws.stride()
+
+
+def _check(tensor: Tensor, dtype: torch.dtype, *shapes: tuple[int, ...]) -> None:
+    """The native pass gets addresses: what is of another kind or shape it would read as what it is not, and beyond its end."""
+    assert tensor.device.type == "cpu", tensor.device
+    assert tensor.dtype == dtype, tensor.dtype
+    assert tuple(tensor.shape) in shapes, (tuple(tensor.shape), shapes)

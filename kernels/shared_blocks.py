@@ -75,6 +75,8 @@ def block_masks(
     the grid free wherever one block does; the context may be left small or empty. A sample's masks depend on its key, the two
     sizes and min_outside alone. Nothing waits for the device.
     """
+    _check_fits(context, grid)
+    _check_fits(target, grid)
     if has_patch_kernel(keys, math.prod(grid)):
         from hjepa.kernels import shared_blocks_triton  # here: Triton may not be installed
 
@@ -127,6 +129,7 @@ def tube_masks(
     """
     frames = grid[0] if context_frames is None else context_frames
     assert 1 <= frames <= grid[0], context_frames
+    _check_fits(block, grid)
     if has_patch_kernel(keys, math.prod(grid)):
         from hjepa.kernels import shared_blocks_triton
 
@@ -164,6 +167,10 @@ def _places(
     first = enough.to(torch.int8).argmax(-1)  # argmax of equals is the first
     rows = torch.arange(len(keys), device=keys.device)
     return sets[rows, first], unions[rows, first]
+
+
+def _check_fits(block: Sides, grid: Sides) -> None:
+    assert all(1 <= side <= whole for side, whole in zip(block, grid, strict=True)), (block, grid)
 
 
 def _sides(area: int, aspect: float, grid: tuple[int, int]) -> tuple[int, int]:

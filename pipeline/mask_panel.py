@@ -53,6 +53,10 @@ def show_roles(axis: Axes, shown: Roles, image: npt.ArrayLike | None) -> None:
         veils = (1.0,) * (len(NAMES) + num_targets)
     else:
         pixels = np.asarray(image)
+        if pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,), (4,)):
+            raise ValueError(
+                f"an image of shape {list(pixels.shape)} cannot be shown; use [H, W, 3], as permute(1, 2, 0) makes"
+            )
         if pixels.shape[0] % height or pixels.shape[1] % width or pixels.shape[0] * width != pixels.shape[1] * height:
             raise ValueError(
                 f"an image of {pixels.shape[0]} x {pixels.shape[1]} pixels does not divide into {height} x {width} squares; "

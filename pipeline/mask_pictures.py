@@ -116,7 +116,7 @@ def plot_multicrop_masks(
     crops = _masked_crops(masks, global_grid, local_grid)
     if images is not None and len(images) != len(crops):
         raise ValueError(f"{len(images)} images came for the {len(crops)} crops that have masks; give one for each, in order")
-    num_levels = len(masks["global_masks"]["crop_0"])
+    num_levels = max(len(crop) for _, _, crop in crops if "context" not in crop)
     figure = _figure(figsize)
     axes = figure.subplots(2 * num_levels, len(crops), squeeze=False)
     shown: list[Roles] = []
@@ -181,6 +181,10 @@ def _masked_crops(
 
 def _pick(context: Tensor, targets: Tensor, sample_idx: int) -> tuple[Tensor, Tensor]:
     """Context [N] and targets [T, N] of one sample."""
+    if (context.ndim, targets.ndim) != (2, 3):
+        raise ValueError(
+            f"context {list(context.shape)} and targets {list(targets.shape)} are no batch of masks; use [B, N] and [B, T, N]"
+        )
     if not 0 <= sample_idx < len(context):
         raise ValueError(f"sample_idx={sample_idx} is not in this batch of {len(context)}; use 0 to {len(context) - 1}")
     return context[sample_idx].cpu(), targets[sample_idx].cpu()

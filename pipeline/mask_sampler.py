@@ -8,6 +8,7 @@ sample's masks depend on nothing but its key: not on the batch, the rank, the de
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isinf
 from typing import Literal, get_args
 
 import torch
@@ -103,6 +104,8 @@ class MaskSampler:
         return torch.cat([rows[:, :moved], chosen], 1) if moved else chosen
 
     def _check_weights(self, weights: Tensor, rows: Tensor) -> None:
+        if not isinstance(weights, Tensor):
+            raise ValueError(f"weights are of type {type(weights).__name__}; use a tensor, as of torch.from_numpy")
         num_crops, _, num_samples = rows.shape
         shapes = [(num_samples, self.grid[0] * self.grid[1]), (num_crops, num_samples, self.grid[0] * self.grid[1])]
         if tuple(weights.shape) not in shapes:
@@ -170,7 +173,8 @@ def patch_grid(input_size: int | tuple[int, int], patch_size: int) -> tuple[int,
 
 
 def check_range(name: str, value: tuple[float, float], greatest: float = float("inf")) -> None:
-    """Refuses what is not 0 < low <= high <= greatest."""
+    """Refuses what is not 0 < low <= high <= greatest, and infinite ends."""
     low, high = value
-    if not 0 < low <= high <= greatest:
-        raise ValueError(f"{name}={tuple(value)} is no range; use 0 < low <= high <= {greatest}")
+    if not 0 < low <= high <= greatest or isinf(high):
+        most = "" if isinf(greatest) else f" <= {greatest}"
+        raise ValueError(f"{name}={tuple(value)} is no range; use finite numbers, 0 < low <= high{most}")

@@ -85,6 +85,12 @@ def test_a_row_depends_on_its_key_and_size_alone() -> None:
     assert len({row.numpy().tobytes() for row in masks}) > 190
 
 
+@pytest.mark.parametrize("count", [-1, 50])
+def test_more_patches_than_there_are_and_fewer_than_none_are_refused(count: int) -> None:
+    with pytest.raises(ValueError, match=rf"counts from {min(3, count)} to {max(3, count)} .* 7x7 patches; use 0 to 49"):
+        blockwise_masks(keys_of(0, 2), torch.tensor([3, count]), (7, 7))
+
+
 def test_no_step_looks_at_a_value() -> None:
     # Tensors on the meta device have shapes and no values: reading one, which on a GPU is a wait, raises.
     keys, counts = (torch.empty(8, dtype=torch.int64, device="meta") for _ in range(2))
@@ -109,6 +115,17 @@ def test_sizes_are_stratified_over_the_masked_rows(rows: int, at_most: bool) -> 
 def test_upper_bound_of_the_published_batch_is_theirs() -> None:
     _, most = stratified_counts(chance.key(0, np.arange(64)), 256, probability=0.5, ratio=(0.1, 0.5), at_most=True)
     assert most == 2496  # run upstream at B = 32, 224 px, patch 14
+
+
+def test_sizes_do_not_follow_the_default_type_of_torch() -> None:
+    keys, rest = chance.key(0, np.arange(40)), {"probability": 0.5, "ratio": (0.1, 0.5), "at_most": True}
+    counts, most = stratified_counts(keys, 196, **rest)
+    try:
+        torch.set_default_dtype(torch.bfloat16)
+        found = stratified_counts(keys, 196, **rest)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert (found[0].tolist(), found[1]) == (counts.tolist(), most)
 
 
 def test_masked_rows_are_chosen_by_their_keys() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hjepa.kernels import chance
-from hjepa.kernels.mask_indices import context_indices, mask_indices
+from hjepa.kernels.mask_indices import block_indices, context_indices, mask_indices
 
 ROWS = 40
 
@@ -118,6 +118,17 @@ def test_patches_that_fill_up_a_context_are_random() -> None:
     assert (valid.sum(-1) == 10).all()
     assert len({tuple(row) for row in index.tolist()}) == ROWS
     assert len(set(index.flatten().tolist())) > 150
+
+
+def test_masks_are_boolean() -> None:
+    mask, keys = torch.ones(2, 9, dtype=torch.bool), keys_of(0, 2)
+    for of_bytes in (mask.to(torch.uint8), mask.to(torch.int64)):
+        with pytest.raises(AssertionError):
+            mask_indices(of_bytes, 4, keys)
+        with pytest.raises(AssertionError):
+            context_indices(mask, of_bytes, 4, 1, keys)
+        with pytest.raises(AssertionError):
+            block_indices(mask, of_bytes.unsqueeze(1), 4, 4, 1, keys)
 
 
 def test_no_step_looks_at_a_value() -> None:

@@ -144,3 +144,24 @@ def test_more_targets_than_the_native_pass_has_room_for_are_made_by_torch() -> N
     assert not native_masks.has_native(keys_of(4, 3), 40)
     assert exact_blocks.exact_masks(keys_of(4, 3)[None], laws, (14, 14), num_targets=40, min_keep=1)[1].sum(-2).amax() == 1
     assert native_masks.has_native(keys_of(4, 3), 32)
+
+
+def test_what_would_be_read_as_something_else_or_beyond_its_end_is_refused() -> None:
+    laws, keys, grid = block_masks.law_tensor(random_laws((6, 6), 2, 1)[:1]), keys_of(7, 4).view(1, 4), (6, 6)
+    reference = partial(block_masks.block_masks, grid=grid, num_targets=2, max_attempts=3)
+    reference(keys, laws)
+    for wrong_keys, wrong_laws in ((keys.int(), laws), (keys, laws.double()), (keys.view(2, 2), laws), (keys, laws[:, :7])):
+        with pytest.raises(AssertionError):
+            reference(wrong_keys, wrong_laws)
+    weighted = partial(weighted_blocks.weighted_reference, grid=grid, num_targets=2, max_attempts=3)
+    for samples, dtype in ((3, torch.int64), (4, torch.int32)):
+        with pytest.raises(AssertionError):
+            weighted(keys.unsqueeze(0), laws, torch.ones(1, samples, 49, dtype=dtype))
+    counts = torch.ones(4, dtype=torch.int64)
+    for rows, sizes in ((keys[0], counts[:3]), (keys[0], counts.int()), (keys[0].int(), counts)):
+        with pytest.raises(AssertionError):
+            blockwise_masks.blockwise_masks(rows, sizes, grid)
+    mask = torch.ones(4, 36, dtype=torch.bool)
+    for union, order in ((mask[:3], keys[0]), (mask, keys[0].int())):
+        with pytest.raises(AssertionError):
+            mask_indices.context_indices(mask, union, 5, 1, order)

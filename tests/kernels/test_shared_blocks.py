@@ -87,6 +87,15 @@ def test_targets_leave_the_patches_asked_for() -> None:
     assert (crowded.any(1).sum(-1) == 12).all()
 
 
+@pytest.mark.parametrize("block", [(7, 6), (1, 7), (0, 2)])
+def test_blocks_beyond_the_grid_are_refused(block: tuple[int, int]) -> None:
+    for context, target in ((block, (2, 2)), ((2, 2), block)):
+        with pytest.raises(AssertionError):
+            block_masks(keys_of(0, 3), context, target, (6, 6), num_targets=2, min_outside=1)
+    with pytest.raises(AssertionError):
+        tube_masks(keys_of(0, 3), (1, *block), (1, 6, 6), 2)
+
+
 def test_samples_do_not_depend_on_their_batch() -> None:
     keys = keys_of(4, 30)
     draws = (

@@ -116,8 +116,9 @@ def test_no_step_looks_at_a_value() -> None:
         (torch.full((8, 196), -1.0), "finite and not negative"),
         (torch.full((8, 196), float("nan")), "finite and not negative"),
         (torch.ones(8, 196, device="meta"), "weights on meta"),
+        (np.ones((8, 196)), "of type ndarray; use a tensor"),
     ],
 )
-def test_weights_that_weigh_nothing_are_refused(weights: Tensor, message: str) -> None:
+def test_weights_that_weigh_nothing_are_refused(weights: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MultiCropMaskGenerator().sample(keys_of(0, 8), weights)

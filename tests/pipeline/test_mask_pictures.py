@@ -159,6 +159,17 @@ def test_local_crops_say_what_they_lack() -> None:
             check((cells[2 * level, 2 + crop], cells[2 * level + 1, 2 + crop]), own["context"][0], own["targets"][0], (6, 6))
 
 
+def test_locals_may_have_more_levels_than_globals() -> None:
+    generator = MultiCropMaskGenerator(
+        num_hierarchies=1, num_local_hierarchies=2, masking_strategy="cross_crop_prediction", num_local_crops=2
+    )
+    masks: Any = generator(1)
+    cells = np.array(generator.visualize_multicrop_masks(masks).axes).reshape(4, 4)
+    own = masks["local_masks"]["crop_0"]["level_1"]
+    check((cells[2, 2], cells[3, 2]), own["context"][0], own["targets"][0], (6, 6))
+    assert [axis.texts[0].get_text() for axis in cells[2:, :2].ravel()] == ["N/A"] * 4
+
+
 def test_the_legend_names_what_occurs() -> None:
     context = torch.tensor([[1, 0, 0, 0]], dtype=torch.bool)
     targets = torch.tensor([[[0, 1, 0, 0], [0, 1, 1, 0]]], dtype=torch.bool)
@@ -180,6 +191,11 @@ def test_an_image_lies_under_the_squares_and_shines_through() -> None:
     check((figure.axes[0], figure.axes[1]), context[0], targets[0], (4, 6))
     with pytest.raises(ValueError, match="28 x 40 pixels does not divide into 4 x 6 squares"):
         generator.visualize_masks(context, targets, image=image[:, :40])
+    for other in (image.transpose(2, 0, 1), image[None], image[0, 0]):  # as a crop's tensor has its axes, a batch, a pixel
+        with pytest.raises(ValueError, match=r"cannot be shown; use \[H, W, 3\]"):
+            generator.visualize_masks(context, targets, image=other)
+    with pytest.raises(ValueError, match=r"context \[24\] and targets \[4, 24\] are no batch"):
+        generator.visualize_masks(context[0], targets[0])
 
 
 def test_each_crop_has_its_image() -> None:

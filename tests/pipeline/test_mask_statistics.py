@@ -145,6 +145,7 @@ def test_statistics_of_a_gpu_are_those_of_the_cpu() -> None:
         ((3, 0), (3, 2, 0), "0 patches"),
         ((3, 4), (2, 2, 4), r"context \[3, 4\] and targets \[2, 2, 4\] do not belong together"),
         ((3, 4), (3, 4), "do not belong together"),
+        ((4,), (3, 4), "do not belong together"),
     ],
 )
 def test_masks_without_statistics_are_refused(context: tuple[int, ...], targets: tuple[int, ...], message: str) -> None:

@@ -105,6 +105,24 @@ def test_crop_info_counts_patches_and_crops() -> None:
     }
 
 
+@pytest.mark.parametrize("law", ["exact", "reference"])
+@pytest.mark.parametrize("num_targets", [4, 40])  # more than the native pass draws
+def test_the_defaults_of_torch_change_nothing(law: Any, num_targets: int) -> None:
+    def draw() -> list[Tensor]:
+        generator = HierarchicalMaskGenerator(base_scale=(0.002, 0.02), num_target_masks=num_targets, law=law)
+        return leaves(generator(5))
+
+    wanted = draw()
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")  # as "cuda", which would be another memory than the native pass writes to
+        found = draw()
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+    assert all(map(torch.equal, wanted, found))
+
+
 @pytest.mark.parametrize("name", GENERATORS)
 def test_context_and_targets_are_disjoint_everywhere(name: str) -> None:
     tensors = leaves(GENERATORS[name]()(50))
@@ -219,10 +237,16 @@ def test_generators_report_statistics_of_what_they_drew() -> None:
         ("multi-block", {"target_scale": (0.0, 0.2)}, r"target_scale=\(0.0, 0.2\)"),
         ("multi-block", {"context_scale": (0.9, 1.1)}, "context_scale"),
         ("multi-block", {"aspect_ratio_range": (1.5, 0.75)}, "aspect_ratio_range"),
+        ("multi-block", {"aspect_ratio_range": (0.5, float("inf"))}, r"\(0.5, inf\) is no range; use finite numbers"),
+        ("multi-block", {"input_size": 16}, r"of 1x1 patches .* use a larger grid, smaller scales"),
         ("multi-block", {"num_target_masks": 0}, "num_target_masks=0"),
         ("multi-block", {"num_target_masks": 7}, r"7 target blocks of at least 29.4 of 14x14 .* at most 6 blocks"),
         ("multi-block", {"num_target_masks": 7, "law": "reference"}, r"7 target blocks of at least 15%.* at most 6 blocks"),
-        ("multi-block", {"num_target_masks": 6, "min_keep": 20}, r"leave 20 for the context .* at most 5 blocks"),
+        (
+            "multi-block",
+            {"num_target_masks": 6, "min_keep": 20},
+            r"leave 20 for the context .* at most 5 blocks.* a smaller min_keep",
+        ),
         ("multi-block", {"law": "fast"}, "unknown law='fast'"),
         ("multi-block", {"min_keep": 0}, "min_keep=0 lets the context be empty"),
         ("multi-block", {"max_attempts": 0}, "max_attempts=0"),

@@ -149,12 +149,16 @@ void indices(int64_t masks, int64_t unions, int64_t keys, int64_t num_rows, int 
         const uint8_t* mask = reinterpret_cast<const uint8_t*>(masks) + row * patches;
         const uint8_t* hidden = unions ? reinterpret_cast<const uint8_t*>(unions) + row * patches : nullptr;
         int count = 0;
-        for (int patch = 0; patch < patches; ++patch) {
-            count += mask[patch];
-            kinds[patch] = mask[patch] ? 0 : hidden ? 1 + hidden[patch] : 3;
+        for (int patch = 0; patch < patches; ++patch) count += mask[patch];
+        int64_t* own = reinterpret_cast<int64_t*>(index) + row * length;
+        uint8_t* used = reinterpret_cast<uint8_t*>(valid) + row * length;
+        if (min_keep <= count && count <= length) {
+            hjepa::take_all(mask, patches, length, own, used);
+            continue;
         }
+        for (int patch = 0; patch < patches; ++patch) kinds[patch] = mask[patch] ? 0 : hidden ? 1 + hidden[patch] : 3;
         hjepa::take_lowest(reinterpret_cast<const uint64_t*>(keys)[row], kinds.data(), patches, std::max(count, min_keep), length,
-                           reinterpret_cast<int64_t*>(index) + row * length, reinterpret_cast<uint8_t*>(valid) + row * length);
+                           own, used);
     }
 }
 

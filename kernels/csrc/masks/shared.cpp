@@ -11,6 +11,13 @@ namespace {
 
 constexpr int kAttempts = 10;
 
+// What follows the `kept` indices is padding.
+void pad(int kept, int length, int64_t* index, uint8_t* valid) {
+    std::fill(index + kept, index + length, 0);
+    std::fill(valid, valid + kept, 1);
+    std::fill(valid + kept, valid + length, 0);
+}
+
 }  // namespace
 
 int place_block(const float* numbers, const Box& block, const Box& grid, int axes) {
@@ -59,9 +66,15 @@ void take_lowest(uint64_t key, const uint8_t* kinds, int patches, int count, int
     if (kept < static_cast<int>(order.size())) std::nth_element(order.begin(), order.begin() + kept, order.end());
     for (int slot = 0; slot < kept; ++slot) index[slot] = order[slot] & 0xFFFF;
     std::sort(index, index + kept);
-    std::fill(index + kept, index + length, 0);
-    std::fill(valid, valid + kept, 1);
-    std::fill(valid + kept, valid + length, 0);
+    pad(kept, length, index, valid);
+}
+
+void take_all(const uint8_t* mask, int patches, int length, int64_t* index, uint8_t* valid) {
+    int kept = 0;
+    for (int patch = 0; patch < patches; ++patch) {
+        if (mask[patch]) index[kept++] = patch;
+    }
+    pad(kept, length, index, valid);
 }
 
 }  // namespace hjepa

@@ -33,4 +33,7 @@ int place_block(const float* numbers, const Box& block, const Box& grid, int axe
 // kinds: uint8 [N], 3 for patches that are never taken.
 void take_lowest(uint64_t key, const uint8_t* kinds, int patches, int count, int length, int64_t* index, uint8_t* valid);
 
+// The same of a mask that is kept as it is, whatever the order: its patches, `length` at most.
+void take_all(const uint8_t* mask, int patches, int length, int64_t* index, uint8_t* valid);
+
 }  // namespace hjepa

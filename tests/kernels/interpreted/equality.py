@@ -156,11 +156,11 @@ def compare_families(numbers: np.random.Generator, keys: Tensor, grid: tuple[int
         if beside is not None:
             definition = mask_indices.context_reference(mask, beside, length, keep, order)
         same(f"indices, {grid}", definition, *found)
-    lengths = length, int(numbers.integers(1, patches + 5))
-    of_context = mask_indices.context_reference(wanted[0], union, length, least, order)
-    definition = *of_context, *mask_indices.mask_reference(wanted[1], lengths[1], order.unsqueeze(-1))
-    found = [mask_indices_triton.block_indices(*wanted, *lengths, least, order)]
-    same(f"indices of blocks, {grid}", definition, *found)
+    for lengths, keep in (((length, int(numbers.integers(1, patches + 5))), least), ((0, 2), 0), ((2, 0), 0)):
+        of_context = mask_indices.context_reference(wanted[0], union, lengths[0], keep, order)
+        definition = *of_context, *mask_indices.mask_reference(wanted[1], lengths[1], order.unsqueeze(-1))
+        found = [mask_indices_triton.block_indices(*wanted, *lengths, keep, order)]
+        same(f"indices of blocks, {grid}, {lengths}", definition, *found)
 
 
 def compare_simple(numbers: np.random.Generator, keys: Tensor, grid: tuple[int, int]) -> None:
