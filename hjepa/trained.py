@@ -6,6 +6,7 @@ where hjepa would compute them anew.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -102,7 +103,7 @@ def export_encoder(
         "embed_dim": encoder.width,
         "depth": len(encoder.blocks),
         "num_heads": block.attn.num_heads,
-        "mlp_ratio": block.mlp.fc1.weight.shape[0] / encoder.width,
+        "mlp_ratio": _ratio(block.mlp.fc1.weight.shape[0], encoder.width),
         "class_token": False,
         "global_pool": "avg",
         "fc_norm": False,
@@ -120,6 +121,12 @@ def export_encoder(
         reason = str(error).rpartition("I/O error: ")[2]
         raise OSError(f"cannot write {output} ({reason}); free some space there, or give another place") from error
     return arguments
+
+
+def _ratio(hidden: int, width: int) -> float:
+    """The number of which timm, which cuts width * number off, makes this hidden width: not always their quotient."""
+    ratio = hidden / width
+    return ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf)
 
 
 def loading(arguments: Mapping[str, Any], file: Path) -> str:
