@@ -58,6 +58,7 @@ def _for_other_images(settings: dict[str, Any]) -> dict[str, Any]:
     settings["data"] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, **settings["data"]}
     # The GPU that it was tuned for may not be here; and not all data can be verified.
     settings["data"] |= {"hw_decoder_load": 0.0, "verify": False}
+    settings["training"]["compile"] = False  # takes longer than to read the images once, and asks for a compiler
     return settings
 
 
