@@ -218,11 +218,17 @@ def _grid_problems(settings: Settings, side: int, small_side: int) -> list[str]:
 def _block_problems(masking: MaskingSettings, crop: str, patches: int, level: int) -> list[str]:
     """Scales of which the least blocks do not fit; between its two ends a ramp of scales fits where they do."""
     factor, problems = growth(masking, level), []
-    room = 1 - masking.min_keep / max(1, patches) if masking.law == "exact" else 1.0
+    left = patches - masking.min_keep if masking.law == "exact" else patches
+    if masking.num_masks > left:  # whatever their scale
+        return [
+            f"masking.num_masks={masking.num_masks} blocks cannot lie side by side in {max(0, left)} of the {patches} patches "
+            f"of {crop} (masking.law=exact leaves masking.min_keep={masking.min_keep} free); use fewer masks or larger crops"
+        ]
+    room = left / patches
     for name, scale in (("mask_scale", masking.mask_scale), ("mask_scale_end", masking.mask_scale_end)):
         least = min(LARGEST_SHARE, scale[0] * factor) if scale is not None else 0.0
-        if scale is not None and masking.num_masks * max(least, 1 / max(1, patches)) > room:
-            fitting = int(10_000 * max(0, room) / (masking.num_masks * factor)) / 10_000
+        if scale is not None and masking.num_masks * least > room:
+            fitting = int(10_000 * room / (masking.num_masks * factor)) / 10_000
             problems.append(
                 f"masking.{name}={list(scale)} is {factor} times as large at level {level}, where "
                 f"{masking.num_masks} blocks (masking.num_masks) of at least {least:.0%} of {crop} cannot lie side by side in "

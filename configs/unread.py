@@ -27,11 +27,14 @@ def unread_problems(settings: Settings) -> list[str]:
 
 def _unread(settings: Settings) -> Iterator[tuple[str, tuple[str, ...]]]:
     """What makes settings unread, and the paths of these or of their sections."""
-    masking, crops = settings.masking, settings.data.multicrop
+    masking, crops, dino = settings.masking, settings.data.multicrop, settings.dino
     if settings.objective == "dino":
         yield "objective=dino", TARGETS + TERMS
     else:
         yield "objective=hjepa", ("dino",)
+    if not dino.teacher_temperature_warmup_epochs and dino.teacher_temperature != dino.teacher_temperature_end:
+        at_once = "dino.teacher_temperature_warmup_epochs=0, which is dino.teacher_temperature_end at once"
+        yield at_once, ("dino.teacher_temperature",)
     if masking.strategy == "global_only":
         yield "masking.strategy=global_only, which shows no local crops", ("masking.exclude_leaks",)
     if masking.strategy != "cross_crop_prediction":

@@ -28,6 +28,8 @@ FREE = (
     "data.prefetch",
     "data.pin_memory",
     "data.hw_decoder_load",
+    "data.on_error",
+    "data.max_bad",
     "training.gradient_checkpointing",
     "training.compile",
 )
@@ -89,7 +91,7 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
 
 def newest_first(folder: Path) -> list[Path]:
     """The checkpoints of a run's folder: the latest, and those kept under the names of their epochs."""
-    named = sorted(folder.glob("epoch_*.pt"), key=lambda path: (len(path.name), path.name), reverse=True)
+    named = sorted(folder.glob("epoch_*.pt"), key=lambda path: _age(path.name), reverse=True)
     return [path for path in (folder / LATEST, *named) if path.exists()]
 
 
@@ -117,8 +119,8 @@ def check_settings(state: dict[str, Any], current: Settings, path: Path, world_s
 
 
 def keep_best(folder: Path, scores: dict[str, float], count: int) -> dict[str, float]:
-    """Deletes all but the best `count` of the named checkpoints; returns the scores of those kept."""
-    best = dict(sorted(scores.items(), key=lambda entry: entry[1], reverse=True)[:count])
+    """Deletes all but the best `count` of the named checkpoints, the newest of equals; returns the scores of those kept."""
+    best = dict(sorted(scores.items(), key=lambda entry: (entry[1], *_age(entry[0])), reverse=True)[:count])
     for name in scores.keys() - best.keys():
         (folder / name).unlink(missing_ok=True)
     return best
@@ -137,6 +139,11 @@ def _images_together(settings: dict[str, Any], world_size: int, current: Setting
     else:
         sees_batch = current.model.spread_weight > 0 or current.masking.strategy == "cross_crop_prediction"
     return images * settings["training.accumulation_steps"], images if sees_batch else 0
+
+
+def _age(name: str) -> tuple[int, str]:
+    """What orders the names of epochs from the oldest on, also where there are more than four digits."""
+    return len(name), name
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -35,10 +35,7 @@ def find_resume(settings: Settings) -> Resume | None:
     if resume is None:
         return None
     if resume != "auto":
-        path, output = Path(resume), Path(settings.output_dir)
-        if not settings.checkpoint.checkpoint_dir and path.parent.name == "checkpoints":
-            output = path.parent.parent
-        return Resume(path=path, output=output, content=checkpoint.load(path, torch.device("cpu")))
+        return _named(Path(resume), settings)
     output = (_run_folders(settings) or [Path(settings.output_dir)])[-1]
     folder = settings.model_copy(update={"output_dir": str(output)}).checkpoint_folder
     damaged: dict[Path, str] = {}
@@ -53,6 +50,21 @@ def find_resume(settings: Settings) -> Resume | None:
     if damaged:
         raise checkpoint.CheckpointError("; ".join(damaged.values()))
     return None
+
+
+def _named(path: Path, settings: Settings) -> Resume:
+    """The checkpoint of that path, to go on from in its own run's folder, or in one that no other run has."""
+    content = checkpoint.load(path, torch.device("cpu"))
+    if not settings.checkpoint.checkpoint_dir and path.parent.name == "checkpoints":
+        settings = settings.model_copy(update={"output_dir": str(path.parent.parent)})
+    output = Path(settings.output_dir)
+    elsewhere = path.parent.resolve() != settings.checkpoint_folder.resolve()
+    if elsewhere and fresh_folder(settings) is not settings:
+        raise ValueError(
+            f"--resume {path} would go on in {output}, over the log and the checkpoints of the run that is there; give "
+            "another --output-dir"
+        )
+    return Resume(path=path, output=output, content=content)
 
 
 def check_output(resume: Resume, settings: Settings, given: object) -> None:

@@ -6,6 +6,7 @@ where hjepa would compute them anew.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +58,7 @@ def _for_other_images(settings: dict[str, Any]) -> dict[str, Any]:
     settings["data"] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, **settings["data"]}
     # The GPU that it was tuned for may not be here; and not all data can be verified.
     settings["data"] |= {"hw_decoder_load": 0.0, "verify": False}
+    settings["training"]["compile"] = False  # takes longer than to read the images once, and asks for a compiler
     return settings
 
 
@@ -102,7 +104,7 @@ def export_encoder(
         "embed_dim": encoder.width,
         "depth": len(encoder.blocks),
         "num_heads": block.attn.num_heads,
-        "mlp_ratio": block.mlp.fc1.weight.shape[0] / encoder.width,
+        "mlp_ratio": _ratio(block.mlp.fc1.weight.shape[0], encoder.width),
         "class_token": False,
         "global_pool": "avg",
         "fc_norm": False,
@@ -120,6 +122,12 @@ def export_encoder(
         reason = str(error).rpartition("I/O error: ")[2]
         raise OSError(f"cannot write {output} ({reason}); free some space there, or give another place") from error
     return arguments
+
+
+def _ratio(hidden: int, width: int) -> float:
+    """The number of which timm, which cuts width * number off, makes this hidden width: not always their quotient."""
+    ratio = hidden / width
+    return ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf)
 
 
 def loading(arguments: Mapping[str, Any], file: Path) -> str:

@@ -111,6 +111,15 @@ def test_ramps_and_nested_levels_without_a_meaning_are_refused(overrides: list[s
     assert re.search(message, refusal(*overrides))
 
 
+def test_more_blocks_than_patches_are_refused_by_their_number() -> None:
+    """No scale is small enough for them, so none is advised."""
+    four = ["masking.strategy=cross_crop_prediction", "data.multicrop.local_crop_size=32"]  # 2 x 2 patches
+    text = refusal(*four, "masking.min_keep=1")
+    assert text.startswith("masking.num_masks=4 blocks cannot lie side by side in 3 of the 4 patches of a local crop")
+    assert "mask_scale" not in text
+    load_settings(None, [*four, "masking.min_keep=1", "masking.num_masks=3"])
+
+
 def test_the_advice_of_an_infeasible_mask_is_feasible() -> None:
     for masks in range(1, 12):
         overrides = [f"masking.num_masks={masks}"]
@@ -211,6 +220,10 @@ def test_what_something_reads_is_accepted() -> None:
     cross = load_settings(None, ["masking.strategy=cross_crop_prediction", "model.cross_weight=3"])
     assert cross.model.cross_weight == 3
     assert load_settings(None, ["masking.law=reference", "masking.max_attempts=3"]).masking.max_attempts == 3
+    heat = ["objective=dino", "dino.teacher_temperature_warmup_epochs=0", "dino.teacher_temperature=0.06"]
+    assert load_settings(None, [*heat, "dino.teacher_temperature_end=0.06"]).dino.teacher_temperature == 0.06
+    with pytest.raises(SettingsError, match=r"which is dino\.teacher_temperature_end at once"):
+        load_settings(None, heat)
     assert load_settings(None, ["objective=dino", "dino.local_weight=2"]).dino.local_weight == 2
     later = ["data.multicrop.num_local_crops=0", phases("{from_epoch: 9, num_local_crops: 2}")]
     assert load_settings(None, ["objective=dino", "dino.local_weight=2", *later]).dino.local_weight == 2
@@ -324,7 +337,7 @@ def test_images_may_be_evaluated_at_the_size_of_any_phase() -> None:
             [phases("{from_epoch: 9, num_local_crops: 1}"), "masking.strategy=cross_crop_prediction"],
             "needs 2 local crops or more in every epoch, and there may be 1",
         ),
-        ([phases("{from_epoch: 9, global_crop_size: 16}")], "from epoch 9 on: masking.mask_scale=[0.05, 0.15]"),
+        ([phases("{from_epoch: 9, global_crop_size: 16}")], "from epoch 9 on: masking.num_masks=4 blocks"),
         (
             [phases("{from_epoch: 9, global_crop_size: 16}")],
             "from epoch 9 on: masking.min_keep=4 exceeds the 0 context patches",
@@ -337,7 +350,7 @@ def test_phases_that_cannot_be_are_refused(overrides: list[str], message: str) -
 
 def test_dino_asks_nothing_of_masks_that_it_does_not_draw() -> None:
     sizes = ["data.image_size=16", "data.multicrop.global_crop_size=16", "data.multicrop.local_crop_size=8"]
-    with pytest.raises(SettingsError, match=r"masking\.mask_scale"):
+    with pytest.raises(SettingsError, match=r"masking\.num_masks"):
         load_settings(Path("small"), sizes)
     assert load_settings(Path("small_dino"), sizes).objective == "dino"
 

@@ -88,6 +88,8 @@ def test_changed_experiment_is_refused_by_what_changed() -> None:
         "output_dir=elsewhere",
         "logging.log_frequency=1",
         "data.pipeline=torchvision",
+        "data.max_bad=0.1",  # as the error of a run with too many bad images advises
+        "data.on_error=raise",
     ]
     checkpoint.check_settings(saved, load_settings(Path("small"), free), Path("x.pt"))
 

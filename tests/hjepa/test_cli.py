@@ -397,6 +397,18 @@ def test_checkpoint_of_a_folder_is_not_resumed_in_another(call: Call, labelled: 
         assert call(*command, *same, "--resume", "out/checkpoints/latest.pt")[0] == 0
 
 
+def test_copied_checkpoint_does_not_go_on_over_another_run(call: Call, labelled: Path, tmp_path: Path) -> None:
+    command = ["--data_path", labelled, *REFERENCE, *TINY]
+    assert call(*command, "--output_dir", "out")[0] == 0
+    shutil.copy("out/checkpoints/latest.pt", "copy.pt")
+    before = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()}
+    code, _, errors = call(*command, "--output_dir", "out", "--resume", "copy.pt")
+    assert code == 2
+    assert "--resume copy.pt would go on in out, over the log and the checkpoints of the run that is there" in errors
+    assert {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()} == before
+    assert call(*command, "--output_dir", "new", "--resume", "copy.pt")[::2] == (0, "")
+
+
 def test_changed_setting_is_refused_on_resume(call: Call, labelled: Path) -> None:
     command = ["--data_path", labelled, "--output_dir", "out", *REFERENCE, *TINY]
     assert call(*command)[0] == 0

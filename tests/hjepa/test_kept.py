@@ -33,6 +33,14 @@ def test_an_accuracy_decides_and_epochs_without_one_go_first(measure: str, tmp_p
     assert add(kept, tmp_path, 4, result) == ["epoch_0002.pt", "epoch_0004.pt"]
 
 
+def test_of_epochs_without_an_accuracy_the_newest_stay(tmp_path: Path) -> None:
+    """It is from them that a run goes on whose latest checkpoint cannot be read."""
+    kept, result = open_kept(tmp_path), Result(accuracies={0: 0.3, 3: 0.5})  # saved every epoch, evaluated every third
+    left = [add(kept, tmp_path, epochs, result) for epochs in range(1, 6)]
+    assert left[2] == ["epoch_0002.pt", "epoch_0003.pt"]
+    assert left[4] == ["epoch_0003.pt", "epoch_0005.pt"]
+
+
 def test_the_newest_are_kept_where_no_accuracy_is_measured(tmp_path: Path) -> None:
     kept = open_kept(tmp_path)
     for epochs, loss in {1: 1.0, 2: 2.0, 3: 3.0}.items():

@@ -15,6 +15,9 @@ from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
 from hjepa.evaluate import Evaluation
 from hjepa.model_assembly import build_model
+from hjepa.models.block import Block
+from hjepa.models.sizes import VisionTransformerSettings
+from hjepa.models.vit import VisionTransformer as HjepaTransformer
 from hjepa.pipeline.source import Source
 from tests.pipeline.test_arrays import write_cifar10
 
@@ -163,6 +166,25 @@ def test_exported_encoder_is_timms_with_the_same_features(saved: Path, tmp_path:
     namespace: dict[str, object] = {}
     exec(trained.loading(arguments, file), namespace)
     assert isinstance(namespace["model"], VisionTransformer)
+
+
+def test_a_trained_model_is_not_compiled_to_be_measured(saved: Path) -> None:
+    state = checkpoint.load(saved, CPU)
+    state["settings"]["training"]["compile"] = True
+    checkpoint.save(saved, state)
+    model, _ = trained.load_model(saved, {"device": "cpu"})
+    blocks = [module for module in model.modules() if isinstance(module, Block)]
+    assert blocks
+    assert all(block._compiled_call_impl is None for block in blocks)
+
+
+@pytest.mark.parametrize(("width", "mlp_ratio"), [(112, 4.3), (176, 8 / 3), (128, 4.0)])
+def test_timm_makes_the_hidden_width_of_an_exported_encoder(width: int, mlp_ratio: float, tmp_path: Path) -> None:
+    """176 x (469 / 176) is below 469 in floating point, and timm cuts it off."""
+    sizes = VisionTransformerSettings(patch_size=8, width=width, depth=1, num_heads=4, mlp_ratio=mlp_ratio)
+    file = tmp_path / "encoder.safetensors"
+    arguments = trained.export_encoder(HjepaTransformer(sizes), 16, file)
+    VisionTransformer(**arguments).load_state_dict(load_file(file))  # strict
 
 
 def test_exported_encoder_says_how_pixels_are_normalised(tmp_path: Path) -> None:
