@@ -128,7 +128,7 @@ def _is_same(tree: Tree, stored: Columns) -> bool:
         return False
     if len(tree.reused) == len(tree.changed_ns) == len(stored.arrays["folder_ends"]):
         return True
-    found = _table(tree, None)
+    found = _table(tree, stored)
     return all(np.array_equal(array, stored.arrays[name]) for name, array in found.items())
 
 

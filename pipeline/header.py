@@ -16,6 +16,8 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF")
 """Formats that every backend decodes; MPO is the JPEG with a preview that some cameras write."""
 MAX_PIXELS = 100_000_000
 """Most pixels of an image, unless told otherwise: decoded it takes three bytes each, and a small file can claim any number."""
+LONGEST_SIDE = 2**31 - 1
+"""Pixels: the index keeps sides as int32, and a header of a few bytes may claim more."""
 LONGEST_REASON = 120
 """Letters."""
 SPEAKING = (OSError, ValueError, SyntaxError, RuntimeError, EOFError)
@@ -135,6 +137,8 @@ def too_large(height: int, width: int, max_pixels: int) -> str:
 
 
 def _refusal(image: Image.Image, orientation: int) -> str:
+    if max(image.size) > LONGEST_SIDE:
+        return f"its header claims {image.height} x {image.width} pixels"
     if image.format not in FORMATS:
         return f"its content is {image.format}, which not every backend decodes"
     if image.format == "TIFF" and orientation != 1:
