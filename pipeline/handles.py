@@ -38,7 +38,14 @@ class Handles:
     def read(self, number: int, length: int, offset: int) -> bytes:
         """Bytes of a file; fewer where it ends. Raises OSError."""
         with self._lock():  # held while reading: a handle that is closed meanwhile may already be another file's
-            return os.pread(self._handle(number), length, offset)
+            was_open = number in self._opened
+            try:
+                return os.pread(self._handle(number), length, offset)
+            except OSError:
+                if not was_open:
+                    raise
+                os.close(self._opened.pop(number))  # on a network's disk it may be stale, though the file is there
+                return os.pread(self._handle(number), length, offset)
 
     def close(self) -> None:
         """Closes all."""

@@ -220,7 +220,7 @@ def load(file: Path, made_from: Any = None) -> Columns | None:
     return stored
 
 
-def load_complete(file: Path, made_from: Any) -> Columns | None:
+def load_complete(file: Path, made_from: Any = None) -> Columns | None:
     """As load, but None also where images could not be read when they were made."""
     stored = load(file, made_from)
     return None if stored is None or stored.about.get("passing") else stored

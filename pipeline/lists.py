@@ -111,7 +111,7 @@ def open_list(
         listing = Listing(root=os.fsencode(os.getcwd()), keys=keys, labels=numbers, classes=names)
         made_from = _digest(listing)
         file = index.cache_file("list", made_from.encode())
-        stored = index.load(file)
+        stored = index.load_complete(file)
         if stored is None or verify or len(keys) <= CHECKED_FILES:
             stored = _update(listing, file, made_from, num_workers, progress)
         return _use(f"a list of {len(keys)} paths", listing.root, stored, max_pixels)
@@ -137,7 +137,7 @@ def open_csv(
         raise ValueError(f"there is no file {path}; give a CSV or text file with a path, and perhaps a label, on each line")
     status, root = path.stat(), os.fsencode(path.parent)
     cache, own = index.cache_file("csv", os.fsencode(path)), [READING, status.st_size, status.st_mtime_ns]
-    stored = index.load(cache)
+    stored = index.load_complete(cache)
     is_new = stored is None or stored.about["made_from"][: len(own)] != own
     if stored is None or is_new or verify or len(stored.arrays["length"]) <= CHECKED_FILES:
         keys, texts = _read_lines(path)
