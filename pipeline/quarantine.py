@@ -139,6 +139,7 @@ class Quarantine:
             try:
                 entry = json.loads(line)
                 index, path, reason, owner = entry["id"], str(entry["path"]), str(entry["reason"]), entry["source"]
+                lasting = index is not None and entry["lasting"]
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
                     f"{self.file}, line {number}: not an entry of bad images ({error}); delete the line, or the file"
@@ -147,7 +148,7 @@ class Quarantine:
                 continue
             if index is None:
                 self._noted.add(path)
-            elif entry["lasting"]:
+            elif lasting:
                 self._reasons[index] = reason
 
 
@@ -164,7 +165,7 @@ def open_quarantine(
         return None
     fingerprint = source.fingerprint()
     default = cache_folder() / "bad_images" / f"{hashlib.sha256(fingerprint.encode()).hexdigest()[:24]}.jsonl"
-    quarantine = Quarantine(len(source), fingerprint, default if file is None else Path(file), max_bad)
+    quarantine = Quarantine(len(source), fingerprint, default if file is None else Path(os.path.expanduser(file)), max_bad)
     if is_first:
         quarantine.note(source.bad)
     return quarantine
