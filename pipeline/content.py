@@ -36,9 +36,8 @@ def digest(dataset: Any, labels: npt.NDArray[np.int64] | None, fetch: Callable[[
         parts.update(str(getattr(one, "_fingerprint", "")).encode())
     if not any(hasattr(one, "_fingerprint") or _is_transformed(one) for one in _chain(dataset)):
         is_listed = isinstance(dataset, list | tuple)
-        for index in np.unique(
-            np.linspace(0, len(dataset) - 1, IN_MEMORY if is_listed else ELSEWHERE).round().astype(np.int64)
-        ):
+        count = IN_MEMORY if is_listed else ELSEWHERE
+        for index in np.unique(np.linspace(0, len(dataset) - 1, count).round().astype(np.int64)):
             item = _item(fetch(index))
             parts.update(item if is_listed or item == _item(fetch(index)) else b"changing")
     return parts.hexdigest()

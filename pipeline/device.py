@@ -1,4 +1,4 @@
-"""Where batches go, and with how many hands they are made."""
+"""Where batches go, how many threads make them, and for which of the ranks."""
 
 import os
 from typing import Literal

@@ -6,7 +6,7 @@ Each image's path, label and size are known from the index, so nothing is read b
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ import numpy.typing as npt
 from hjepa.pipeline import columns, index
 from hjepa.pipeline.columns import Columns, Texts, texts
 from hjepa.pipeline.header import MAX_PIXELS, Header, read_file_header
-from hjepa.pipeline.index import Index, Progress
-from hjepa.pipeline.source import BadImage, Samples
+from hjepa.pipeline.index import Index, Indexed, Progress
+from hjepa.pipeline.source import Samples
 from hjepa.pipeline.walk import ENDINGS, Tree, walk
 
 # N images of the source, B images of a batch, R files of the index, F folders
@@ -30,12 +30,12 @@ log = logging.getLogger("hjepa")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FolderSource:
+class FolderSource(Indexed):
     """N readable images below a folder, sorted by path; a Source."""
 
     root: Path
     index: Index
-    """Keys are paths relative to root; labels are -1 for images that lie directly in root."""
+    """Keys are paths relative to root, classes the folders directly below it; labels are -1 for images directly in it."""
     others: Mapping[str, int] = field(default_factory=dict, compare=False)
     """Ending -> how many files that are no images lie in the folders that were listed when it was opened."""
 
@@ -44,28 +44,11 @@ class FolderSource:
         """The folder."""
         return str(self.root)
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the folders directly below root that hold images, sorted."""
-        return self.index.classes
-
-    @property
-    def bad(self) -> Sequence[BadImage]:
-        """Files that looked like images but were left out."""
-        return self.index.bad
-
-    def __len__(self) -> int:
-        return len(self.index)
-
     def fetch(self, indices: npt.NDArray[np.int64]) -> Samples:
         """See Source.fetch; gives paths."""
         rows = self.index.rows[indices]
         head = os.fsencode(self.root) + b"/"
         return self.index.samples(rows, np.array([head + path for path in self.index.keys(rows)], dtype=np.bytes_))
-
-    def fingerprint(self) -> str:
-        """Identifies the sequence of files (path and length of each), wherever the folder lies."""
-        return self.index.fingerprint()
 
 
 def open_folder(

@@ -11,7 +11,7 @@ KEPT = 32
 
 
 class OwnLock:
-    """A lock of this process: a forked one would inherit it as it was, perhaps held by a thread that is not there."""
+    """A lock that is made anew after a fork, where the old one may be held by a thread that was not forked along."""
 
     def __init__(self) -> None:
         self._lock, self._process = threading.Lock(), os.getpid()

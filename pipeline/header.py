@@ -25,7 +25,7 @@ SPEAKING = (OSError, ValueError, SyntaxError, RuntimeError, EOFError)
 DECODERS = ("PIL", "struct", "zlib")
 """Modules whose exceptions are about bytes of an image."""
 SEEN_WITHOUT_READING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
-"""Errors that end only with a change of the file that its status tells."""
+"""Errors that last until the file is changed, which its length or its time of change then shows."""
 ORIENTATION_TAG, BITS_TAG, EXTRA_SAMPLES_TAG, SAMPLE_FORMAT_TAG = 0x0112, 0x0102, 0x0152, 0x0153
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -63,7 +63,7 @@ class Header:
     reason: str = ""
     """Why it is refused; empty for a good image."""
     passing: bool = False
-    """Whether it could not be read, which may pass."""
+    """Whether it could not even be read, and may be readable later."""
 
 
 def read_header(file: BinaryIO) -> Header:

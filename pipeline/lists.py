@@ -20,10 +20,10 @@ from hjepa.pipeline import columns, index
 from hjepa.pipeline.columns import Columns
 from hjepa.pipeline.dataset import DatasetSource, open_dataset, unpack
 from hjepa.pipeline.header import MAX_PIXELS, Header, read_file_header
-from hjepa.pipeline.index import Index, Progress
+from hjepa.pipeline.index import Index, Indexed, Progress
 from hjepa.pipeline.labels import number_labels
 from hjepa.pipeline.layout import find_layout
-from hjepa.pipeline.source import BadImage, Samples
+from hjepa.pipeline.source import Samples
 
 # N images of the source, B images of a batch
 CHECKED_FILES = 100_000
@@ -35,7 +35,7 @@ LABELLED = re.compile(r"(?P<path>.*\S)(\t\s*(?P<name>[^\t]+)| +(?P<number>\d+))"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ListSource:
+class ListSource(Indexed):
     """N image files in the order in which they were named; a Source."""
 
     name: str
@@ -44,28 +44,11 @@ class ListSource:
     index: Index
     """Keys are paths as they were given."""
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes; empty without labels."""
-        return self.index.classes
-
-    @property
-    def bad(self) -> Sequence[BadImage]:
-        """Files that were left out."""
-        return self.index.bad
-
-    def __len__(self) -> int:
-        return len(self.index)
-
     def fetch(self, indices: npt.NDArray[np.int64]) -> Samples:
         """See Source.fetch; gives paths."""
         rows = self.index.rows[indices]
         paths = [os.path.join(self.root, key) for key in self.index.keys(rows)]
         return self.index.samples(rows, np.array(paths, dtype=np.bytes_))
-
-    def fingerprint(self) -> str:
-        """Identifies the sequence of files (path as given, and length of each), wherever the root lies."""
-        return self.index.fingerprint()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

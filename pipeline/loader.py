@@ -85,7 +85,7 @@ class Loader(IterableDataset[Any]):
     ) -> None:
         self._plan = as_plan(recipe)
         self.source = open_source(data)
-        self.source.fingerprint()  # now, not later beside the thread that fetches: a data set need not bear two
+        self.source.fingerprint()  # now, not while another thread fetches: a data set need not be thread-safe
         self.device = resolve_device(device)
         self.epochs = None if epochs is None else whole("epochs", epochs, 0)
         own_rank, num_ranks = resolve_rank(rank, world_size)

@@ -157,7 +157,7 @@ def open_quarantine(
 ) -> Quarantine | None:
     """The quarantine that a Loader's options ask for, None where bad images are to end the run. Raises ValueError.
 
-    is_first: of the ranks, each of which finds the same when the source is opened.
+    is_first: whether this is the first rank, which alone writes down what was left out: all ranks leave out the same.
     """
     if on_error not in ("replace", "raise"):
         raise ValueError(f"on_error={on_error!r} is unknown; use 'replace' or 'raise'")

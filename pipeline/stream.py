@@ -57,7 +57,7 @@ class Stream:
         self.process = os.getpid()
         self._closed = False
         self.end = end
-        """The epoch that is not made any more; None: there is none."""
+        """The first epoch that is not made; None: there is no end."""
         self._stages = stages
         self._flying: deque[_Flight] = deque()
         self._failure: Exception | None = None
