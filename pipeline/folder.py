@@ -26,6 +26,7 @@ SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 """Names of folders that are no classes, as a rule."""
 CHECKED_FILES = 100_000
 """Up to this many files each one's length and time of change are compared; beyond it, the times of the folders decide."""
+FOLDER_COLUMNS = ("folder_letters", "folder_ends", "folder_changed_ns")
 log = logging.getLogger("hjepa")
 
 
@@ -107,12 +108,16 @@ def _folders(stored: Columns) -> dict[bytes, int]:
 
 
 def _is_same(tree: Tree, stored: Columns) -> bool:
-    if stored.about.get("passing"):
+    """Whether the index is that of the tree: folders with their times, and the files of those that were listed."""
+    found, arrays = _table(tree, None), stored.arrays
+    if stored.about.get("passing") or not all(np.array_equal(found[name], arrays[name]) for name in FOLDER_COLUMNS):
         return False
-    if len(tree.reused) == len(tree.changed_ns) == len(stored.arrays["folder_ends"]):
-        return True
-    found = _table(tree, stored)
-    return all(np.array_equal(array, stored.arrays[name]) for name, array in found.items())
+    is_listed = np.array([folder not in tree.reused for folder in sorted(tree.changed_ns)])
+    rows = np.nonzero(is_listed[arrays["folder"]])[0]
+    keys = Texts(letters=found["key_letters"], ends=found["key_ends"]).all()
+    if keys != Texts(letters=arrays["key_letters"], ends=arrays["key_ends"]).take(rows):
+        return False
+    return all(np.array_equal(found[name], arrays[name][rows]) for name in ("length", "changed_ns", "folder"))
 
 
 def _build(
