@@ -233,6 +233,8 @@ def one_builder(file: Path) -> Iterator[None]:
     with lock:
         with suppress(OSError):  # a file system without locks: the index is built more than once, which does no harm
             fcntl.flock(lock, fcntl.LOCK_EX)
+            for left in file.parent.glob(f"{file.stem}.*.partial"):  # by a builder that was killed: there is no other now
+                left.unlink()
         yield
 
 

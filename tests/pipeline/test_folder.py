@@ -3,7 +3,10 @@
 import errno
 import os
 import shutil
+import signal
 import struct
+import subprocess
+import sys
 import tempfile
 import time
 import zlib
@@ -278,6 +281,21 @@ def test_processes_that_open_at_once_scan_the_headers_once(tmp_path: Path, monke
         sources = list(pool.map(lambda _: open_folder(tmp_path), range(4)))
     assert len(scanned) == 20
     assert len({source.fingerprint() for source in sources}) == 1
+
+
+def test_what_a_killed_builder_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partial index may be gigabytes, and jobs are killed often."""
+    monkeypatch.setenv("HJEPA_CACHE", str(tmp_path / "cache"))
+    write(tmp_path / "data" / "x.png")
+    file = index.cache_file("folder", os.fsencode(tmp_path / "data"))
+    file.parent.mkdir(parents=True)
+    killed = "import os, sys; from pathlib import Path; from hjepa.pipeline import columns, folder\n"
+    killed += "columns.os.replace = lambda *_: os.kill(os.getpid(), 9)\nfolder.open_folder(sys.argv[1])"
+    ended = subprocess.run([sys.executable, "-c", killed, str(tmp_path / "data")], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert len(list(file.parent.glob("*.partial"))) == 1
+    open_folder(tmp_path / "data")
+    assert [left.suffix for left in sorted(file.parent.iterdir())] == [".columns", ".lock"]
 
 
 def test_names_that_are_no_text_are_kept_as_they_are(tmp_path: Path) -> None:
