@@ -32,9 +32,8 @@ class Buffers:
         memory = unused.pop() if unused else np.empty(num_bytes + ALIGNMENT, dtype=np.uint8)
         start = -memory.ctypes.data % ALIGNMENT
         lent = memory[start : start + num_bytes]
-        end = weakref.finalize(
-            lent, self._give_back, num_bytes, memory
-        )  # the tensor's storage refers to `lent`, and to no other
+        # The tensor's storage refers to `lent`, and to no other array.
+        end = weakref.finalize(lent, self._give_back, num_bytes, memory)
         end.atexit = False
         return torch.from_numpy(lent).view(dtype).view(shape)
 

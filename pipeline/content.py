@@ -5,6 +5,7 @@ All labels and choices that lie open are taken in, and of the images themselves 
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,8 @@ IN_MEMORY, ELSEWHERE = 1000, 8
 """Items that are looked at in a list, where they are at hand, and in any other data set, where each may be a download."""
 ATTRIBUTES = ("targets", "labels", "indices", "samples")
 """Where torchvision's data sets and torch's Subset keep labels, choices, and files with labels."""
+ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
+"""In the text of an object, such as an image of PIL, that lies elsewhere in the next process."""
 
 
 def digest(dataset: Any, labels: npt.NDArray[np.int64] | None, fetch: Callable[[int], Samples]) -> str:
@@ -33,9 +36,8 @@ def digest(dataset: Any, labels: npt.NDArray[np.int64] | None, fetch: Callable[[
         parts.update(str(getattr(one, "_fingerprint", "")).encode())
     if not any(hasattr(one, "_fingerprint") or _is_transformed(one) for one in _chain(dataset)):
         is_listed = isinstance(dataset, list | tuple)
-        for index in np.unique(
-            np.linspace(0, len(dataset) - 1, IN_MEMORY if is_listed else ELSEWHERE).round().astype(np.int64)
-        ):
+        count = IN_MEMORY if is_listed else ELSEWHERE
+        for index in np.unique(np.linspace(0, len(dataset) - 1, count).round().astype(np.int64)):
             item = _item(fetch(index))
             parts.update(item if is_listed or item == _item(fetch(index)) else b"changing")
     return parts.hexdigest()
@@ -67,7 +69,7 @@ def _plain(values: Any) -> bytes:
     if not isinstance(values, list | tuple | range):
         return b""
     rows = [[_moved(one) for one in row] if isinstance(row, list | tuple) else _moved(row) for row in values]
-    return repr(rows).encode(errors="surrogateescape")
+    return ADDRESS.sub("", repr(rows)).encode(errors="surrogateescape")
 
 
 def _moved(value: Any) -> Any:

@@ -56,7 +56,7 @@ class DatasetSource:
         return len(self.dataset)
 
     def fetch(self, indices: npt.NDArray[np.int64]) -> Samples:
-        """See Source.fetch; gives contents. Items are read one after the other: a data set need not bear threads."""
+        """See Source.fetch; gives contents. Items are read one after the other: a data set need not be thread-safe."""
         contents = [np.empty(0, dtype=np.uint8)] * len(indices)
         sizes, orientation = np.ones((len(indices), 2), dtype=np.int32), np.ones(len(indices), dtype=np.uint8)
         labels, failures = np.full(len(indices), -1, dtype=np.int64), {}

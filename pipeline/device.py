@@ -1,4 +1,4 @@
-"""Where batches go, and with how many hands they are made."""
+"""Where batches go, how many threads make them, and for which of the ranks."""
 
 import os
 from typing import Literal
@@ -40,9 +40,24 @@ def whole(name: str, value: object, least: int) -> int:
 
 
 def resolve_rank(rank: int | Literal["auto"], world_size: int | Literal["auto"]) -> tuple[int, int]:
-    """This process's rank and the number of ranks; "auto" asks torch.distributed, and is one rank where that is not set up."""
+    """This process's rank and the number of ranks; "auto" asks torch.distributed, and is one rank where that is not set up.
+
+    Raises ValueError where there are several ranks and none can ask for its own: all would read the same images.
+    """
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return (
-        (torch.distributed.get_rank() if distributed else 0) if rank == "auto" else rank,
-        (torch.distributed.get_world_size() if distributed else 1) if world_size == "auto" else world_size,
-    )
+    num_ranks = _num_ranks(distributed) if world_size == "auto" else whole("world_size", world_size, 1)
+    if not distributed and num_ranks > 1 and "auto" in (rank, world_size):
+        raise ValueError(
+            f"there are {num_ranks} ranks, and torch.distributed is not set up to say which one this is: all would read the "
+            "same images; make the Loader after init_process_group, or give both rank and world_size"
+        )
+    own_rank = torch.distributed.get_rank() if distributed else 0
+    return own_rank if rank == "auto" else whole("rank", rank, 0), num_ranks
+
+
+def _num_ranks(distributed: bool) -> int:
+    """As torch.distributed says, or torchrun, which may have started this process though nothing was set up yet."""
+    if distributed:
+        return torch.distributed.get_world_size()
+    launched = torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
+    return int(os.environ["WORLD_SIZE"]) if launched else 1

@@ -166,7 +166,8 @@ def _boxes(
     laws: _Laws, keys: chance.Keys, numbers: npt.NDArray[np.float64], sizes: npt.NDArray[np.integer[Any]]
 ) -> npt.NDArray[np.int32]:
     """torchvision's RandomResizedCrop.get_params: area uniform, aspect log-uniform, ten attempts, then a central crop."""
-    image_height, image_width = (np.broadcast_to(sizes[:, axis, None], keys.shape) for axis in (0, 1))
+    pixels = sizes.astype(np.int64)  # as int32 the area of more than 2^31 would overflow
+    image_height, image_width = (np.broadcast_to(pixels[:, axis, None], keys.shape) for axis in (0, 1))
     height, width = _propose(laws.area, laws.log_ratio, numbers[..., LEFT + 1 :], image_height, image_width)
     central = np.zeros(keys.shape, dtype=np.bool_)
     failed = np.nonzero(~_fits(height, width, image_height, image_width))

@@ -6,7 +6,7 @@ Each image's path, label and size are known from the index, so nothing is read b
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ import numpy.typing as npt
 from hjepa.pipeline import columns, index
 from hjepa.pipeline.columns import Columns, Texts, texts
 from hjepa.pipeline.header import MAX_PIXELS, Header, read_file_header
-from hjepa.pipeline.index import Index, Progress
-from hjepa.pipeline.source import BadImage, Samples
+from hjepa.pipeline.index import Index, Indexed, Progress
+from hjepa.pipeline.source import Samples
 from hjepa.pipeline.walk import ENDINGS, Tree, walk
 
 # N images of the source, B images of a batch, R files of the index, F folders
@@ -26,16 +26,17 @@ SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 """Names of folders that are no classes, as a rule."""
 CHECKED_FILES = 100_000
 """Up to this many files each one's length and time of change are compared; beyond it, the times of the folders decide."""
+FOLDER_COLUMNS = ("folder_letters", "folder_ends", "folder_changed_ns")
 log = logging.getLogger("hjepa")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FolderSource:
+class FolderSource(Indexed):
     """N readable images below a folder, sorted by path; a Source."""
 
     root: Path
     index: Index
-    """Keys are paths relative to root; labels are -1 for images that lie directly in root."""
+    """Keys are paths relative to root, classes the folders directly below it; labels are -1 for images directly in it."""
     others: Mapping[str, int] = field(default_factory=dict, compare=False)
     """Ending -> how many files that are no images lie in the folders that were listed when it was opened."""
 
@@ -44,28 +45,11 @@ class FolderSource:
         """The folder."""
         return str(self.root)
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the folders directly below root that hold images, sorted."""
-        return self.index.classes
-
-    @property
-    def bad(self) -> Sequence[BadImage]:
-        """Files that looked like images but were left out."""
-        return self.index.bad
-
-    def __len__(self) -> int:
-        return len(self.index)
-
     def fetch(self, indices: npt.NDArray[np.int64]) -> Samples:
         """See Source.fetch; gives paths."""
         rows = self.index.rows[indices]
         head = os.fsencode(self.root) + b"/"
         return self.index.samples(rows, np.array([head + path for path in self.index.keys(rows)], dtype=np.bytes_))
-
-    def fingerprint(self) -> str:
-        """Identifies the sequence of files (path and length of each), wherever the folder lies."""
-        return self.index.fingerprint()
 
 
 def open_folder(
@@ -124,12 +108,16 @@ def _folders(stored: Columns) -> dict[bytes, int]:
 
 
 def _is_same(tree: Tree, stored: Columns) -> bool:
-    if stored.about.get("passing"):
+    """Whether the index is that of the tree: folders with their times, and the files of those that were listed."""
+    found, arrays = _table(tree, None), stored.arrays
+    if stored.about.get("passing") or not all(np.array_equal(found[name], arrays[name]) for name in FOLDER_COLUMNS):
         return False
-    if len(tree.reused) == len(tree.changed_ns) == len(stored.arrays["folder_ends"]):
-        return True
-    found = _table(tree, None)
-    return all(np.array_equal(array, stored.arrays[name]) for name, array in found.items())
+    is_listed = np.array([folder not in tree.reused for folder in sorted(tree.changed_ns)])
+    rows = np.nonzero(is_listed[arrays["folder"]])[0]
+    keys = Texts(letters=found["key_letters"], ends=found["key_ends"]).all()
+    if keys != Texts(letters=arrays["key_letters"], ends=arrays["key_ends"]).take(rows):
+        return False
+    return all(np.array_equal(found[name], arrays[name][rows]) for name in ("length", "changed_ns", "folder"))
 
 
 def _build(

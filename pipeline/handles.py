@@ -11,7 +11,7 @@ KEPT = 32
 
 
 class OwnLock:
-    """A lock of this process: a forked one would inherit it as it was, perhaps held by a thread that is not there."""
+    """A lock that is made anew after a fork, where the old one may be held by a thread that was not forked along."""
 
     def __init__(self) -> None:
         self._lock, self._process = threading.Lock(), os.getpid()
@@ -38,7 +38,14 @@ class Handles:
     def read(self, number: int, length: int, offset: int) -> bytes:
         """Bytes of a file; fewer where it ends. Raises OSError."""
         with self._lock():  # held while reading: a handle that is closed meanwhile may already be another file's
-            return os.pread(self._handle(number), length, offset)
+            was_open = number in self._opened
+            try:
+                return os.pread(self._handle(number), length, offset)
+            except OSError:
+                if not was_open:
+                    raise
+                os.close(self._opened.pop(number))  # on a network's disk it may be stale, though the file is there
+                return os.pread(self._handle(number), length, offset)
 
     def close(self) -> None:
         """Closes all."""

@@ -16,6 +16,8 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF")
 """Formats that every backend decodes; MPO is the JPEG with a preview that some cameras write."""
 MAX_PIXELS = 100_000_000
 """Most pixels of an image, unless told otherwise: decoded it takes three bytes each, and a small file can claim any number."""
+LONGEST_SIDE = 2**31 - 1
+"""Pixels: the index keeps sides as int32, and a header of a few bytes may claim more."""
 LONGEST_REASON = 120
 """Letters."""
 SPEAKING = (OSError, ValueError, SyntaxError, RuntimeError, EOFError)
@@ -23,7 +25,7 @@ SPEAKING = (OSError, ValueError, SyntaxError, RuntimeError, EOFError)
 DECODERS = ("PIL", "struct", "zlib")
 """Modules whose exceptions are about bytes of an image."""
 SEEN_WITHOUT_READING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
-"""Errors that end only with a change of the file that its status tells."""
+"""Errors that last until the file is changed, which its length or its time of change then shows."""
 ORIENTATION_TAG, BITS_TAG, EXTRA_SAMPLES_TAG, SAMPLE_FORMAT_TAG = 0x0112, 0x0102, 0x0152, 0x0153
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -61,7 +63,7 @@ class Header:
     reason: str = ""
     """Why it is refused; empty for a good image."""
     passing: bool = False
-    """Whether it could not be read, which may pass."""
+    """Whether it could not even be read, and may be readable later."""
 
 
 def read_header(file: BinaryIO) -> Header:
@@ -135,6 +137,8 @@ def too_large(height: int, width: int, max_pixels: int) -> str:
 
 
 def _refusal(image: Image.Image, orientation: int) -> str:
+    if max(image.size) > LONGEST_SIDE:
+        return f"its header claims {image.height} x {image.width} pixels"
     if image.format not in FORMATS:
         return f"its content is {image.format}, which not every backend decodes"
     if image.format == "TIFF" and orientation != 1:

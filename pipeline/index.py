@@ -75,6 +75,30 @@ class Index:
         return hashlib.sha256(known.encode() + self.rows.tobytes()).hexdigest()[:16]
 
 
+class Indexed:
+    """What an index answers for the Source whose images it lists; how they are fetched is the source's own."""
+
+    __slots__ = ()
+    index: Index
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by their numbers; empty without labels."""
+        return self.index.classes
+
+    @property
+    def bad(self) -> Sequence[BadImage]:
+        """What looked like an image but was left out, and what is wrong with the file that held it."""
+        return self.index.bad
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def fingerprint(self) -> str:
+        """Identifies the sequence of images by the key and length of each, wherever they lie."""
+        return self.index.fingerprint()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scan:
     """What a header scan found in R places."""
@@ -88,7 +112,7 @@ class Scan:
     reasons: dict[int, str] = field(default_factory=dict)
     """Row -> why it is refused."""
     passing: list[int] = field(default_factory=list)
-    """Rows among them that could not be read, and are tried again when the source is opened again."""
+    """Refused rows whose files could not even be read: they are tried again whenever the source is opened."""
 
     def put(self, row: int, header: Header) -> None:
         """Enters one header."""
@@ -209,6 +233,8 @@ def one_builder(file: Path) -> Iterator[None]:
     with lock:
         with suppress(OSError):  # a file system without locks: the index is built more than once, which does no harm
             fcntl.flock(lock, fcntl.LOCK_EX)
+            for left in file.parent.glob(f"{file.stem}.*.partial"):  # by a builder that was killed: there is no other now
+                left.unlink()
         yield
 
 
@@ -220,7 +246,7 @@ def load(file: Path, made_from: Any = None) -> Columns | None:
     return stored
 
 
-def load_complete(file: Path, made_from: Any) -> Columns | None:
+def load_complete(file: Path, made_from: Any = None) -> Columns | None:
     """As load, but None also where images could not be read when they were made."""
     stored = load(file, made_from)
     return None if stored is None or stored.about.get("passing") else stored

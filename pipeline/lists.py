@@ -20,10 +20,10 @@ from hjepa.pipeline import columns, index
 from hjepa.pipeline.columns import Columns
 from hjepa.pipeline.dataset import DatasetSource, open_dataset, unpack
 from hjepa.pipeline.header import MAX_PIXELS, Header, read_file_header
-from hjepa.pipeline.index import Index, Progress
+from hjepa.pipeline.index import Index, Indexed, Progress
 from hjepa.pipeline.labels import number_labels
 from hjepa.pipeline.layout import find_layout
-from hjepa.pipeline.source import BadImage, Samples
+from hjepa.pipeline.source import Samples
 
 # N images of the source, B images of a batch
 CHECKED_FILES = 100_000
@@ -35,7 +35,7 @@ LABELLED = re.compile(r"(?P<path>.*\S)(\t\s*(?P<name>[^\t]+)| +(?P<number>\d+))"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ListSource:
+class ListSource(Indexed):
     """N image files in the order in which they were named; a Source."""
 
     name: str
@@ -44,28 +44,11 @@ class ListSource:
     index: Index
     """Keys are paths as they were given."""
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes; empty without labels."""
-        return self.index.classes
-
-    @property
-    def bad(self) -> Sequence[BadImage]:
-        """Files that were left out."""
-        return self.index.bad
-
-    def __len__(self) -> int:
-        return len(self.index)
-
     def fetch(self, indices: npt.NDArray[np.int64]) -> Samples:
         """See Source.fetch; gives paths."""
         rows = self.index.rows[indices]
         paths = [os.path.join(self.root, key) for key in self.index.keys(rows)]
         return self.index.samples(rows, np.array(paths, dtype=np.bytes_))
-
-    def fingerprint(self) -> str:
-        """Identifies the sequence of files (path as given, and length of each), wherever the root lies."""
-        return self.index.fingerprint()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +94,7 @@ def open_list(
         listing = Listing(root=os.fsencode(os.getcwd()), keys=keys, labels=numbers, classes=names)
         made_from = _digest(listing)
         file = index.cache_file("list", made_from.encode())
-        stored = index.load(file)
+        stored = index.load_complete(file)
         if stored is None or verify or len(keys) <= CHECKED_FILES:
             stored = _update(listing, file, made_from, num_workers, progress)
         return _use(f"a list of {len(keys)} paths", listing.root, stored, max_pixels)
@@ -137,7 +120,7 @@ def open_csv(
         raise ValueError(f"there is no file {path}; give a CSV or text file with a path, and perhaps a label, on each line")
     status, root = path.stat(), os.fsencode(path.parent)
     cache, own = index.cache_file("csv", os.fsencode(path)), [READING, status.st_size, status.st_mtime_ns]
-    stored = index.load(cache)
+    stored = index.load_complete(cache)
     is_new = stored is None or stored.about["made_from"][: len(own)] != own
     if stored is None or is_new or verify or len(stored.arrays["length"]) <= CHECKED_FILES:
         keys, texts = _read_lines(path)

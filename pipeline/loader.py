@@ -41,9 +41,9 @@ class Loader(IterableDataset[Any]):
     want the script to have a main guard); "auto" is one per core. prefetch: batches that are ready ahead of the consumer, and
     as many again in the making. pin_memory: page-locked memory for what torchvision makes for a GPU. dtype: float32, float16
     or bfloat16. hw_decoder_load: share of the JPEGs that a GPU's JPEG engines decode. epochs: reading ahead ends after this
-    many; None reads ahead for ever. rank, world_size: "auto" asks torch.distributed. Neither batch_size, num_workers,
-    prefetch nor ranks change a sample's pixels, unless hw_decoder_load is between 0 and 1: then a batch's JPEGs are divided,
-    and two decoders round in two ways.
+    many; None reads ahead for ever. rank, world_size: "auto" asks torch.distributed, which must be set up first where there
+    are several ranks. Neither batch_size, num_workers, prefetch nor ranks change a sample's pixels, unless hw_decoder_load
+    is between 0 and 1: then a batch's JPEGs are divided, and two decoders round in two ways.
 
     on_error: an image that cannot be read or decoded is replaced by another of the source ("replace"), always the same one,
     or ends the iteration ("raise"). bad_images: file of JSON lines that replaced images are written to, and read from at the
@@ -85,7 +85,7 @@ class Loader(IterableDataset[Any]):
     ) -> None:
         self._plan = as_plan(recipe)
         self.source = open_source(data)
-        self.source.fingerprint()  # now, not later beside the thread that fetches: a data set need not bear two
+        self.source.fingerprint()  # now, not while another thread fetches: a data set need not be thread-safe
         self.device = resolve_device(device)
         self.epochs = None if epochs is None else whole("epochs", epochs, 0)
         own_rank, num_ranks = resolve_rank(rank, world_size)

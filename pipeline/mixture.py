@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hjepa.kernels import chance
+from hjepa.pipeline.device import whole
 from hjepa.pipeline.labels import is_number
 from hjepa.pipeline.open_source import open_source
 from hjepa.pipeline.order import permute
@@ -147,9 +148,7 @@ class Mixture:
             raise ValueError("a mixture inside a mixture has no weights of its own; give all sources to one")
         self.lengths = tuple(len(source) for source in self.sources)
         self.weights = shares(self.lengths if weights is None else weights, len(sources))
-        self.epoch_length = sum(self.lengths) if epoch_length is None else epoch_length
-        if self.epoch_length < 1:
-            raise ValueError(f"epoch_length={epoch_length} is not a number of images; use 1 or more")
+        self.epoch_length = sum(self.lengths) if epoch_length is None else whole("epoch_length", epoch_length, 1)
         self._offsets = np.cumsum([0, *self.lengths])
         self.classes = _common_classes([source.classes for source in self.sources])
         number = {name: place for place, name in enumerate(self.classes)}
@@ -209,11 +208,13 @@ def mixture_of(source: Source, shuffle: object) -> Mixture | None:
 
 def shares(weights: Sequence[float], count: int) -> tuple[float, ...]:
     """Weights scaled to a sum of 1. Raises ValueError for another number of them, or what is no weight."""
+    weights = [float(weight) for weight in weights]  # numbers of numpy and torch are no JSON
     if len(weights) != count:
         raise ValueError(f"{len(weights)} weights came for {count} sources; give one for each")
     if not all(0 <= weight < float("inf") for weight in weights) or not sum(weights) > 0:
-        raise ValueError(f"weights={list(weights)} are no weights; use numbers of 0 or more, not all of them 0")
-    parts = tuple(weight / sum(weights) for weight in weights)
+        raise ValueError(f"weights={weights} are no weights; use numbers of 0 or more, not all of them 0")
+    total = sum(weights)
+    parts = tuple(weight / total for weight in weights)
     if tiny := [weight for weight in parts if 0 < weight < 16 / SHARES]:
         raise ValueError(f"a weight of {tiny[0]:.1e} of all is under {16 / SHARES:.1e}, which is not resolved; leave it out")
     return parts

@@ -71,9 +71,8 @@ def name_of(place: str | Path) -> str:
 def is_source(data: Any) -> TypeGuard[Source]:
     """Whether it has the six members of a Source. Raises ValueError where it was meant to be one and some are missing."""
     missing = [name for name in MEMBERS if not hasattr(data, name)]
-    if (
-        missing and hasattr(data, "fetch") and not hasattr(data, "__getitem__")
-    ):  # with it, a data set that has a fetch of its own
+    # With items by number it is a data set that happens to have a fetch of its own.
+    if missing and hasattr(data, "fetch") and not hasattr(data, "__getitem__"):
         raise ValueError(f"{type(data).__name__} has fetch, but is no Source without {', '.join(missing)}; see hjepa.Source")
     return not missing
 

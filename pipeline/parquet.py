@@ -12,6 +12,7 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from hjepa.pipeline import columns, index
 from hjepa.pipeline.dataset import IMAGE_NAMES
 from hjepa.pipeline.handles import KEPT, OwnLock
 from hjepa.pipeline.header import MAX_PIXELS, Header, explain, read_header
-from hjepa.pipeline.index import Index, Progress
+from hjepa.pipeline.index import Index, Indexed, Progress
 from hjepa.pipeline.labels import LABEL_NAMES, number_labels
 from hjepa.pipeline.order import WINDOW
 from hjepa.pipeline.source import BadImage, Samples
@@ -35,7 +36,7 @@ LARGE_GROUP = 256
 log = logging.getLogger("hjepa")
 
 
-class ParquetSource:
+class ParquetSource(Indexed):
     """N images in parquet files, in the order of files and rows; a Source. close() drops what is kept of them."""
 
     def __init__(self, name: str, files: tuple[Path, ...], used: Index) -> None:
@@ -46,19 +47,6 @@ class ParquetSource:
         self._groups: OrderedDict[int, Any] = OrderedDict()
         self._kept_bytes = 0
         self._lock = OwnLock()
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes; empty without labels."""
-        return self.index.classes
-
-    @property
-    def bad(self) -> Sequence[BadImage]:
-        """Rows that were left out."""
-        return self.index.bad
-
-    def __len__(self) -> int:
-        return len(self.index)
 
     def fetch(self, indices: npt.NDArray[np.int64]) -> Samples:
         """See Source.fetch; gives contents, which share the memory of their group of rows."""
@@ -76,10 +64,6 @@ class ParquetSource:
             except (OSError, ValueError, IndexError) as error:  # pyarrow's errors are of these kinds
                 failures.update(dict.fromkeys(members, explain(error)))
         return self.index.samples(rows, contents, failures)
-
-    def fingerprint(self) -> str:
-        """Identifies the sequence of images (file's name, row and length of each), wherever the files lie."""
-        return self.index.fingerprint()
 
     def close(self) -> None:
         """Drops the open files and the groups of rows; a later fetch reads them again."""
@@ -196,33 +180,22 @@ def _build(
         image_name = _column(first, image, IMAGE_NAMES, paths[0])
         label_name = "" if label == "auto" and not _has(first, LABEL_NAMES) else _column(first, label, LABEL_NAMES, paths[0])
         names = _names(first, label_name)
-    groups: list[tuple[int, int]] = []
-    counts: list[int] = []
-    for number, path in enumerate(paths):
-        with _open(parquet, path) as file:
-            for name in (image_name, label_name):
-                if name and not _has(file, (name,)):
-                    raise ValueError(f"{path} has no column {name}, which {paths[0]} has; give files of one kind")
-            groups += [(number, own) for own in range(file.num_row_groups)]
-            counts += [file.metadata.row_group(own).num_rows for own in range(file.num_row_groups)]
+    groups, counts = _groups(parquet, paths, [name for name in (image_name, label_name) if name])
     scan, length = index.empty_scan(sum(counts)), np.zeros(sum(counts), dtype=np.int64)
     keys: list[bytes] = []
     labels: list[int | str | None] = []
-    start = 0
     for path in paths:  # one after the other: all at once may be more than can be open
         with _open(parquet, path) as file:
             for own in range(file.num_row_groups):
-                images = _read_group(file, own, image_name, path)
+                images, start = _read_group(file, own, image_name, path), len(keys)
                 if label_name:
                     labels += file.read_row_group(own, columns=[label_name]).column(0).to_pylist()
                 rows = np.arange(start, start + len(images))
                 length[rows] = [len(one.as_buffer() or b"") for one in images]
-                reader = _Reader(images, start)
-                index.scan_headers(scan, rows, reader.read, num_workers=num_workers, progress=None)
+                index.scan_headers(scan, rows, partial(_read_header, images, start), num_workers=num_workers, progress=None)
                 keys += [os.fsencode(f"{path.name}/{own}/{row}") for row in range(len(images))]
-                start += len(images)
                 if progress:
-                    progress(start, len(length))
+                    progress(len(keys), len(length))
     numbers, classes = number_labels(labels or [None] * len(keys))
     stored = index.build(
         keys=keys,
@@ -239,17 +212,24 @@ def _build(
     return columns.Columns(arrays=stored.arrays, about={**stored.about, "groups": groups, "image": image_name})
 
 
-class _Reader:
-    """Headers of a group's images by the row of the index."""
+def _groups(parquet: Any, paths: tuple[Path, ...], names: Sequence[str]) -> tuple[list[tuple[int, int]], list[int]]:
+    """Of each group of rows its file and its place there, and its rows. Raises ValueError where a file lacks a column."""
+    groups: list[tuple[int, int]] = []
+    counts: list[int] = []
+    for number, path in enumerate(paths):
+        with _open(parquet, path) as file:
+            for name in names:
+                if not _has(file, (name,)):
+                    raise ValueError(f"{path} has no column {name}, which {paths[0]} has; give files of one kind")
+            groups += [(number, own) for own in range(file.num_row_groups)]
+            counts += [file.metadata.row_group(own).num_rows for own in range(file.num_row_groups)]
+    return groups, counts
 
-    def __init__(self, images: Any, start: int) -> None:
-        self._images = images
-        self._start = start
 
-    def read(self, row: int) -> Header:
-        """The header at a row of the index."""
-        content = self._images[row - self._start].as_buffer()
-        return Header(reason="the row has no image's content") if content is None else read_header(io.BytesIO(content))
+def _read_header(images: Any, start: int, row: int) -> Header:
+    """The header at a row of the index, of a group whose images begin at the row `start`."""
+    content = images[row - start].as_buffer()
+    return Header(reason="the row has no image's content") if content is None else read_header(io.BytesIO(content))
 
 
 def _open(parquet: Any, path: Path) -> Any:

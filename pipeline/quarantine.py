@@ -139,6 +139,7 @@ class Quarantine:
             try:
                 entry = json.loads(line)
                 index, path, reason, owner = entry["id"], str(entry["path"]), str(entry["reason"]), entry["source"]
+                lasting = index is not None and entry["lasting"]
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
                     f"{self.file}, line {number}: not an entry of bad images ({error}); delete the line, or the file"
@@ -147,7 +148,7 @@ class Quarantine:
                 continue
             if index is None:
                 self._noted.add(path)
-            elif entry["lasting"]:
+            elif lasting:
                 self._reasons[index] = reason
 
 
@@ -156,7 +157,7 @@ def open_quarantine(
 ) -> Quarantine | None:
     """The quarantine that a Loader's options ask for, None where bad images are to end the run. Raises ValueError.
 
-    is_first: of the ranks, each of which finds the same when the source is opened.
+    is_first: whether this is the first rank, which alone writes down what was left out: all ranks leave out the same.
     """
     if on_error not in ("replace", "raise"):
         raise ValueError(f"on_error={on_error!r} is unknown; use 'replace' or 'raise'")
@@ -164,7 +165,7 @@ def open_quarantine(
         return None
     fingerprint = source.fingerprint()
     default = cache_folder() / "bad_images" / f"{hashlib.sha256(fingerprint.encode()).hexdigest()[:24]}.jsonl"
-    quarantine = Quarantine(len(source), fingerprint, default if file is None else Path(file), max_bad)
+    quarantine = Quarantine(len(source), fingerprint, default if file is None else Path(os.path.expanduser(file)), max_bad)
     if is_first:
         quarantine.note(source.bad)
     return quarantine

@@ -48,6 +48,26 @@ class Samples:
     failures: Mapping[int, str] = field(default_factory=dict)
     """Place in the batch -> why there is no image; what the other fields say at that place means nothing."""
 
+    def __post_init__(self) -> None:
+        """Whole numbers of any width are taken. Raises ValueError for other types or shapes, which a Source may give."""
+        contents = isinstance(self.encoded, list) and all(getattr(one, "dtype", None) == np.uint8 for one in self.encoded)
+        if not contents and getattr(self.encoded, "dtype", np.dtype(object)).kind != "S":
+            came = getattr(self.encoded, "dtype", None) or f"a {type(self.encoded).__name__}"
+            raise ValueError(
+                f"encoded is {came}; give paths as an array of bytes (dtype S), or contents as a list of uint8 arrays"
+            )
+        count = len(self.encoded)
+        for name, dtype, shape in (
+            ("sizes", np.int32, (count, 2)),
+            ("orientation", np.uint8, (count,)),
+            ("labels", np.int64, (count,)),
+        ):
+            values = np.asarray(getattr(self, name))
+            if values.dtype.kind not in "iub" or values.shape != shape:
+                came = f"{values.dtype} {list(values.shape)}"
+                raise ValueError(f"{name} is {came}; it must be {np.dtype(dtype)} {list(shape)} for {count} images")
+            object.__setattr__(self, name, np.ascontiguousarray(values, dtype=dtype))
+
 
 class Source(Protocol):
     """N images; implement these six and a Loader reads your own kind of data."""

@@ -20,7 +20,7 @@ from hjepa.pipeline.draws import draw
 from hjepa.pipeline.quarantine import BadImageError, Quarantine
 from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.sampler import Sampler
-from hjepa.pipeline.source import Samples, Source, upright_sizes
+from hjepa.pipeline.source import Samples, Source, content_of, upright_sizes
 
 ENDED = "this iteration was ended by a newer one, or by close(); a Loader has one iteration at a time"
 LONGEST_BATCH = 30.0
@@ -57,7 +57,7 @@ class Stream:
         self.process = os.getpid()
         self._closed = False
         self.end = end
-        """The epoch that is not made any more; None: there is none."""
+        """The first epoch that is not made; None: there is no end."""
         self._stages = stages
         self._flying: deque[_Flight] = deque()
         self._failure: Exception | None = None
@@ -134,7 +134,7 @@ class Stream:
                     raise ValueError(ENDED) from None
                 for (number, place), reason in error.reasons.items():
                     flight = self._flying[number]
-                    path, lasting = _place_of(flight.samples, place), _is_there(flight.samples, place)
+                    path, lasting = _place_of(flight.samples, place), _can_be_read(flight.samples, place)
                     self._exclude(flight.indices[place], path, reason, lasting=lasting)
                 self._flying.clear()
                 self._crops = self._render()  # from the batch that failed: all before it have been taken
@@ -188,9 +188,13 @@ class Stream:
         self._stages.quarantine.add(int(index), path, reason, lasting=lasting)
 
 
-def _is_there(samples: Samples, place: int) -> bool:
-    """Whether a bad image's file can be opened, so that it is the image that is bad, now and later."""
-    return isinstance(samples.encoded, list) or os.access(os.fsdecode(samples.encoded[place]), os.R_OK)
+def _can_be_read(samples: Samples, place: int) -> bool:
+    """Whether a bad image's content can be read, so that it is the image that is bad, now and later, and not the disk."""
+    try:
+        content_of(samples.encoded, place)
+    except OSError:
+        return False
+    return True
 
 
 def _place_of(samples: Samples, place: int) -> str:

@@ -44,8 +44,10 @@ class Tree:
 
 
 def walk(root: Path, known: Mapping[bytes, int] | None = None) -> Tree:
-    """Finds the images below root; links are followed, but no folder is visited twice. known: relative folder -> its time of
-    change when all of it was walked; such folders are not listed again while it is the same."""
+    """Finds the images below root; links are followed, but no folder is visited twice.
+
+    known: relative folder -> its time of change in an earlier walk; folders whose time is still that one are not listed again.
+    """
     tree, known = Tree(), known or {}
     children: dict[bytes, list[bytes]] = {}
     for folder in known:

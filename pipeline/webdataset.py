@@ -19,10 +19,10 @@ import numpy.typing as npt
 from hjepa.pipeline import columns, index
 from hjepa.pipeline.handles import Handles
 from hjepa.pipeline.header import MAX_PIXELS, Header, explain, read_header, refused
-from hjepa.pipeline.index import Index, Progress
+from hjepa.pipeline.index import Index, Indexed, Progress
 from hjepa.pipeline.labels import number_labels
 from hjepa.pipeline.source import BadImage, Samples
-from hjepa.pipeline.tars import Member, group, label_of, number_texts, read_members
+from hjepa.pipeline.tars import Member, Sample, group, label_of, number_texts, read_members
 
 # N images, B images of a batch
 HEAD = 1 << 16
@@ -34,7 +34,7 @@ SHARED_NAME = (
 SAME_NAME = "another of that name comes before; number the samples on where shards are joined"
 
 
-class WebDatasetSource:
+class WebDatasetSource(Indexed):
     """N images in tar files, in the order of the files and of their members; a Source. close() closes the files."""
 
     def __init__(self, name: str, files: tuple[Path, ...], used: Index) -> None:
@@ -42,19 +42,6 @@ class WebDatasetSource:
         self.files = files
         self.index = used
         self._handles = Handles(files)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes; empty without labels."""
-        return self.index.classes
-
-    @property
-    def bad(self) -> Sequence[BadImage]:
-        """Samples without a usable image, and what is wrong with a shard."""
-        return self.index.bad
-
-    def __len__(self) -> int:
-        return len(self.index)
 
     def fetch(self, indices: npt.NDArray[np.int64]) -> Samples:
         """See Source.fetch; gives contents."""
@@ -70,10 +57,6 @@ class WebDatasetSource:
                 failures.setdefault(place, f"{self.files[shard]} ends in it")
             contents.append(np.frombuffer(content, dtype=np.uint8))
         return self.index.samples(rows, contents, failures)
-
-    def fingerprint(self) -> str:
-        """Identifies the sequence of images (shard's name, member and length of each), wherever the shards lie."""
-        return self.index.fingerprint()
 
     def close(self) -> None:
         """Closes the shards; a later fetch opens them again."""
@@ -166,23 +149,11 @@ def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: 
     bad: list[BadImage] = []
     has_names = False
     for shard, file in enumerate(files):
-        members, damage = read_members(file)
-        bad += [BadImage(path=file.name, reason=reason) for reason in damage]
-        with open(file, "rb", buffering=0) as opened:
-            unread: list[Member] = []
-            repeated: list[Member] = []
-            for sample in group(members):
-                found = sample.images
-                repeated += sample.repeated
-                if not found:
-                    bad.append(BadImage(path=f"{file.name}/{sample.key}", reason="the sample has no image"))
-                    continue
-                has_names |= "cls" in sample.members
-                unread += found[1:]
-                images.append((shard, found[0]))
-                keys.append(os.fsencode(f"{file.name}/{found[0].name}"))
-                texts.append(label_of(sample, opened.fileno()))
-            bad += _left_out(file, unread, "images", SHARED_NAME) + _left_out(file, repeated, "members", SAME_NAME)
+        for sample, image, label in _read_shard(file, bad):
+            has_names |= "cls" in sample.members
+            images.append((shard, image))
+            keys.append(os.fsencode(f"{file.name}/{image.name}"))
+            texts.append(label)
     scan = index.empty_scan(len(images))
 
     def read(row: int) -> Header:
@@ -204,6 +175,24 @@ def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: 
         made_from=made_from,
         bad=bad,
     )
+
+
+def _read_shard(file: Path, bad: list[BadImage]) -> Iterator[tuple[Sample, Member, int | str | None]]:
+    """The samples of a shard that have an image, their images and labels; what is wrong with others is added to `bad`."""
+    members, damage = read_members(file)
+    bad += [BadImage(path=file.name, reason=reason) for reason in damage]
+    unread: list[Member] = []
+    repeated: list[Member] = []
+    with open(file, "rb", buffering=0) as opened:
+        for sample in group(members):
+            found = sample.images
+            repeated += sample.repeated
+            if not found:
+                bad.append(BadImage(path=f"{file.name}/{sample.key}", reason="the sample has no image"))
+                continue
+            unread += found[1:]
+            yield sample, found[0], label_of(sample, opened.fileno())
+    bad += _left_out(file, unread, "images", SHARED_NAME) + _left_out(file, repeated, "members", SAME_NAME)
 
 
 def _left_out(file: Path, members: list[Member], what: str, why: str) -> list[BadImage]:

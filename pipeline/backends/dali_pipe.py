@@ -53,15 +53,15 @@ class DaliPipe:
         self._pipe: Pipeline | None = None
         self._requests: Iterator[Request] = iter(())
         self._ended = False
-        """Whether the pipeline was told that there is no further batch to feed."""
+        """Whether the pipeline was told that no further batch will be fed."""
         self._flying: deque[Request] = deque()
         """What the pipeline was fed with, and has not given back."""
         self._made: deque[_Made] = deque()
         """What came out of the pipeline before its turn."""
         self._awaited: Request | None = None
-        """What comes before all that."""
+        """The batch that is made again after a bad one, whose turn is before all that; None: there is none."""
         self._stale = 0
-        """How many of the next to come out are of no use any more."""
+        """How many of the next batches to come out are dropped, because they are not asked for any more."""
         self._failed = np.empty(0, np.uint64)
         """Keys of the images of the batch that failed last though nothing bad was found in it."""
 

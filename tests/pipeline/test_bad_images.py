@@ -1,5 +1,6 @@
 """Bad images: found, named and replaced alike by every backend, in every position; good ones are all delivered."""
 
+import errno
 import json
 import os
 from collections import deque
@@ -209,6 +210,24 @@ def test_file_that_is_away_for_a_while_is_read_by_a_later_run(backend: str, tmp_
         if not (folder / "2.jpg").exists():
             away.replace(folder / "2.jpg")
             away.touch()
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that opens and cannot be read")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_file_that_opens_but_cannot_be_read_for_a_while_is_read_by_a_later_run(backend: str, tmp_path: Path) -> None:
+    """As on a network's disk whose server is away: the status is still known, and reading is an error."""
+    for number in range(8):
+        (tmp_path / f"{number}.png").write_bytes(encode(picture(), "PNG"))
+    source, content = open_folder(tmp_path), (tmp_path / "5.png").read_bytes()
+    (tmp_path / "5.png").unlink()
+    (tmp_path / "5.png").symlink_to("/proc/self/mem")
+    with open_loader(source, backend, bad_images=tmp_path / "bad.jsonl") as loader:
+        assert not any("5.png" in batch.keys for batch in loader)
+    assert named(tmp_path / "bad.jsonl") == {"5.png": os.strerror(errno.EIO)}
+    (tmp_path / "5.png").unlink()
+    (tmp_path / "5.png").write_bytes(content)
+    with open_loader(source, backend, bad_images=tmp_path / "bad.jsonl") as loader:
+        assert any("5.png" in batch.keys for batch in loader)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -238,3 +238,15 @@ def test_hugging_face_data_set_gives_its_files_undecoded() -> None:
     assert (open_dataset(named).classes, everything(open_dataset(named)).labels.tolist()) == (("cat", "dog"), [1, 0, 1])
     upright = open_dataset(dataset.with_transform(lambda rows: rows))  # the user's own function sees what it expects
     assert everything(upright).failures == {}
+
+
+def test_fingerprint_does_not_know_where_objects_lie_in_memory() -> None:
+    """A data set that holds its images lies elsewhere in every process, and is the same one."""
+    sources = []
+    for _ in range(2):
+        items = Items([(Image.fromarray(PIXELS), 0), (Image.fromarray(PIXELS[::-1]), 1)])
+        items.samples = items.items
+        sources.append(open_dataset(items))
+    assert sources[0].fingerprint() == sources[1].fingerprint()
+    items.samples = items.samples[::-1]
+    assert open_dataset(items).fingerprint() != sources[1].fingerprint()

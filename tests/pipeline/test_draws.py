@@ -118,3 +118,12 @@ def test_shared_boxes_and_flips_are_those_of_the_leader_and_colours_are_not() ->
         assert (drawn["gram"].jitter != drawn["global"].jitter[:, :1]).any()
     alone = draw(Recipe(name="test", source="", views=(leader,)), 0, 0, np.arange(count), sizes).views
     np.testing.assert_array_equal(alone["global"].box, drawn["global"].box)
+
+
+def test_boxes_of_an_image_of_more_than_2_31_pixels_follow_the_same_law() -> None:
+    """Height times width does not fit into the int32 in which sizes come."""
+    sizes = np.full((200, 2), 50_000, dtype=np.int32)
+    boxes = draw(one_view(area=(0.2, 0.3)), 0, 0, np.arange(200), sizes).views["global"].box[:, 0].astype(np.int64)
+    shares = boxes[:, 2] * boxes[:, 3] / 50_000**2
+    assert 0.19 < shares.min() < 0.22 < 0.28 < shares.max() < 0.31
+    assert np.ptp(boxes[:, 0]) > 10_000

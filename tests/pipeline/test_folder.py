@@ -3,7 +3,10 @@
 import errno
 import os
 import shutil
+import signal
 import struct
+import subprocess
+import sys
 import tempfile
 import time
 import zlib
@@ -239,6 +242,37 @@ def bomb(path: Path, height: int, width: int) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
 
 
+def test_header_that_claims_more_than_the_index_can_hold_costs_its_image_alone(tmp_path: Path) -> None:
+    write(tmp_path / "good.png")
+    bomb(tmp_path / "bad.png", 5, 0xFFFFFFFF)
+    source = open_folder(tmp_path)
+    assert len(source) == 1
+    assert [image.reason for image in source.bad] == ["its header claims 5 x 4294967295 pixels"]
+
+
+@pytest.mark.parametrize("age", [100, -3600], ids=["settled", "of tomorrow"])
+def test_change_in_a_large_folder_is_built_once_for_all_ranks(
+    age: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All have walked it before the first has built; a folder's time may lie ahead of this machine's clock."""
+    monkeypatch.setattr(folder, "CHECKED_FILES", 2)
+    for name in ("a", "b"):
+        for number in range(3):
+            write(tmp_path / name / f"{number}.png")
+    for place in (tmp_path, tmp_path / "a", tmp_path / "b"):
+        then = time.time() - (age if place.name == "b" else 100)
+        os.utime(place, (then, then))
+    stored = open_folder(tmp_path).index.stored
+    write(tmp_path / "b" / "new.png")
+    os.utime(tmp_path / "b", (then + 10, then + 10))
+    trees = [walk.walk(tmp_path, folder._folders(stored)) for _ in range(3)]
+    built, real = [], folder._build
+    monkeypatch.setattr(folder, "_build", lambda *given: (built.append(1), real(*given))[1])
+    monkeypatch.setattr(folder, "walk", lambda *_: trees.pop())
+    assert [len(open_folder(tmp_path)) for _ in range(3)] == [7, 7, 7]
+    assert len(built) == 1
+
+
 def test_processes_that_open_at_once_scan_the_headers_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(20):
         write(tmp_path / f"{number}.jpg")
@@ -247,6 +281,21 @@ def test_processes_that_open_at_once_scan_the_headers_once(tmp_path: Path, monke
         sources = list(pool.map(lambda _: open_folder(tmp_path), range(4)))
     assert len(scanned) == 20
     assert len({source.fingerprint() for source in sources}) == 1
+
+
+def test_what_a_killed_builder_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partial index may be gigabytes, and jobs are killed often."""
+    monkeypatch.setenv("HJEPA_CACHE", str(tmp_path / "cache"))
+    write(tmp_path / "data" / "x.png")
+    file = index.cache_file("folder", os.fsencode(tmp_path / "data"))
+    file.parent.mkdir(parents=True)
+    killed = "import os, sys; from pathlib import Path; from hjepa.pipeline import columns, folder\n"
+    killed += "columns.os.replace = lambda *_: os.kill(os.getpid(), 9)\nfolder.open_folder(sys.argv[1])"
+    ended = subprocess.run([sys.executable, "-c", killed, str(tmp_path / "data")], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert len(list(file.parent.glob("*.partial"))) == 1
+    open_folder(tmp_path / "data")
+    assert [left.suffix for left in sorted(file.parent.iterdir())] == [".columns", ".lock"]
 
 
 def test_names_that_are_no_text_are_kept_as_they_are(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Lists of images: paths in Python, in CSV and in text files, and images in memory."""
 
+import errno
 import io
 import os
 import shutil
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from hjepa.pipeline import lists
+from hjepa.pipeline.header import refused
 from hjepa.pipeline.lists import open_csv, open_list
 from hjepa.pipeline.source import Samples, Source, open_image
 
@@ -265,3 +267,21 @@ def test_limit_of_pixels_holds_for_paths_and_for_images_in_memory(tmp_path: Path
     with pytest.raises(ValueError, match="20 x 30 pixels are more than max_pixels=599"):
         open_list([path], max_pixels=599)
     assert "more than max_pixels=599" in everything(open_list([path.read_bytes()], max_pixels=599)).failures[0]
+
+
+@pytest.mark.parametrize("kind", ["list", "csv"])
+def test_image_of_a_long_list_that_could_not_be_read_is_tried_again(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network disk that was away does not change the file, and files of long lists are not looked at."""
+    monkeypatch.setattr(lists, "CHECKED_FILES", 0)
+    paths = [write(tmp_path / f"{number}.png") for number in range(3)]
+    (tmp_path / "x.csv").write_text("".join(f"{path}\n" for path in paths))
+    opener, data = (open_list, paths) if kind == "list" else (open_csv, tmp_path / "x.csv")
+    with monkeypatch.context() as patched:
+        patched.setattr(lists, "read_file_header", lambda _: refused(OSError(errno.ESTALE, "Stale file handle")))
+        with pytest.raises(ValueError, match="none of the 3 images"):
+            opener(data)
+    assert len(opener(data)) == 3
+    monkeypatch.setattr(lists, "read_file_header", None)
+    assert len(opener(data)) == 3  # and is not read once more

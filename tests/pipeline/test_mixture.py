@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -211,3 +212,17 @@ def test_labels_stay_what_they_are_where_they_can(sources: list[list[str]], clas
     mixture = Mixture([Labelled(*names) for names in sources])
     assert list(mixture.classes) == classes
     assert mixture.fetch(np.arange(len(mixture))).labels.tolist() == labels
+
+
+@pytest.mark.parametrize("kind", [np.float32, torch.tensor], ids=["numpy", "torch"])
+def test_weights_and_lengths_of_numpy_and_torch_are_saved_as_plain_numbers(kind: Any) -> None:
+    mixture = Mixture([Labelled("a", "b"), Labelled("a", "b")], [kind(1.0), kind(3.0)], epoch_length=np.int64(8))
+    with Loader(mixture, RECIPE, batch_size=2, device="cpu") as loader:
+        state = json.loads(json.dumps(loader.state_dict()))
+    assert state["mixture"][0]["weights"] == [0.25, 0.75]
+    assert state["epoch_length"] == 8
+
+
+def test_length_of_an_epoch_that_is_no_whole_number_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"epoch_length=1.5 is no whole number from 1 on"):
+        Mixture([Labelled("a")], epoch_length=1.5)

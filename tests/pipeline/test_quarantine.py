@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from hjepa.pipeline.quarantine import Quarantine, TooManyBadImagesError
+from hjepa.pipeline.lists import open_list
+from hjepa.pipeline.quarantine import Quarantine, TooManyBadImagesError, open_quarantine
 from hjepa.pipeline.source import BadImage
 
 
@@ -54,6 +56,9 @@ def test_damaged_list_and_impossible_limit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"id": null, "path": "x", "reason": "y", "source": "z"}\nnonsense\n')
     with pytest.raises(ValueError, match="line 2"):
         Quarantine(10, "source", tmp_path / "bad.jsonl", max_bad=0.5)
+    (tmp_path / "bad.jsonl").write_text('{"id": 3, "path": "x", "reason": "y", "source": "source"}\n')
+    with pytest.raises(ValueError, match=r"line 1: not an entry of bad images .*lasting"):
+        Quarantine(10, "source", tmp_path / "bad.jsonl", max_bad=0.5)
     with pytest.raises(ValueError, match="is a folder; give a file"):
         Quarantine(10, "source", tmp_path, max_bad=0.5)
     with pytest.raises(ValueError, match="max_bad=3"):
@@ -77,3 +82,10 @@ def test_list_that_cannot_be_written_is_said_and_survived(tmp_path: Path, caplog
     assert 3 in quarantine
     assert "cannot write the list" in caplog.text
     assert "a.jpg" in caplog.text
+
+
+def test_list_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    quarantine = open_quarantine(open_list([tmp_path / "x.png"]), "replace", 1.0, "~/bad.jsonl", is_first=True)
+    assert quarantine.file == tmp_path / "bad.jsonl"

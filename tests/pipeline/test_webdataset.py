@@ -281,6 +281,26 @@ def test_there_may_be_more_shards_than_files_that_can_be_open(tmp_path: Path) ->
         assert len(source._handles) == 0
 
 
+def test_handle_that_went_stale_is_opened_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a network's disk after its server was started again: the shard is there, and only the handle is not."""
+    source = open_webdataset(write(tmp_path / "x.tar", {"a.png": image()}))
+    expected = everything(source).encoded[0]
+    ((_, stale),) = source._handles._opened.items()
+    read = os.pread
+
+    def read_or_fail(handle: int, length: int, offset: int) -> bytes:
+        if handle == stale:
+            monkeypatch.setattr(handles.os, "pread", read)  # the next handle may have the same number
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(handle, length, offset)
+
+    monkeypatch.setattr(handles.os, "pread", read_or_fail)
+    samples = everything(source)
+    assert handles.os.pread is read
+    assert samples.failures == {}
+    np.testing.assert_array_equal(samples.encoded[0], expected)
+
+
 def test_files_that_cannot_be_opened_for_lack_of_handles_are_no_bad_images(tmp_path: Path) -> None:
     source = open_webdataset(write(tmp_path / "x.tar", {"a.png": image()}))
     travelled = pickle.loads(pickle.dumps(source))

@@ -1,0 +1,30 @@
+"""Which rank of how many a Loader is, and who is asked."""
+
+import pytest
+import torch
+
+from hjepa.pipeline.device import resolve_rank
+
+
+def test_ranks_are_as_given_and_one_where_there_are_no_others() -> None:
+    assert resolve_rank("auto", "auto") == (0, 1)
+    assert resolve_rank(2, 3) == (2, 3)
+
+
+def test_ranks_that_cannot_be_told_apart_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All would train on the same images, and no figure would show it."""
+    with pytest.raises(ValueError, match=r"there are 4 ranks.* not set up"):
+        resolve_rank("auto", 4)
+    monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"there are 2 ranks.* after init_process_group"):
+        resolve_rank("auto", "auto")
+    assert resolve_rank(1, 2) == (1, 2)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert resolve_rank("auto", "auto") == (0, 1)
+
+
+@pytest.mark.parametrize(("rank", "world_size", "name"), [(0.0, 2, "rank"), ("0", 2, "rank"), (0, 2.5, "world_size")])
+def test_rank_that_is_no_whole_number_is_refused(rank: object, world_size: object, name: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name}=.* is no whole number"):
+        resolve_rank(rank, world_size)
