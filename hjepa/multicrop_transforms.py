@@ -5,7 +5,7 @@ They serve whoever has PIL images in hand; whoever has files is served faster by
 
 from dataclasses import replace
 from enum import Enum
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor
@@ -13,11 +13,10 @@ from torch import Tensor
 from hjepa.pipeline.curriculum import Curriculum, Ramp
 from hjepa.pipeline.draws import draw
 from hjepa.pipeline.presets.jepa import evaluation, multicrop
-from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Channels, Range
+from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Channels, Interpolation, Range
 from hjepa.recipe_transform import Picture, RecipeTransform, render, sizes_of, to_picture
 
 # S pixels
-Filter: TypeAlias = Literal["bicubic", "bilinear"]
 
 
 class MultiCropTransform(RecipeTransform):
@@ -34,7 +33,7 @@ class MultiCropTransform(RecipeTransform):
         num_local_crops: int = 6,
         global_crop_scale: Range = (0.4, 1.0),
         local_crop_scale: Range = (0.05, 0.4),
-        interpolation: Filter | Enum = "bicubic",
+        interpolation: Interpolation | Enum = "bicubic",
         mean: Channels = IMAGENET_MEAN,
         std: Channels = IMAGENET_STD,
         global_color_jitter: float | None = 0.4,
@@ -93,7 +92,7 @@ class MultiCropEvalTransform:
     def __init__(
         self,
         crop_size: int = 224,
-        interpolation: Filter | Enum = "bicubic",
+        interpolation: Interpolation | Enum = "bicubic",
         mean: Channels = IMAGENET_MEAN,
         std: Channels = IMAGENET_STD,
     ) -> None:
@@ -140,9 +139,6 @@ def build_multicrop_transform(
     return MultiCropTransform(num_local_crops=num_local_crops, **options)
 
 
-def _filter_of(interpolation: Filter | Enum) -> Filter:
-    """The name of a filter, or of torchvision's InterpolationMode. Raises ValueError for one that no backend has."""
-    name = interpolation.value if isinstance(interpolation, Enum) else interpolation
-    if name not in get_args(Filter):
-        raise ValueError(f"interpolation={interpolation!r} is not available; use {' or '.join(map(repr, get_args(Filter)))}")
-    return cast(Filter, name)
+def _filter_of(interpolation: Interpolation | Enum) -> Interpolation:
+    """The name of a filter, which View checks, or of torchvision's InterpolationMode."""
+    return cast(Interpolation, interpolation.value if isinstance(interpolation, Enum) else interpolation)

@@ -29,6 +29,8 @@ def resolve_workers(num_workers: int | Literal["auto"], backend: str) -> int:
     """Threads of DALI, processes of torchvision (0: a thread of this process); "auto" is one per core of this process."""
     if num_workers == "auto":
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if num_workers == 0 and backend != "torchvision":  # as scripts have it that were written for torch's DataLoader
+        raise ValueError("num_workers=0, but DALI needs a thread; use 1 or 'auto', or backend='torchvision' for none")
     return whole("num_workers", num_workers, 0 if backend == "torchvision" else 1)
 
 

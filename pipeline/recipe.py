@@ -4,13 +4,18 @@ import dataclasses
 from dataclasses import dataclass
 from math import inf, isfinite
 from numbers import Real
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
+from hjepa.pipeline.device import whole
 from hjepa.pipeline.spelling import suggest
 
 Range: TypeAlias = tuple[float, float]
 Channels: TypeAlias = tuple[float, float, float]
 """A number for red, green and blue each."""
+
+Crop: TypeAlias = Literal["random", "center"]
+Interpolation: TypeAlias = Literal["bicubic", "bilinear"]
+Orientation: TypeAlias = Literal["ignore", "exif"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -48,9 +53,9 @@ class View:
     """Range of the crop's area, as a share of the image; of its largest central square where crop is "center"."""
     ratio: Range = (3 / 4, 4 / 3)
     """Range of width / height of the crop, log-uniform."""
-    crop: Literal["random", "center"] = "random"
+    crop: Crop = "random"
     """Random-resized crop, or the central square."""
-    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    interpolation: Interpolation = "bicubic"
     """Filter of the resize; always antialiased."""
     flip: float = 0.5
     """Probability of a horizontal flip."""
@@ -75,14 +80,17 @@ class View:
         require(bool(self.name), "a view needs a name, such as 'global'")
         for option in ("area", "ratio", "sigma"):
             object.__setattr__(self, option, as_numbers(f"{self.name}: {option}", getattr(self, option), 2))
-        require(self.count >= 0, f"{self.name}: count={self.count} is negative")
-        require(self.size >= 1, f"{self.name}: size={self.size} is not a number of pixels")
+        for option, least in (("count", 0), ("size", 1), ("blur_window", 1), ("solarize_threshold", 0)):
+            object.__setattr__(self, option, whole(f"{self.name}: {option}", getattr(self, option), least))
+        _require_one_of(f"{self.name}: crop", self.crop, Crop)
+        _require_one_of(f"{self.name}: interpolation", self.interpolation, Interpolation)
+        is_jitter = self.jitter is None or isinstance(self.jitter, Jitter)
+        require(is_jitter, f"{self.name}: jitter={self.jitter!r} is no jitter; use Jitter(brightness=...), or None for none")
         require(0 < self.area[0] <= self.area[1] <= 1, f"{self.name}: area={self.area} is not a range in (0, 1]")
         require(0 < self.ratio[0] <= self.ratio[1] < inf, f"{self.name}: ratio={self.ratio} is not a positive range")
         require(0 < self.sigma[0] <= self.sigma[1] < inf, f"{self.name}: sigma={self.sigma} is not a positive range")
-        require(self.blur_window >= 1, f"{self.name}: blur_window={self.blur_window} is not a number of pixels")
         require(self.blur_window % 2 == 1, f"{self.name}: blur_window={self.blur_window} is even; use {self.blur_window + 1}")
-        require(0 <= self.solarize_threshold <= 256, f"{self.name}: solarize_threshold={self.solarize_threshold} is no level")
+        require(self.solarize_threshold <= 256, f"{self.name}: solarize_threshold={self.solarize_threshold} is no level")
         for option in ("flip", "gray", "blur", "solarize"):
             _require_probability(f"{self.name}: {option}", getattr(self, option))
 
@@ -97,7 +105,7 @@ class Recipe:
     views: tuple[View, ...]
     mean: Channels = IMAGENET_MEAN
     std: Channels = IMAGENET_STD
-    orientation: Literal["ignore", "exif"] = "ignore"
+    orientation: Orientation = "ignore"
     """Leave images as they are stored (as torchvision does), or turn them upright by their EXIF tag first."""
 
     def __post_init__(self) -> None:
@@ -106,6 +114,7 @@ class Recipe:
         object.__setattr__(self, "views", tuple(self.views))
         for option in ("mean", "std"):
             object.__setattr__(self, option, as_numbers(f"recipe {self.name}: {option}", getattr(self, option), 3))
+        _require_one_of(f"recipe {self.name}: orientation", self.orientation, Orientation)
         require(self.num_views > 0, f"recipe {self.name}: no view has a count above 0")
         require(all(map(isfinite, self.mean)), f"recipe {self.name}: mean={self.mean} must be finite")
         require(all(0 < std < inf for std in self.std), f"recipe {self.name}: std={self.std} must be positive and finite")
@@ -187,5 +196,9 @@ def require(holds: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def _require_one_of(name: str, value: object, words: Any) -> None:
+    require(value in get_args(words), f"{name}={value!r} is unknown; {suggest(str(value), get_args(words))}")
+
+
 def _require_probability(name: str, value: float) -> None:
-    require(0 <= value <= 1, f"{name}={value} is not a probability in [0, 1]")
+    require(isinstance(value, Real) and 0 <= value <= 1, f"{name}={value!r} is not a probability in [0, 1]")

@@ -203,6 +203,6 @@ class VJepa2:
         kept = []
         for mask, part in ((context, CONTEXT_TRIM), (targets, TARGET_TRIM)):
             index, _ = mask_indices(mask, int(mask.sum(-1).amin()), chance.fold_tensor(keys, part))
-            starts = torch.arange(repeats).unsqueeze(-1) * frames * side**2
+            starts = torch.arange(repeats, device="cpu").unsqueeze(-1) * frames * side**2
             kept.append((index.unsqueeze(1) + starts).flatten(1))
         return kept[0], kept[1]

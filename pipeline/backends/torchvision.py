@@ -96,7 +96,7 @@ def render_batch(request: Request, recipe: Recipe, dtype: torch.dtype) -> Crops:
     crops = {}
     for group in recipe.groups():
         count, size = sum(view.count for view in group), group[0].size
-        crops[group[0].name] = torch.empty(count, len(request.encoded), 3, size, size, dtype=dtype)
+        crops[group[0].name] = torch.empty(count, len(request.encoded), 3, size, size, dtype=dtype, device="cpu")
     reasons: dict[tuple[int, int], str] = {}
     for number in range(len(request.encoded)):
         image = _decode(request, number, recipe)

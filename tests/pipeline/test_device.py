@@ -1,9 +1,9 @@
-"""Which rank of how many a Loader is, and who is asked."""
+"""With how many threads a Loader works, which rank of how many it is, and who is asked."""
 
 import pytest
 import torch
 
-from hjepa.pipeline.device import resolve_rank
+from hjepa.pipeline.device import resolve_rank, resolve_workers
 
 
 def test_ranks_are_as_given_and_one_where_there_are_no_others() -> None:
@@ -28,3 +28,10 @@ def test_ranks_that_cannot_be_told_apart_are_refused(monkeypatch: pytest.MonkeyP
 def test_rank_that_is_no_whole_number_is_refused(rank: object, world_size: object, name: str) -> None:
     with pytest.raises(ValueError, match=f"^{name}=.* is no whole number"):
         resolve_rank(rank, world_size)
+
+
+def test_no_worker_is_torchvisions_alone() -> None:
+    """Scripts for torch's DataLoader have num_workers=0."""
+    assert resolve_workers(0, "torchvision") == 0
+    with pytest.raises(ValueError, match=r"num_workers=0, but DALI needs a thread; use 1 or 'auto', or backend='torchvision'"):
+        resolve_workers(0, "dali")

@@ -95,7 +95,7 @@ def test_program_that_closes_no_loader_ends_without_a_word(backend: str, photogr
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.presets.jepa import multicrop
 recipe = multicrop(num_global_crops=1, num_local_crops=0, global_crop_size=16)
-loader = Loader({str(photographs)!r}, recipe, backend={backend!r}, device="cpu", num_workers=1, batch_size=1, prefetch=1000)
+loader = Loader({str(photographs)!r}, recipe, backend={backend!r}, device="cpu", num_workers=1, batch_size=1, prefetch=200)
 next(iter(loader))
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)

@@ -22,6 +22,13 @@ VIEW = View(name="global", count=1, size=32, area=(0.2, 0.9))
         ({"sigma": (0.0, 1.0)}, "sigma"),
         ({"ratio": (2.0, 1.0)}, "ratio"),
         ({"solarize_threshold": 300}, "solarize_threshold"),
+        ({"size": 32.0}, "size=32.0 is no whole number"),
+        ({"count": True}, "count=True is no whole number"),
+        ({"flip": "0.5"}, "flip='0.5' is not a probability"),
+        ({"interpolation": "Bicubic"}, "interpolation='Bicubic' is unknown; did you mean bicubic"),
+        ({"interpolation": "nearest"}, "use one of bicubic, bilinear"),
+        ({"crop": "centre"}, "did you mean center"),
+        ({"jitter": (0.4, 0.4, 0.2, 0.1)}, r"use Jitter\(brightness"),
     ],
 )
 def test_bad_number_is_refused_by_name(changes: dict[str, object], named: str) -> None:
@@ -50,6 +57,8 @@ def test_what_are_no_views_is_refused() -> None:
             Recipe(name="test", source="", views=views)
     with pytest.raises(ValueError, match=r"mean=.* is not 3 numbers"):
         Recipe(name="test", source="", views=(VIEW,), mean=(0.5,))
+    with pytest.raises(ValueError, match=r"orientation='upright' is unknown; use one of ignore, exif"):
+        Recipe(name="test", source="", views=(VIEW,), orientation="upright")  # type: ignore[arg-type]
 
 
 def test_views_of_one_name_must_have_one_size() -> None:
