@@ -198,7 +198,8 @@ def test_file_that_only_an_option_completes_trains_on_the_folder_that_was_named(
     file.write_text("training: {epochs: 5}\n")  # fewer than the default's epochs of warm-up
     short: dict[str, object] = {"data.data_path": "photos", "training.warmup_epochs": 0}
     assert cli.choose_settings(file, [], short)[0].data.dataset == "imagefolder"
-    assert cli.choose_settings(file, ["training.warmup_epochs=0"], {"data.data_path": "photos"})[0].data.dataset == "imagefolder"
+    overrides = ["data.data_path=photos", "training.warmup_epochs=0"]
+    assert cli.choose_settings(file, overrides, {})[0].data.dataset == "imagefolder"
     file.write_text("training: {epochs: 5}\ndata: {dataset: webdataset}\n")
     assert cli.choose_settings(file, [], short)[0].data.dataset == "webdataset"
 

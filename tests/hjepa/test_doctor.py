@@ -121,12 +121,52 @@ def test_what_is_wrong_with_a_machine_is_a_problem_with_its_cure(found: Machine,
 def test_containers_share_of_the_cores_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert levels(replace(LAPTOP, quota=2.5)) == {"cores": "note", "GPU": "note"}
     assert levels(replace(LAPTOP, quota=8)) == {"GPU": "note"}
-    monkeypatch.setattr(machine, "CPU_LIMIT", tmp_path / "cpu.max")
+    monkeypatch.setattr(machine, "GROUPS", tmp_path)
+    monkeypatch.setattr(machine, "OWN_GROUPS", tmp_path / "missing")
     for text, quota in (("250000 100000\n", 2.5), ("max 100000\n", 0), ("", 0)):
         (tmp_path / "cpu.max").write_text(text)
         assert look_at_machine().quota == quota
-    monkeypatch.setattr(machine, "CPU_LIMIT", tmp_path / "missing")
+    (tmp_path / "cpu.max").unlink()
     assert look_at_machine().quota == 0
+
+
+@pytest.mark.parametrize(
+    ("own", "files"),
+    [
+        ("0::/jobs/7/step", {"jobs/7/cpu.max": "150000 100000", "jobs/7/memory.max": "2147483648", "jobs/memory.max": "max"}),
+        (
+            "4:memory:/jobs/7\n2:cpu,cpuacct:/jobs/7/step\n0::/",
+            {
+                "cpu/jobs/7/cpu.cfs_quota_us": "150000",
+                "cpu/jobs/7/cpu.cfs_period_us": "100000",
+                "cpu/cpu.cfs_quota_us": "-1",
+                "cpu/cpu.cfs_period_us": "100000",
+                "memory/jobs/7/memory.limit_in_bytes": "2147483648",
+                "memory/memory.limit_in_bytes": "9223372036854771712",
+            },
+        ),
+        (
+            "4:memory:/docker/of-the-machine-outside\n2:cpu,cpuacct:/docker/of-the-machine-outside",
+            {
+                "cpu/cpu.cfs_quota_us": "150000",
+                "cpu/cpu.cfs_period_us": "100000",
+                "memory/memory.limit_in_bytes": "2147483648",
+            },
+        ),
+    ],
+    ids=["version 2, of a group around", "version 1", "version 1, in a container"],
+)
+def test_limits_of_any_control_group_are_found(
+    own: str, files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    (tmp_path / "own").write_text(f"{own}\n")
+    monkeypatch.setattr(machine, "GROUPS", tmp_path)
+    monkeypatch.setattr(machine, "OWN_GROUPS", tmp_path / "own")
+    found = look_at_machine()
+    assert (found.quota, found.memory_gib) == (1.5, 2)
 
 
 def test_a_jpeg_decoder_that_takes_no_part_is_named_on_a_cpu() -> None:
