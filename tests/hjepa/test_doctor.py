@@ -393,6 +393,16 @@ def test_short_run_measures_each_stage(backend: Any, labelled: Path) -> None:
     assert 0 < found.loader.busy <= 1
 
 
+def test_file_that_is_gone_is_replaced_in_a_short_run(labelled: Path, tmp_path: Path) -> None:
+    shutil.copytree(labelled, tmp_path / "photos")
+    source = open_source(tmp_path / "photos")
+    next((tmp_path / "photos").rglob("*.jpg")).unlink()
+    tiny = replace(RECIPE, views=tuple(replace(view, size=16, count=1) for view in RECIPE.views))
+    found = run_shortly(source, tiny, backend="torchvision", device="cpu", batch_size=40, seconds=0.1)
+    assert found.read_per_second > 0
+    assert found.replaced == 1
+
+
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
     monkeypatch.setattr(sys, "argv", ["hjepa", "doctor", *map(str, arguments)])
     monkeypatch.setenv("COLUMNS", "200")
