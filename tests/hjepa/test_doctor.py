@@ -130,6 +130,14 @@ def test_containers_share_of_the_cores_is_named(tmp_path: Path, monkeypatch: pyt
     assert look_at_machine().quota == 0
 
 
+def test_small_container_is_told_of_both_of_its_memories() -> None:
+    small = replace(LAPTOP, memory_gib=2, shared_memory_gib=1 / 16)
+    (found,) = (finding for finding in judge_machine(small) if finding.subject == "memory")
+    assert (found.level, "prefetch" in found.advice, "--shm-size" in found.advice) == ("note", True, True)
+    for enough in (replace(small, memory_gib=16), replace(small, shared_memory_gib=2)):
+        assert "; " not in next(finding for finding in judge_machine(enough) if finding.subject == "memory").advice
+
+
 @pytest.mark.parametrize(
     ("own", "files"),
     [
