@@ -224,7 +224,7 @@ def choose_settings(config: Path | None, overrides: list[str], flags: dict[str, 
             not_empty(option, str(place))
     given = asked(overrides, flags)  # before the settings can be loaded
     place = given.get("data.data_path")
-    if place and not given.get("data.dataset") and (config is None or _asks_for_sample(config)):
+    if place and not given.get("data.dataset") and (config is None or _asks_for_sample(config, given)):
         flags = flags | {"data.dataset": name_of(str(place))}
     if config is not None:
         return load_settings(config, overrides, flags), f"{config}"
@@ -240,11 +240,15 @@ def choose_settings(config: Path | None, overrides: list[str], flags: dict[str, 
     return small, f"configs/{name}.yaml (small crops and a small ViT), because {' and '.join(reasons)}"
 
 
-def _asks_for_sample(config: Path) -> bool:
-    try:
-        return load_settings(config).data.dataset == "sample"
-    except SettingsError:  # is said where the file is loaded, with all that completes it
-        return False
+def _asks_for_sample(config: Path, given: dict[str, object]) -> bool:
+    """Whether the file, by itself or with all else that was given, leaves the data set at the sample images."""
+    others = {name: value for name, value in given.items() if name != "data.data_path"}
+    for flags in ({}, others):
+        try:
+            return load_settings(config, flags=flags).data.dataset == "sample"
+        except SettingsError:  # is said where all of it is loaded, if it is still one there
+            continue
+    return False
 
 
 def _introduce(settings: Settings, source: Source, display: Display) -> None:

@@ -183,7 +183,7 @@ def export(
     from hjepa import trained
 
     arguments = trained.export(checkpoint, output)
-    print(f"{output}: load it with\n")
+    Display().say(f"{output}: load it with\n")
     print(trained.loading(arguments, output))
 
 

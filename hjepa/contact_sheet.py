@@ -261,10 +261,14 @@ def write(sheet: Sheet, path: Path, progress: Progress = silent) -> None:
 
     check_ending(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix.lower() == ".png":
-        save_sheet(sheet, path, progress)
-    else:
-        path.write_text(page(sheet, progress), encoding="utf-8")
+    try:
+        if path.suffix.lower() == ".png":
+            save_sheet(sheet, path, progress)
+        else:
+            path.write_text(page(sheet, progress), encoding="utf-8")
+    except OSError as error:  # of a full disk it names no file
+        reason = error.strerror or error
+        raise OSError(f"cannot write {path} ({reason}); free some space there, or write to another folder") from error
 
 
 def check_place(path: Path) -> None:

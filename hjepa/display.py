@@ -1,6 +1,7 @@
 """What the terminal shows: a live bar while a run works, its parameters before and its results after."""
 
 import logging
+import re
 import time
 from collections.abc import Mapping
 
@@ -9,6 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What a terminal obeys in place of showing it, but for a tab and the end of a line."""
 QUIET_SECONDS = 10.0
 """Where there is no terminal, one line of progress per this many seconds, beside the first and the last step's."""
 
@@ -34,10 +37,16 @@ class Display:
 
     def say(self, text: str) -> None:
         """Prints one line."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(self.printable(text), markup=False, soft_wrap=True)
+
+    def printable(self, text: str) -> str:
+        """The text with \\x1b and the like for what this terminal would obey or cannot show: no file's name may end a run."""
+        shown = CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+        return shown.encode(self.console.encoding, "backslashreplace").decode(self.console.encoding)
 
     def show(self, description: str, done: int, total: int, note: str = "") -> None:
         """Moves the bar; another description starts another bar."""
+        description, note = self.printable(description), self.printable(note)
         if self.console.is_terminal:
             if self._task is None or description != self._description:
                 self.clear()
@@ -64,11 +73,11 @@ class Display:
 
     def table(self, title: str, rows: Mapping[str, str]) -> None:
         """Prints a table of names and values."""
-        table = Table(title=Text(title), show_header=False, title_justify="left")
+        table = Table(title=Text(self.printable(title)), show_header=False, title_justify="left")
         table.add_column(style="bold")
         table.add_column(overflow="fold")
         for name, value in rows.items():
-            table.add_row(name, Text(value))
+            table.add_row(name, Text(self.printable(value)))
         self.console.print(table)
 
     def __enter__(self) -> "Display":

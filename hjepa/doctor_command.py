@@ -92,7 +92,7 @@ def _tell_findings(display: Display, findings: list[Finding]) -> None:
         table.add_column(overflow="fold")
     for finding in findings:
         text = f"{finding.text}\n-> {finding.advice}" if finding.advice else finding.text
-        table.add_row(MARKS[finding.level], finding.subject, escape(text))
+        table.add_row(MARKS[finding.level], finding.subject, escape(display.printable(text)))
     display.console.print(table)
 
 

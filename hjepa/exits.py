@@ -1,8 +1,10 @@
 """How every command of hjepa ends: a user's mistake with one clear message and exit code 2, a failure with 1, no traceback."""
 
+import os
 import re
 import shlex
 import sys
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn, TypeAlias, cast
@@ -36,17 +38,22 @@ def not_empty(option: str, place: str) -> str:
 
 
 def can_be_written(option: str, file: Path | None) -> None:
-    """Raises ValueError where the file that an option names has no folder to lie in: before the work, not after it."""
+    """Raises ValueError where the file that an option names has no folder to lie in, or one that is read-only: before the work,
+    not after it."""
     if file is None:
         return
     if file.is_dir():
         raise ValueError(f"{option} {file} is a folder; give a file in it")
     if not file.parent.is_dir():
         raise ValueError(f"{option} {file}: there is no folder {file.parent}; make it, or give another place")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise ValueError(f"{option} {file} cannot be written (it is read-only); give a file in another folder")
 
 
 def run_command(app: typer.Typer, name: str) -> None:
     """Runs a command line and turns what went wrong into a message and an exit code."""
+    # a picture has boxes for the letters that its font lacks, as in a Japanese file's name: nothing that a user could mend
+    warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
     # --batch_size is --batch-size
     arguments = [re.sub(r"^--[^=]+", lambda flag: flag[0].replace("_", "-"), argument) for argument in sys.argv[1:]]
     try:

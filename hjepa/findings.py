@@ -86,12 +86,10 @@ def _cores(machine: Machine) -> Finding:
 
 def _memory(machine: Machine) -> Finding:
     text = f"{machine.memory_gib:.1f} GiB, of it {machine.shared_memory_gib:.1f} GiB can be shared between processes"
-    if machine.memory_gib < SMALL_MEMORY_GIB:
-        return Finding(level="note", subject="memory", text=text, advice="keep batch_size and prefetch small")
+    advice = ["keep batch_size and prefetch small"] if machine.memory_gib < SMALL_MEMORY_GIB else []
     if machine.shared_memory_gib < SMALL_SHARED_GIB:
-        advice = "with backend='torchvision' and workers, start the container with --shm-size 8g"
-        return Finding(level="note", subject="memory", text=text, advice=advice)
-    return Finding(level="ok", subject="memory", text=text)
+        advice.append("with backend='torchvision' and workers, start the container with --shm-size 8g")
+    return Finding(level="note" if advice else "ok", subject="memory", text=text, advice="; ".join(advice))
 
 
 def _gpu(machine: Machine) -> Iterator[Finding]:

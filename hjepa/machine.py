@@ -5,6 +5,7 @@ import importlib
 import os
 import platform
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +18,8 @@ from hjepa.pipeline.device import resolve_workers
 
 GIB = 1 << 30
 DALI_WHEELS = ("nvidia-dali-cuda110", "nvidia-dali-cuda120", "nvidia-dali-cuda130")
-CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+"""Control groups of all processes, and the names of this one's."""
 COMPILERS = ("c++", "g++", "clang++")
 VIDEO_LIBRARY = "libnvcuvid.so.1"
 
@@ -196,22 +198,42 @@ def _cpu() -> str:
 
 
 def _quota() -> float:
-    """Of the control group: microseconds of processor time in each period of so many."""
-    try:
-        limit, period = CPU_LIMIT.read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        return 0.0
-    return int(limit) / int(period) if limit.isdigit() else 0.0  # not "max"
+    """Of the control groups: microseconds of processor time in each period of so many; 0 without a limit."""
+    quotas = []
+    for folder in _group_folders("cpu"):
+        texts = _words(folder / "cpu.max") or [*_words(folder / "cpu.cfs_quota_us"), *_words(folder / "cpu.cfs_period_us")]
+        if len(texts) == 2 and texts[0].isdigit():  # not "max", nor -1
+            quotas.append(int(texts[0]) / int(texts[1]))
+    return min(quotas, default=0.0)
 
 
 def _memory() -> int:
-    """Bytes of the machine, or the limit of the control group that a container is."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for place in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            limit = Path(place).read_text(encoding="ascii").strip()
-        except OSError:
-            continue
-        if limit.isdigit():  # not "max"
-            return min(total, int(limit))
-    return total
+    """Bytes of the machine, or the least limit of the control groups, such as a container's or a job's."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for folder in _group_folders("memory"):
+        words = _words(folder / "memory.max") or _words(folder / "memory.limit_in_bytes")
+        limits += [int(word) for word in words if word.isdigit()]  # not "max"
+    return min(limits)
+
+
+def _group_folders(controller: str) -> Iterator[Path]:
+    """This process's control group and all around it, whose limits hold, too: of version 2, and of version 1's controller.
+
+    Inside a container its own group may be the root, whatever name the machine outside gives it: then only the root is there.
+    """
+    try:
+        lines = OWN_GROUPS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        lines = []
+    names = {controllers: name for _, controllers, name in (line.split(":", 2) for line in lines)}
+    version1 = next((name for controllers, name in names.items() if controller in controllers.split(",")), "/")
+    for root, name in ((GROUPS, names.get("", "/")), (GROUPS / controller, version1)):
+        own = root / name.lstrip("/")
+        yield from (folder for folder in (own, *own.parents) if folder.is_relative_to(root))
+
+
+def _words(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="ascii").split()
+    except OSError:
+        return []

@@ -140,7 +140,10 @@ def _read(source: Source) -> tuple[float, float]:
         return 0.0, 0.0
     lengths, times = list[int](), list[float]()
     for path in paths.tolist():
-        file = os.open(path, os.O_RDONLY)
+        try:
+            file = os.open(path, os.O_RDONLY)
+        except OSError:  # gone, or not to be read: the loader names it, and another image stands in for it
+            continue
         try:
             os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
             length, start = 0, time.perf_counter()
@@ -150,6 +153,8 @@ def _read(source: Source) -> tuple[float, float]:
             lengths.append(length)
         finally:
             os.close(file)
+    if not times:
+        return 0.0, 0.0
     middle = float(np.median(times))
     return 1 / middle, float(np.mean(lengths)) / MIB / middle
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from hjepa.display import Display
+from hjepa.exits import can_be_written
 
 if TYPE_CHECKING:
     from hjepa.configs.schema import Settings
@@ -51,6 +52,8 @@ def tune(
         raise ValueError(f"--vary {vary} is unknown; use crops or batch")
     if min(memory_gib, step_ms) < 0:
         raise ValueError(f"--memory-gib {memory_gib:g} and --step-ms {step_ms:g} are no budget; use 0 for no limit, or more")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    can_be_written("--output", output)
     flags: dict[str, object] = {
         "data.data_path": data,
         "data.dataset": dataset,
@@ -94,6 +97,5 @@ def _write(output: Path, settings: "Settings", said: list[str]) -> None:
     whole = {name: os.path.abspath(os.path.expanduser(place)) for name, place in places.items() if place}
     settings = with_changes(settings, whole)
     lines = [f"Made by: {shlex.join(['hjepa', *sys.argv[1:]])}", *said]
-    head = "".join(f"# {line}\n" for line in lines)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(f"{head}\n{changes_to_yaml(settings)}", encoding="utf-8")
+    head = "".join(f"# {line}\n" for said_line in lines for line in said_line.splitlines())  # names may hold ends of lines
+    output.write_text(f"{head}\n{changes_to_yaml(settings)}", encoding="utf-8", errors="backslashreplace")

@@ -193,6 +193,17 @@ def test_data_that_is_named_on_the_command_line_is_what_was_named(named: list[st
     assert "no data was given" not in reason
 
 
+def test_file_that_only_an_option_completes_trains_on_the_folder_that_was_named(tmp_path: Path) -> None:
+    file = tmp_path / "five.yaml"
+    file.write_text("training: {epochs: 5}\n")  # fewer than the default's epochs of warm-up
+    short: dict[str, object] = {"data.data_path": "photos", "training.warmup_epochs": 0}
+    assert cli.choose_settings(file, [], short)[0].data.dataset == "imagefolder"
+    overrides = ["data.data_path=photos", "training.warmup_epochs=0"]
+    assert cli.choose_settings(file, overrides, {})[0].data.dataset == "imagefolder"
+    file.write_text("training: {epochs: 5}\ndata: {dataset: webdataset}\n")
+    assert cli.choose_settings(file, [], short)[0].data.dataset == "webdataset"
+
+
 def test_numbers_of_a_named_data_set_and_areas_that_do_not_meet_are_said(call: Call, tmp_path: Path) -> None:
     write_cifar10(tmp_path)
     gap = "data.multicrop.global_crop_scale=[0.5, 1]"

@@ -93,6 +93,8 @@ def test_own_images_are_shown_as_picture_and_page(call: Call, labelled: Path, tm
     shutil.copy(next(labelled.rglob("*.jpg")), tmp_path / "photos")
     _, output, _ = call("view", "photos", "--count", 1, "--backend", "torchvision", "--output", "b.png")
     assert "left out: broken.jpg: not an image" in output
+    next((tmp_path / "photos").rglob("[!b]*.jpg")).rename(tmp_path / "photos" / "写真.jpg")  # which matplotlib's font lacks
+    assert call("view", "photos", "--count", 1, "--backend", "torchvision", "--output", "c.png")[0] == 0
 
 
 def test_view_without_data_makes_no_more_sample_images_than_it_needs(
@@ -173,6 +175,7 @@ def test_documented_table_is_that_of_the_presets(call: Call) -> None:
         (["view", "images", "--masks", "global_onyl"], "did you mean global_only"),
         (["view", "missing"], "missing does not exist"),
         (["doctor", "missing"], "missing does not exist"),
+        (["tune", "missing", "--output", "folder.png"], "--output folder.png is a folder"),
         (["parity", "simclear"], "did you mean simclr"),
         pytest.param(["parity", "--images", "missing"], "missing does not exist", marks=pytest.mark.dali),
         pytest.param(["parity", "--images", "images", "--device", "gpu"], "device", marks=pytest.mark.dali),

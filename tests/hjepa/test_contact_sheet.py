@@ -176,6 +176,10 @@ def test_mistakes_are_named(labelled: Path, tmp_path: Path) -> None:
     sheet = gather(labelled, SMALL, backend="torchvision", masks="none", count=1, device="cpu")
     with pytest.raises(ValueError, match=r"\.png or \.html"):
         write(sheet, tmp_path / "sheet.jpg")
+    for name in ("full.png", "full.html"):
+        (tmp_path / name).symlink_to("/dev/full")
+        with pytest.raises(OSError, match=f"cannot write .*{name} .No space left on device.; free some space"):
+            write(sheet, tmp_path / name)
 
 
 @pytest.fixture

@@ -1,12 +1,16 @@
 """What the terminal shows while something works: nothing that counts is cut off, however long the name of the work."""
 
 import io
+import logging
+import os
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from hjepa.display import Display
+from hjepa.doctor_command import _tell_findings
+from hjepa.findings import Finding
 from hjepa.pipeline.presets import preset
 from hjepa.recipe_table import recipe_table
 
@@ -49,3 +53,25 @@ def test_first_and_last_step_are_said_where_there_is_no_terminal() -> None:
             display.show("reading", done, 5)
         display.show("once", 3, 3)
     assert text.getvalue() == "reading: 1/5\nreading: 5/5\nonce: 3/3\n"
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "b\\udce9d 日 \\x1b[31m"), ("ascii", "b\\udce9d \\u65e5 \\x1b[31m")])
+def test_name_that_a_terminal_cannot_show_or_would_obey_ends_nothing(encoding: str, shown: str) -> None:
+    name = os.fsdecode(b"b\xe9d \xe6\x97\xa5 \x1b[31m")
+    screen = io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # strict, as standard output is but for LANG=C
+    with Display(Console(file=screen, width=80)) as display:
+        display.say(name)
+        display.show(name, 1, 2, name)
+        display.table(name, {"checkpoint": name})
+        logging.getLogger("hjepa").warning("bad image %s", name)
+    screen.seek(0)
+    assert screen.read().count(shown) == 6
+
+
+def test_findings_of_a_doctor_show_any_name() -> None:
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    finding = Finding(level="note", subject="bad files", text="[b] \udce9\x1b", advice="repair 日")
+    _tell_findings(Display(Console(file=screen, width=80)), [finding])
+    screen.seek(0)
+    assert "[b] \\udce9\\x1b" in (shown := screen.read())
+    assert "repair \\u65e5" in shown

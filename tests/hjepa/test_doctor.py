@@ -121,12 +121,60 @@ def test_what_is_wrong_with_a_machine_is_a_problem_with_its_cure(found: Machine,
 def test_containers_share_of_the_cores_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert levels(replace(LAPTOP, quota=2.5)) == {"cores": "note", "GPU": "note"}
     assert levels(replace(LAPTOP, quota=8)) == {"GPU": "note"}
-    monkeypatch.setattr(machine, "CPU_LIMIT", tmp_path / "cpu.max")
+    monkeypatch.setattr(machine, "GROUPS", tmp_path)
+    monkeypatch.setattr(machine, "OWN_GROUPS", tmp_path / "missing")
     for text, quota in (("250000 100000\n", 2.5), ("max 100000\n", 0), ("", 0)):
         (tmp_path / "cpu.max").write_text(text)
         assert look_at_machine().quota == quota
-    monkeypatch.setattr(machine, "CPU_LIMIT", tmp_path / "missing")
+    (tmp_path / "cpu.max").unlink()
     assert look_at_machine().quota == 0
+
+
+def test_small_container_is_told_of_both_of_its_memories() -> None:
+    small = replace(LAPTOP, memory_gib=2, shared_memory_gib=1 / 16)
+    (found,) = (finding for finding in judge_machine(small) if finding.subject == "memory")
+    assert (found.level, "prefetch" in found.advice, "--shm-size" in found.advice) == ("note", True, True)
+    for enough in (replace(small, memory_gib=16), replace(small, shared_memory_gib=2)):
+        assert "; " not in next(finding for finding in judge_machine(enough) if finding.subject == "memory").advice
+
+
+@pytest.mark.parametrize(
+    ("own", "files"),
+    [
+        ("0::/jobs/7/step", {"jobs/7/cpu.max": "150000 100000", "jobs/7/memory.max": "2147483648", "jobs/memory.max": "max"}),
+        (
+            "4:memory:/jobs/7\n2:cpu,cpuacct:/jobs/7/step\n0::/",
+            {
+                "cpu/jobs/7/cpu.cfs_quota_us": "150000",
+                "cpu/jobs/7/cpu.cfs_period_us": "100000",
+                "cpu/cpu.cfs_quota_us": "-1",
+                "cpu/cpu.cfs_period_us": "100000",
+                "memory/jobs/7/memory.limit_in_bytes": "2147483648",
+                "memory/memory.limit_in_bytes": "9223372036854771712",
+            },
+        ),
+        (
+            "4:memory:/docker/of-the-machine-outside\n2:cpu,cpuacct:/docker/of-the-machine-outside",
+            {
+                "cpu/cpu.cfs_quota_us": "150000",
+                "cpu/cpu.cfs_period_us": "100000",
+                "memory/memory.limit_in_bytes": "2147483648",
+            },
+        ),
+    ],
+    ids=["version 2, of a group around", "version 1", "version 1, in a container"],
+)
+def test_limits_of_any_control_group_are_found(
+    own: str, files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    (tmp_path / "own").write_text(f"{own}\n")
+    monkeypatch.setattr(machine, "GROUPS", tmp_path)
+    monkeypatch.setattr(machine, "OWN_GROUPS", tmp_path / "own")
+    found = look_at_machine()
+    assert (found.quota, found.memory_gib) == (1.5, 2)
 
 
 def test_a_jpeg_decoder_that_takes_no_part_is_named_on_a_cpu() -> None:
@@ -351,6 +399,16 @@ def test_short_run_measures_each_stage(backend: Any, labelled: Path) -> None:
     assert found.draw_us > 0
     assert found.mask_us > 0
     assert 0 < found.loader.busy <= 1
+
+
+def test_file_that_is_gone_is_replaced_in_a_short_run(labelled: Path, tmp_path: Path) -> None:
+    shutil.copytree(labelled, tmp_path / "photos")
+    source = open_source(tmp_path / "photos")
+    next((tmp_path / "photos").rglob("*.jpg")).unlink()
+    tiny = replace(RECIPE, views=tuple(replace(view, size=16, count=1) for view in RECIPE.views))
+    found = run_shortly(source, tiny, backend="torchvision", device="cpu", batch_size=40, seconds=0.1)
+    assert found.read_per_second > 0
+    assert found.replaced == 1
 
 
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:

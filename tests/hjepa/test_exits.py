@@ -40,6 +40,19 @@ def test_interrupt_while_torch_is_loading_shows_no_traceback(program: str, funct
     assert interrupt(function, [], "loading", tmp_path, tmp_path, ROOT) == (130, f"{program}: interrupted\n")
 
 
+def test_file_that_is_read_only_or_would_lie_in_such_a_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, old = tmp_path / "new.json", tmp_path / "old.json"
+    old.touch()
+    for file, read_only in ((new, tmp_path), (old, old)):
+        exits.can_be_written("--json", file)
+        with monkeypatch.context() as patched:  # nothing is read-only to root, who may run this
+            patched.setattr(os, "access", lambda place, _, read_only=read_only: place != read_only)
+            with pytest.raises(ValueError, match=f"--json {file} cannot be written"):
+                exits.can_be_written("--json", file)
+
+
 def interrupt(function: str, arguments: list[str], said: str, folder: Path, *search: Path) -> tuple[int, str]:
     """Sends a program SIGINT once it has printed a line that begins so; its exit code and standard error."""
     with subprocess.Popen(

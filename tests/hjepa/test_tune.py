@@ -1,5 +1,6 @@
 """Tuning takes the smallest setting that is as good as the best, the most that a budget allows, and writes what trains."""
 
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,6 +17,7 @@ from hjepa.pipeline.open_source import open_source
 from hjepa.short_run import Rate
 from hjepa.step_cost import StepCost, measure_step
 from hjepa.tune import Budget, first_near_best, last_that_fits, tune_loader, tune_step
+from hjepa.tune_command import _write
 
 PHASE = "data.multicrop.curriculum=[{{from_epoch: {}, global_crop_size: {}, num_local_crops: 2}}]"
 TINY = (
@@ -225,3 +227,10 @@ def test_mistakes_end_with_2(arguments: tuple[object, ...], monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     assert call(monkeypatch, *arguments) == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_any_place_that_was_named_leaves_a_file_that_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["hjepa", "tune", os.fsdecode(b"new\nclass: caf\xe9")])
+    settings = load_settings(overrides=["data.data_path=photos", "data.dataset=imagefolder", "data.prefetch=4"])
+    _write(tmp_path / "tuned.yaml", settings, ["data.prefetch=4: 416 images/s"])
+    assert load_settings(tmp_path / "tuned.yaml").data.prefetch == 4
