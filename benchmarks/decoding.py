@@ -6,7 +6,6 @@ Both read the same files in the same order, take turns within a round, and must 
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -19,10 +18,10 @@ import nvidia.dali.fn as fn
 import torch
 from images import Size, resized
 from nvidia.dali.pipeline import Pipeline
+from record import RESULTS, described, duration, output_file, whole, write
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import track
-from scaling import RESULTS, described
 
 import hjepa
 from hjepa import sample_data
@@ -46,12 +45,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a folder of images; hjepa's sample images without it")
     parser.add_argument("--sizes", type=Size, nargs="+", default=[Size("500x375"), Size("2000x1500")])
     parser.add_argument("--qualities", type=int, nargs="+", default=[75, 90, 95])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each turn")
-    parser.add_argument("--output", type=Path, default=RESULTS / "decoding.json")
+    parser.add_argument("--rounds", type=whole, default=3)
+    parser.add_argument("--seconds", type=duration, default=4.0, help="of each turn")
+    parser.add_argument("--output", type=output_file, default=RESULTS / "decoding.json")
     arguments = parser.parse_args()
     data = arguments.data or sample_data.make(sample_data.default_folder())
-    result = {**described("decoding.py"), "threads": resolve_workers("auto", "dali"), "files": []}
+    result = {**described(), "threads": resolve_workers("auto", "dali"), "files": []}
     for size in arguments.sizes:
         for quality in arguments.qualities:
             source = open_folder(resized(data, size, quality))
@@ -64,8 +63,7 @@ def main() -> None:
                 }
             )
     Console().print(Markdown(markdown(result)))
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write(arguments.output, result)
 
 
 def markdown(result: dict[str, Any]) -> str:

@@ -8,20 +8,18 @@ little. Engines and batch sizes take turns within a round; medians over the roun
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import nvidia.dali.fn as fn
 import torch
 from nvidia.dali.pipeline import Pipeline
+from record import described, output_file, whole, write
 from rich.console import Console
 from rich.table import Table
 from synthetic import SyntheticSource
@@ -53,8 +51,8 @@ def main() -> None:
     parser.add_argument("--recipe", default="dino", choices=PRESETS)
     parser.add_argument("--engines", nargs="+", default=ENGINES, choices=ENGINES)
     parser.add_argument("--images", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--output", type=Path, help="JSON file for every figure")
+    parser.add_argument("--rounds", type=whole, default=7)
+    parser.add_argument("--output", type=output_file, help="JSON file for every figure")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     files = sorted(sample_data.make(sample_data.default_folder(NUM_FILES), NUM_FILES).rglob("*.jpg"))
@@ -70,11 +68,10 @@ def main() -> None:
     Console().print(table)
     if arguments.output:
         result = {
-            "command": "python benchmarks/feeding.py",
-            "machine": platform.processor() or platform.machine(),
+            **described(),
             "rounds": [{f"{engine}, batch {size}": parts for (engine, size), parts in figure.items()} for figure in figures],
         }
-        arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write(arguments.output, result)
 
 
 def measure(source: SyntheticSource, recipe: Recipe, engine: str, batch_size: int) -> dict[str, float]:

@@ -8,20 +8,17 @@ the time to read every image once and to write every crop once at the speed at w
 """
 
 import argparse
-import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from record import described, output_file, write
 from rich.console import Console
 from rich.markdown import Markdown
-from throughput import machine
 from torch import Tensor
 
 from hjepa.kernels.fused_crops import CropGroup, Decoded
@@ -84,15 +81,13 @@ def main() -> None:
     for name, default in {"images": 256, "height": 375, "width": 500, "rounds": 20}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="bfloat16")
-    parser.add_argument("--output", type=Path, help="JSON file for every figure")
+    parser.add_argument("--output", type=output_file, help="JSON file for every figure")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         parser.error("this needs a CUDA GPU, and torch finds none")
     rate = bytes_per_ms(arguments.rounds)
     result = {
-        "command": " ".join(["python", "benchmarks/fused_gpu.py", *sys.argv[1:]]),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": machine(torch.device("cuda")),
+        **described(torch.device("cuda")),
         "copied_bytes_per_second": 1000 * rate,
         "images": [arguments.images, arguments.height, arguments.width],
         "dtype": arguments.dtype,
@@ -100,7 +95,7 @@ def main() -> None:
     }
     Console().print(Markdown(markdown(result)))
     if arguments.output:
-        arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write(arguments.output, result)
 
 
 def of_recipe(recipe: Recipe, arguments: argparse.Namespace, rate: float) -> dict[str, float]:

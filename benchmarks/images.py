@@ -30,6 +30,8 @@ class Size:
     def sides(self) -> tuple[int, int]:
         """Width and height."""
         width, height = map(int, self.text.split("x"))
+        if min(width, height) < 1:
+            raise ValueError(f"{self.text} is no size of an image")
         return width, height
 
 
@@ -48,7 +50,12 @@ def resized(folder: Path, size: Size, quality: int = QUALITY) -> Path:
         copy = target / path.parent.name / f"{path.stem}.jpg"
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
-            with Image.open(path) as image:
-                fitted = ImageOps.fit(image.convert("RGB"), size.sides, Image.Resampling.BICUBIC)
-            fitted.save(copy, quality=quality, subsampling="4:2:0")
+            try:
+                with Image.open(path) as image:
+                    fitted = ImageOps.fit(image.convert("RGB"), size.sides, Image.Resampling.BICUBIC)
+            except OSError as error:
+                raise ValueError(f"{path} cannot be read ({error}); take it out of {folder}") from error
+            partial = copy.with_suffix(".partial")  # half of a JPEG would be taken for the copy by every later run
+            fitted.save(partial, "JPEG", quality=quality, subsampling="4:2:0")
+            partial.replace(copy)
     return target

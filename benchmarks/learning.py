@@ -22,6 +22,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from photograph_tiles import make_tiles
+from record import RESULTS, output_file, write
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -37,8 +38,6 @@ from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.index import cache_folder
 from hjepa.pipeline.source import Source
 from hjepa.trainer import Trainer
-
-RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +70,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--evaluate-every", type=int, default=1, help="epochs between two evaluations, beside first and last")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--output", type=Path, default=RESULTS / "learning.json")
+    parser.add_argument("--output", type=output_file, default=RESULTS / "learning.json")
     parser.add_argument("--set", nargs="+", default=[], help="any setting, such as data.pipeline=torchvision")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -85,7 +84,7 @@ def main() -> None:
             beside = [f"data.num_workers={arguments.threads}", f"evaluation.eval_frequency={arguments.evaluate_every}"]
             overrides = [*beside, *arguments.set]
             found.append(key | measure(RUNS[name], data, seed, arguments.epochs, overrides, display))
-            arguments.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            write(arguments.output, found)
             print(json.dumps({**key, **{name: found[-1][name] for name in ("knn", "found_again", "rankme")}}), flush=True)
 
 

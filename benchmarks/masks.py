@@ -7,18 +7,15 @@ are Python loops over samples (`mask_loops.py`); hjepa makes the same shapes for
 """
 
 import argparse
-import json
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import mask_loops
 import numpy as np
 import torch
+from record import described, output_file, whole, write
 from rich.console import Console
 from rich.table import Table
 
@@ -40,23 +37,22 @@ def main() -> None:
     """Measures, shows and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=whole, default=7)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--output", type=Path, help="JSON file for every figure")
+    parser.add_argument("--output", type=output_file, help="JSON file for every figure")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     found = measure(arguments.batch, arguments.rounds)
     show(found)
     result = {
-        "command": " ".join(["python", "benchmarks/masks.py", *sys.argv[1:]]),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} thread(s) of torch {torch.__version__}",
+        **described(),
+        "threads": arguments.threads,
         "batch": arguments.batch,
         "rounds": arguments.rounds,
         "cpu_milliseconds": found,
     }
     if arguments.output:
-        arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write(arguments.output, result)
 
 
 def contests(batch: int) -> dict[str, dict[str, Callable[[], object]]]:

@@ -8,19 +8,15 @@ takes for them is in masks.py.
 """
 
 import argparse
-import json
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from fused_gpu import measure
+from record import described, output_file, write
 from rich.console import Console
 from rich.markdown import Markdown
-from throughput import machine
 
 from hjepa.kernels import chance
 from hjepa.kernels.exact_blocks import draw_exact, exact_law_tensor
@@ -58,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--output", type=Path, help="JSON file for every figure")
+    parser.add_argument("--output", type=output_file, help="JSON file for every figure")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         parser.error("this needs a CUDA GPU, and torch finds none")
@@ -67,15 +63,13 @@ def main() -> None:
         on_gpu, on_host = measure(draw, arguments.rounds)
         rows[name] = {"on_gpu_ms": on_gpu, "on_host_ms": on_host, "replayed_ms": measure(captured(draw), arguments.rounds)[0]}
     result = {
-        "command": " ".join(["python", "benchmarks/masks_gpu.py", *sys.argv[1:]]),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": machine(torch.device("cuda")),
+        **described(torch.device("cuda")),
         "batch": arguments.batch,
         "rows": rows,
     }
     Console().print(Markdown(markdown(result)))
     if arguments.output:
-        arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write(arguments.output, result)
 
 
 def captured(draw: Callable[[], object]) -> Callable[[], None]:

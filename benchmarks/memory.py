@@ -6,14 +6,13 @@ See scaling.py for how it is measured: what the loader adds to its process at mo
 """
 
 import argparse
-import json
-from pathlib import Path
 from typing import Any
 
+from record import RESULTS, described, output_file, write
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import track
-from scaling import RESULTS, Point, described, measure
+from scaling import Point, measure
 
 RECIPES = {
     "1 x 224": ((1, 224),),
@@ -30,16 +29,15 @@ MIB = 1 << 20
 def main() -> None:
     """Measures, shows the table, and writes the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--output", type=Path, default=RESULTS / "memory.json")
+    parser.add_argument("--output", type=output_file, default=RESULTS / "memory.json")
     arguments = parser.parse_args()
     points = [(recipe, size) for recipe in RECIPES for size in BATCHES]
     found: dict[str, dict[str, dict[str, float]]] = {recipe: {} for recipe in RECIPES}
     for recipe, size in track(points, "batches", transient=True):
         found[recipe][str(size)] = measure(Point(views=RECIPES[recipe], batch_size=size), 0)
-    result = {**described("memory.py"), "memory": found}
+    result = {**described(), "memory": found}
     Console().print(Markdown(markdown(result)))
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write(arguments.output, result)
 
 
 def markdown(result: dict[str, Any]) -> str:

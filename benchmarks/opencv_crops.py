@@ -17,8 +17,7 @@ Pixels = npt.NDArray[np.uint8]
 def read(path: str) -> Pixels:
     import cv2
 
-    pixels = cv2.imread(path, cv2.IMREAD_COLOR)
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]  # OpenCV's stub
+    return cv2.imread(path, cv2.IMREAD_COLOR_RGB)  # type: ignore[return-value]  # OpenCV's stub
 
 
 def crop_of(pixels: Pixels, view: View, recipe: Recipe, chance: np.random.Generator) -> Tensor:
@@ -38,10 +37,11 @@ def crop_of(pixels: Pixels, view: View, recipe: Recipe, chance: np.random.Genera
     if chance.random() < view.solarize:
         levels = np.arange(256)
         crop = cv2.LUT(crop, np.where(levels < view.solarize_threshold, levels, 255 - levels).astype(np.uint8))
-    scaled = crop.astype(np.float32)
-    scaled *= 1 / (255 * np.array(recipe.std, dtype=np.float32))
-    scaled -= np.array(recipe.mean, dtype=np.float32) / np.array(recipe.std, dtype=np.float32)
-    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
+    scaled = np.empty((3, view.size, view.size), dtype=np.float32)
+    levels = np.arange(256, dtype=np.float32) / 255
+    for channel, mean, std, out in zip(cv2.split(crop), recipe.mean, recipe.std, scaled, strict=True):
+        cv2.LUT(channel, (levels - mean) / std, out)
+    return torch.from_numpy(scaled)
 
 
 def _jitter(crop: Any, view: View, chance: np.random.Generator) -> Any:

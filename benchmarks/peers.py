@@ -85,10 +85,12 @@ class Lightly:
     def __init__(self, recipe: Recipe) -> None:
         from lightly.transforms import DINOTransform
 
-        first, second, *local = [view for view in _each(recipe) if view.count]
-        jitter = first.jitter
-        if not local or first.size != second.size or jitter is None or jitter.saturation == 0:
-            raise ValueError("lightly's DINOTransform makes two global crops and local ones, all of them with jitter")
+        views = _each(recipe)
+        alike = {(view.jitter, view.gray, view.flip, view.sigma, view.ratio) for view in views}
+        jitter = views[0].jitter
+        if len(views) < 3 or len(alike) > 1 or views[0].size != views[1].size or jitter is None or jitter.saturation == 0:
+            raise ValueError("lightly's DINOTransform makes two global crops and local ones, all of them with the same jitter")
+        first, second, *local = views
         self._views = DINOTransform(
             global_crop_size=first.size,
             global_crop_scale=first.area,

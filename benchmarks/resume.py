@@ -9,13 +9,12 @@ import argparse
 import json
 import statistics
 import time
-from pathlib import Path
 from typing import Any, get_args
 
+from record import RESULTS, described, output_file, whole, write
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import track
-from scaling import RESULTS, described
 from synthetic import SyntheticSource
 
 from hjepa import sample_data
@@ -33,8 +32,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 1_000_000, 100_000_000])
     parser.add_argument("--backend", default="dali", choices=get_args(BackendName))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=RESULTS / "resume.json")
+    parser.add_argument("--rounds", type=whole, default=5)
+    parser.add_argument("--output", type=output_file, default=RESULTS / "resume.json")
     arguments = parser.parse_args()
     files = sorted(sample_data.make(sample_data.default_folder(NUM_FILES), NUM_FILES).rglob("*.jpg"))
     sources = {str(size): SyntheticSource(size, files) for size in arguments.sizes}
@@ -42,10 +41,9 @@ def main() -> None:
         {size: measure(source, arguments.backend) for size, source in sources.items()}
         for _ in track(range(arguments.rounds), "rounds", transient=True)
     ]
-    result = {**described("resume.py"), "backend": arguments.backend, "rounds": rounds}
+    result = {**described(), "backend": arguments.backend, "rounds": rounds}
     Console().print(Markdown(markdown(result)))
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write(arguments.output, result)
 
 
 def markdown(result: dict[str, Any]) -> str:

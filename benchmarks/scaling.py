@@ -13,10 +13,8 @@ in pieces below 32 MiB to give it out again; and what it needs, where glibc is t
 
 import argparse
 import ctypes
-import json
 import multiprocessing
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,14 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
+from record import RESULTS, described, duration, output_file, whole, write
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import track
 from scaling_table import chart, markdown
 from synthetic import SyntheticSource
-from throughput import machine
 
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.loader import Loader
@@ -50,7 +47,6 @@ FEWEST = 3
 """Batches that are timed, however long they take."""
 PATIENCE = 300.0
 """Seconds that ranks wait for each other."""
-RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,27 +76,20 @@ SERIES: dict[str, dict[int, Point]] = {
 def main() -> None:
     """Measures, shows the tables, and writes the figures and a plot."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=1.5, help="length of one measurement")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=duration, default=1.5, help="length of one measurement")
+    parser.add_argument("--rounds", type=whole, default=3)
     parser.add_argument("--series", nargs="+", choices=SERIES, default=list(SERIES))
-    parser.add_argument("--output", type=Path, default=RESULTS / "scaling.json")
+    parser.add_argument("--output", type=output_file, default=RESULTS / "scaling.json")
     arguments = parser.parse_args()
     points = [(name, value) for name in arguments.series for value in SERIES[name]]
     series: dict[str, dict[str, list[dict[str, float]]]] = {name: {} for name in arguments.series}
     for name, value in track(points * arguments.rounds, "points", transient=True):
         series[name].setdefault(str(value), []).append(measure(SERIES[name][value], arguments.seconds))
-    result = {**described("scaling.py"), "series": series}
+    result = {**described(), "series": series}
     Console().print(Markdown(markdown(result)))
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write(arguments.output, result)
     chart([result], arguments.output.with_suffix(".png"))
     print(f"written: {arguments.output} and {arguments.output.with_suffix('.png').name}")
-
-
-def described(script: str) -> dict[str, Any]:
-    """The command, the day and the machine."""
-    command = " ".join(["python", f"benchmarks/{script}", *sys.argv[1:]])
-    return {"command": command, "date": time.strftime("%Y-%m-%d"), "machine": machine(torch.device("cpu"))}
 
 
 def measure(point: Point, seconds: float) -> dict[str, float]:

@@ -7,7 +7,6 @@ each minute. It should rise in the first minutes, until all buffers have met the
 """
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 from itertools import chain, repeat
@@ -19,10 +18,11 @@ import numpy as np
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from record import RESULTS, described, output_file, whole, write
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import track
-from scaling import RESULTS, described, memory_mib
+from scaling import memory_mib
 
 from hjepa import sample_data
 from hjepa.pipeline.batch import Batch
@@ -40,20 +40,19 @@ SHOWN = (1, 2, 5, 10, 20, 30, 60, 120, 240)
 def main() -> None:
     """Runs for so long, shows the table, and writes the figures and a plot."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--minutes", type=int, default=60)
+    parser.add_argument("--minutes", type=whole, default=60)
     parser.add_argument("--recipe", choices=PRESETS, default="dino")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--output", type=Path, default=RESULTS / "soak.json")
+    parser.add_argument("--threads", type=whole, default=1)
+    parser.add_argument("--output", type=output_file, default=RESULTS / "soak.json")
     arguments = parser.parse_args()
     source = open_folder(sample_data.make(sample_data.default_folder()))
     recipe = preset(arguments.recipe)
     with Loader(source, recipe, batch_size=32, device="cpu", num_workers=arguments.threads) as loader:
         batches = chain.from_iterable(repeat(loader))
         minutes = [minute(batches) for _ in track(range(arguments.minutes), "minutes", transient=True)]
-        result = {**described("soak.py"), "engine": loader.engine, "images": len(source), "minutes": minutes}
+        result = {**described(), "engine": loader.engine, "images": len(source), "minutes": minutes}
     Console().print(Markdown(markdown(result)))
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write(arguments.output, result)
     chart([result], arguments.output.with_suffix(".png"))
 
 

@@ -7,7 +7,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,7 +22,6 @@ from hjepa import parity
 from hjepa.pipeline.folder import FolderSource, open_folder
 from hjepa.pipeline.recipe import Recipe
 
-MIB = 1 << 20
 TOLERANCE = 0.25
 """Standard deviations: how far a view's mean over some images may be from torchvision's, whose crops are others; and its
 deviation's ratio from 1."""
@@ -93,22 +92,20 @@ def _serve(
 ) -> None:
     warnings.filterwarnings("ignore", message="This DataLoader will create")  # the search tries more workers than cores
     source, usage = open_folder(folder), GpuUsage(device)
-    while True:
-        try:
+    with suppress(EOFError, KeyboardInterrupt):  # Ctrl-C comes to every process of a terminal, and one of them says so
+        while True:
             task, *arguments = pipe.recv()
-        except EOFError:
-            return
-        try:
-            if task == "parity":
-                answer: Any = _parity(recipe, name, device, *arguments)
-            elif task == "levels":
-                answer = _levels(name, source, recipe, batch_size, *arguments)
-            else:
-                batches = engine(name, source, recipe, batch_size, device, hw_decoder_load)
-                answer = _measure(batches, batch_size, usage, *arguments)
-            pipe.send((False, answer))
-        except Exception as error:
-            pipe.send((True, "".join(traceback.format_exception_only(error)).strip()))
+            try:
+                if task == "parity":
+                    answer: Any = _parity(recipe, name, device, *arguments)
+                elif task == "levels":
+                    answer = _levels(name, source, recipe, batch_size, *arguments)
+                else:
+                    batches = engine(name, source, recipe, batch_size, device, hw_decoder_load)
+                    answer = _measure(batches, batch_size, usage, *arguments)
+                pipe.send((False, answer))
+            except Exception as error:
+                pipe.send((True, "".join(traceback.format_exception_only(error)).strip()))
 
 
 def _measure(batches: Batches, batch_size: int, usage: GpuUsage, workers: int, seconds: float) -> dict[str, float]:
@@ -193,13 +190,16 @@ def cpu_seconds() -> float:
 
 
 def memory_mib() -> float:
-    """Memory of this process and of its workers; pages that several of them share are counted once (PSS)."""
-    return sum(_pss(pid) for pid in [os.getpid(), *_workers()]) / MIB
+    """Memory of this process and of its workers beside mapped files; what several of them share is counted once (PSS).
+
+    The libraries' files would be shared with the other engines' processes, and so be less the more engines there are.
+    """
+    return sum(_pss_kib(pid) for pid in [os.getpid(), *_workers()]) / 1024
 
 
-def _pss(pid: int) -> int:
+def _pss_kib(pid: int) -> int:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
 
 
 def _workers() -> list[int]:

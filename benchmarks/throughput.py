@@ -13,14 +13,13 @@ work to do, compare the CPU time (of all threads and worker processes) rather th
 """
 
 import argparse
-import json
 import os
 import platform
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,10 @@ import torch
 from engines import DECODE, ENGINES, HJEPA, available, engine
 from images import Size, resized, spread_paths
 from peers import INSTALL, OTHERS
+from record import RESULTS, described, duration, output_file, whole, write
 from rich.console import Console
 from rich.progress import track
-from stopwatch import Stopwatch, median, stopwatches
+from stopwatch import Stopwatch, stopwatches
 from throughput_table import chart, table
 
 from hjepa import sample_data
@@ -41,7 +41,6 @@ from hjepa.pipeline.recipe import Recipe
 
 WIDTH = 132
 """Characters of the table, which a narrower terminal would cut the figures out of."""
-RESULTS = Path(__file__).parent / "results"
 QUICK = ("fused", "dali-ops", "torchvision", DECODE)
 QUICK_IMAGES = 256
 """The usual number takes 16 seconds to make on 2 cores."""
@@ -61,12 +60,15 @@ def main() -> None:
         folders = [resized(folder, size) for size in arguments.sizes] or [folder]
         results = [run(open_folder(each), arguments, console) for each in folders]
         path = arguments.output or RESULTS / f"throughput-{platform.node() or 'machine'}-{arguments.recipe}.json"
-        write(path, results, console)
-        if arguments.compare:
-            compare(json.loads(arguments.compare.read_text(encoding="utf-8")), results, console)
+        write(path, results if len(results) > 1 else results[0])
+        chart(results, path.with_suffix(".png"))
+        console.print(f"written: {path} and {path.with_suffix('.png').name}", soft_wrap=True)
     except (ValueError, OSError) as error:
         console.print(f"throughput.py: {error}", markup=False, style="red")
         sys.exit(2)
+    except KeyboardInterrupt:
+        console.print("throughput.py: interrupted, so nothing is written")
+        sys.exit(130)
 
 
 def parse() -> argparse.Namespace:
@@ -79,22 +81,21 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--recipe", default="dino", choices=PRESETS)
     parser.add_argument("--local-crops", type=int, help="in place of the recipe's own number")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, help="by default all that are installed")
-    parser.add_argument("--threads", type=int, help="threads of hjepa's engines and of decode; one per core by default")
+    parser.add_argument("--threads", type=whole, help="threads of hjepa's engines and of decode; one per core by default")
     parser.add_argument(
-        "--workers", type=int, help="processes or threads of the other engines; the best number is searched by default"
+        "--workers", type=whole, help="processes or threads of the other engines; the best number is searched by default"
     )
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--batch-size", type=whole, default=32)
     parser.add_argument("--device", default="auto")
     parser.add_argument(
         "--hw-decoder-load", type=float, default=0.0, help="share of the JPEGs for a GPU's JPEG engines: hjepa's and decode's"
     )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=8.0, help="length of one measurement")
+    parser.add_argument("--rounds", type=whole, default=5)
+    parser.add_argument("--seconds", type=duration, default=8.0, help="length of one measurement")
     parser.add_argument(
         "--quick", action="store_true", help="under a minute: four engines, fewer images, 2 rounds of 2 seconds, no search"
     )
-    parser.add_argument("--compare", type=Path, help="JSON file of an earlier run: how the ratios have changed")
-    parser.add_argument("--output", type=Path, help="JSON file; benchmarks/results/ by default")
+    parser.add_argument("--output", type=output_file, help="JSON file; benchmarks/results/ by default")
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     arguments.threads = arguments.threads or cores
@@ -102,7 +103,7 @@ def parse() -> argparse.Namespace:
         arguments.rounds, arguments.seconds = 2, 2.0
         arguments.workers = arguments.workers or cores
     chosen = arguments.engines or (QUICK if arguments.quick else ENGINES)
-    arguments.engines = [name for name in chosen if name in available() or arguments.engines]
+    arguments.engines = [name for name in dict.fromkeys(chosen) if name in available() or arguments.engines]
     return arguments
 
 
@@ -113,15 +114,9 @@ def run(source: FolderSource, arguments: argparse.Namespace, console: Console) -
     what = (source.root, recipe, arguments.batch_size, device, arguments.hw_decoder_load)
     with stopwatches(arguments.engines, *what) as watches:
         failed = check_pixels(watches, source, console)
-        rounds: dict[str, list[dict[str, float]]] = {name: [] for name in watches if name not in failed}
-        workers = {name: best_workers(watches[name], arguments) if name in OTHERS else arguments.threads for name in rounds}
-        for _ in track(range(arguments.rounds), "rounds", console=console, transient=True):
-            for name, samples in rounds.items():
-                samples.append(watches[name].measure(workers[name], arguments.seconds))
+        workers, rounds = measure(watches, failed, arguments, console)
     result = {
-        "command": " ".join(["python", "benchmarks/throughput.py", *sys.argv[1:]]),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": machine(device),
+        **described(device),
         "recipe": recipe.to_dict(),
         "batch_size": arguments.batch_size,
         "images": describe(source),
@@ -136,6 +131,32 @@ def run(source: FolderSource, arguments: argparse.Namespace, console: Console) -
     if missing:
         console.print(f"not compared, because not installed: {', '.join(missing)}", soft_wrap=True)
     return result
+
+
+def measure(
+    watches: dict[str, Stopwatch], failed: dict[str, str], arguments: argparse.Namespace, console: Console
+) -> tuple[dict[str, int], dict[str, list[dict[str, float]]]]:
+    """The workers and the rounds of every engine that does not fail before the end; those that do are added to `failed`."""
+    workers = dict.fromkeys(watches, arguments.threads)
+    for name in (name for name in OTHERS if name in watches and name not in failed):
+        with noted(name, failed):
+            workers[name] = best_workers(watches[name], arguments)
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in watches}
+    for _ in track(range(arguments.rounds), "rounds", console=console, transient=True):
+        for name in (name for name in watches if name not in failed):
+            with noted(name, failed):
+                rounds[name].append(watches[name].measure(workers[name], arguments.seconds))
+    return workers, {name: samples for name, samples in rounds.items() if name not in failed}
+
+
+@contextmanager
+def noted(name: str, failed: dict[str, str]) -> Iterator[None]:
+    """An engine that fails, at an image that it cannot read for one, does not take the others' figures with it."""
+    try:
+        yield
+    except RuntimeError as error:
+        lines = str(error).splitlines()  # of which a traceback's are indented
+        failed[name] = " ".join(line for line in lines if line and not line.startswith(" "))
 
 
 def choose_recipe(arguments: argparse.Namespace) -> Recipe:
@@ -164,6 +185,8 @@ def check(source: FolderSource, recipe: Recipe, arguments: argparse.Namespace, d
         except (ValueError, ImportError) as error:
             print(f"left out: {name}: {error}")
             arguments.engines.remove(name)
+    if not arguments.engines:
+        raise ValueError("none of these engines can be measured here, for the reasons above; name others with --engines")
 
 
 def check_pixels(watches: dict[str, Stopwatch], source: FolderSource, console: Console) -> dict[str, str]:
@@ -174,15 +197,12 @@ def check_pixels(watches: dict[str, Stopwatch], source: FolderSource, console: C
         for number, path in enumerate(spread_paths(source, PHOTOGRAPHS)):
             Path(place, f"{number}{path.suffix}").symlink_to(path)
         for name, watch in track(watches.items(), "checking pixels", console=console, transient=True):
-            try:
+            reason = ""
+            with noted(name, failed):
                 if name in HJEPA:
                     reason = watch.parity(Path(place))
                 elif name not in ("torchvision", DECODE):
                     reason = watch.levels(images)
-                else:
-                    reason = ""
-            except RuntimeError as error:
-                reason = str(error)
             if reason:
                 failed[name] = reason
     return failed
@@ -198,26 +218,6 @@ def best_workers(watch: Stopwatch, arguments: argparse.Namespace) -> int:
     return max(rates, key=lambda count: rates[count])
 
 
-def write(path: Path, results: list[dict[str, Any]], console: Console) -> None:
-    """The JSON file, and the picture beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results if len(results) > 1 else results[0], indent=1) + "\n", encoding="utf-8")
-    chart(results, path.with_suffix(".png"))
-    console.print(f"written: {path} and {path.with_suffix('.png').name}", soft_wrap=True)
-
-
-def compare(old: Any, results: list[dict[str, Any]], console: Console) -> None:
-    """How each engine's ratio to torchvision has changed."""
-    before = old if isinstance(old, list) else [old]
-    for was, now in zip(before, results, strict=False):
-        for name in now["rounds"].keys() & was["rounds"].keys() - {"torchvision"}:
-            ratios = [
-                median(run["rounds"][name], "images_per_second") / median(run["rounds"]["torchvision"], "images_per_second")
-                for run in (was, now)
-            ]
-            console.print(f"{name}: {ratios[0]:.2f}x torchvision then, {ratios[1]:.2f}x now ({ratios[1] / ratios[0] - 1:+.0%})")
-
-
 def describe(source: FolderSource) -> dict[str, Any]:
     """What the images are."""
     columns = {name: source.index.column(name)[source.index.rows] for name in ("length", "height", "width")}
@@ -227,29 +227,6 @@ def describe(source: FolderSource) -> dict[str, Any]:
         "mean_kib": round(float(columns["length"].mean()) / 1024, 1),
         "mean_size": [round(float(columns[side].mean())) for side in ("width", "height")],
     }
-
-
-def machine(device: torch.device) -> dict[str, Any]:
-    """What the figures depend on."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    packages = ("torch", "torchvision", "nvidia-dali-cuda120", "nvidia-dali-cuda130", "pillow", "numpy", *OTHERS, "Pillow-SIMD")
-    found = {INSTALL.get(name, name): _version(INSTALL.get(name, name)) for name in packages}
-    return {
-        "cpu": model,
-        "cores": len(os.sched_getaffinity(0)),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "python": platform.python_version(),
-        "versions": {name: number for name, number in found.items() if number},
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 if __name__ == "__main__":

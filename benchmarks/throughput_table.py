@@ -92,7 +92,8 @@ def title(result: dict[str, Any]) -> str:
     width, height = images["mean_size"]
     views = " + ".join(f"{view['count']}x{view['size']}" for view in recipe["views"] if view["count"])
     where = f"{machine['cpu']}, {machine['cores']} cores, {machine['device']}"
-    return f"{where}; {images['count']} images of {width}x{height} px, recipe {recipe['name']} ({views}); medians"
+    size = f"{width}x{height} px in {images['mean_kib']:.0f} KiB"
+    return f"{where}; {images['count']} images of {size}, recipe {recipe['name']} ({views}); medians"
 
 
 def markdown(result: dict[str, Any]) -> str:

@@ -8,9 +8,7 @@ in turn within a round; medians over the rounds.
 """
 
 import argparse
-import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -18,10 +16,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
+from record import described, output_file, whole, write
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import track
-from throughput import machine
 
 from hjepa.assembly import build_loader, build_masks, open_source
 from hjepa.configs.load import load_settings
@@ -47,9 +45,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--config", type=Path, default=Path("small"), help="settings, as for hjepa-train")
     parser.add_argument("--engines", nargs="+", default=ENGINES, choices=get_args(BackendName))
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=Path, help="JSON file for every figure")
+    parser.add_argument("--steps", type=whole, default=30)
+    parser.add_argument("--rounds", type=whole, default=3)
+    parser.add_argument("--output", type=output_file, help="JSON file for every figure")
     parser.add_argument("overrides", nargs="*", help="settings, such as data.batch_size=64")
     arguments = parser.parse_args()
     try:
@@ -65,15 +63,13 @@ def main() -> None:
             with closing(batches(settings, source, name)) as loader:
                 rounds[name].append(measure(step, loader, arguments.steps, device))
     result = {
-        "command": " ".join(["python", "benchmarks/training.py", *sys.argv[1:]]),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": machine(device),
+        **described(device),
         "what": describe(settings),
         "rounds": rounds,
     }
     Console().print(Markdown(markdown(result)))
     if arguments.output:
-        arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write(arguments.output, result)
 
 
 def build_step(settings: Settings, device: torch.device) -> Callable[[Batch], None]:

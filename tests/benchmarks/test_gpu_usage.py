@@ -60,7 +60,7 @@ def test_nothing_is_asked_without_a_gpu(gpu_usage: ModuleType) -> None:
 
 def test_columns_of_a_gpu_are_shown_where_any_engine_has_them(gpu_usage: ModuleType) -> None:
     table = importlib.import_module("throughput_table")
-    results = RESULTS / "throughput-epyc-2cores-quick-1.json"
+    results = RESULTS / "throughput-epyc-2cores-hjepa.json"
     result = json.loads(results.read_text())
     plain = table.markdown(result).splitlines()
     for sample in result["rounds"]["fused"]:

@@ -71,6 +71,13 @@ def test_the_independent_script_asks_torchvision_for_the_loaders_crops(labelled:
     assert [view.shape for view in theirs] == [view.shape[1:] for view in ours]
 
 
+def test_no_epoch_of_the_independent_script_ends_while_it_measures(labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    script = importlib.import_module("independent")
+    monkeypatch.setattr(script, "rate", lambda loader, batches: len(loader) / batches)
+    assert script.torchvision_rate(labelled) > 1000
+
+
 def test_memory_is_read_all_along_however_short_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     soak, readings = importlib.import_module("soak"), iter(range(1000))

@@ -3,15 +3,22 @@
 import importlib
 import importlib.util
 import json
+import mmap
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from hjepa.pipeline.presets import preset
+from hjepa.pipeline.recipe import View
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.dali
@@ -86,6 +93,70 @@ def test_ffcv_is_measured_as_what_crops_and_flips(
     assert result["machine"]["versions"]["ffcv"]
 
 
+def test_engine_that_cannot_read_an_image_leaves_the_others_their_figures(in_classes: Path, tmp_path: Path) -> None:
+    whole = next((in_classes / "0").iterdir()).read_bytes()
+    (in_classes / "1" / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    short = ["--workers", 1, "--batch-size", 4, "--rounds", 1, "--seconds", 0.1, "--recipe", "cifar10"]
+    twice = ["--engines", "torchvision", "dali-ops", "dali-ops"]
+    done = bench(*twice, *short, "--data", in_classes, "--output", tmp_path / "result.json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert list(result["rounds"]) == ["dali-ops"]
+    assert "image file is truncated" in result["failed"]["torchvision"]
+    assert "Traceback" not in done.stderr
+
+
+def test_memory_is_that_of_the_process_without_the_files_that_it_maps(stopwatch: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(64 << 20))
+    before = stopwatch.memory_mib()
+    with (tmp_path / "file").open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        assert sum(mapped[:: mmap.PAGESIZE]) == 0
+        assert stopwatch.memory_mib() - before < 16
+        held = np.ones(64 << 20, dtype=np.uint8)
+        assert stopwatch.memory_mib() - before > 48
+        del held
+
+
+def test_opencv_normalises_as_torchvision_does(stopwatch: ModuleType) -> None:
+    _skip_without("cv2")
+    view = View(name="global", count=1, size=4, area=(1, 1), ratio=(1, 1), flip=0, jitter=None, gray=0, blur=0)
+    recipe = replace(preset("dino"), views=(view,))
+    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    crop = importlib.import_module("opencv_crops").crop_of(pixels, view, recipe, np.random.default_rng(0))
+    expected = (torch.from_numpy(pixels).permute(2, 0, 1) / 255 - torch.tensor(recipe.mean)[:, None, None]) / torch.tensor(
+        recipe.std
+    )[:, None, None]
+    torch.testing.assert_close(crop, expected, rtol=0, atol=1e-6)
+
+
+def test_copy_that_was_interrupted_is_made_again(
+    stopwatch: ModuleType, in_classes: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(_: Image.Image, path: Path, *__: object, **___: object) -> None:
+        path.write_bytes(b"half of a JPEG")
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("HJEPA_CACHE", str(tmp_path / "cache"))
+    images = importlib.import_module("images")
+    size = images.Size("80x60")
+    with monkeypatch.context() as patched:
+        patched.setattr(Image.Image, "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            images.resized(in_classes, size)
+    for path in images.resized(in_classes, size).rglob("*.jpg"):
+        with Image.open(path) as copy:
+            assert copy.size == (80, 60)
+            copy.load()
+
+
+def test_image_that_cannot_be_copied_is_named(stopwatch: ModuleType, in_classes: Path) -> None:
+    whole = next((in_classes / "0").iterdir()).read_bytes()
+    (in_classes / "1" / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    images = importlib.import_module("images")
+    with pytest.raises(ValueError, match=r"half\.jpg cannot be read .*truncated"):
+        images.resized(in_classes, images.Size("80x60"))
+
+
 def test_ffcv_is_left_out_where_it_cannot_decode(in_classes: Path, tmp_path: Path) -> None:
     _skip_without("ffcv")
     with Image.open(next((in_classes / "0").iterdir())) as image:
@@ -129,6 +200,13 @@ def test_levels_of_another_library_are_held_against_torchvisions(stopwatch: Modu
         (["--recipe", "eval"], "not one of random crops alone"),
         (["--recipe", "simclr", "--local-crops", "6"], "does not go with --recipe simclr"),
         (["--local-crops", "0"], "--local-crops 0"),
+        (["--sizes", "0x60"], "invalid Size value: '0x60'"),
+        (["--workers", "0"], "argument --workers: 0 is less than 1"),
+        (["--rounds", "0"], "argument --rounds: 0 is less than 1"),
+        (["--seconds", "0"], "argument --seconds: 0 is no time to measure in"),
+        (["--output", str(ROOT)], "cannot be written (Is a directory)"),
+        (["--output", str(ROOT / "README.md" / "result.json")], "cannot be written (File exists)"),
+        (["--engines", "lightly", "--recipe", "asymmetric"], "none of these engines can be measured here"),
     ],
 )
 def test_users_mistake_is_one_line(
