@@ -8,7 +8,7 @@ from typing import Any
 import nvidia.dali.fn as fn
 import torch
 from nvidia.dali.pipeline import Pipeline
-from peers import FFCV, OTHERS, PEERS, installed
+from peers import DALI_PLAIN, FFCV, OTHERS, PEERS, installed
 from torch.utils.data import DataLoader, RandomSampler
 from torchvision.datasets import ImageFolder
 
@@ -47,13 +47,22 @@ def engine(
         return lambda workers: loader_batches(source, recipe, batch_size, device, workers, name, hw_decoder_load)
     if name == DECODE:
         return lambda workers: decoded_batches(source, recipe, batch_size, device, workers, hw_decoder_load)
-    if name == FFCV:
-        from ffcv_loader import FfcvLoader
-
-        return partial(FfcvLoader(source, recipe, batch_size).batches, device)
+    if name in (FFCV, DALI_PLAIN):
+        return partial(loader_of(name, source, recipe, batch_size).batches, device)
     crops = PEERS[name][1](recipe)
     peer = spdl_batches if name == "spdl" else peer_batches
     return lambda workers: peer(source, crops, batch_size, device, workers)
+
+
+def loader_of(name: str, source: FolderSource, recipe: Recipe, batch_size: int) -> Any:
+    """FFCV's or DALI's own loader, with `batches` and `crops`. Raises ValueError where it cannot do the recipe."""
+    if name == DALI_PLAIN:
+        from dali_plain import DaliPlain
+
+        return DaliPlain(source, recipe, batch_size)
+    from ffcv_loader import FfcvLoader
+
+    return FfcvLoader(source, recipe, batch_size)
 
 
 def loader_batches(

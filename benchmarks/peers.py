@@ -167,16 +167,17 @@ PEERS: dict[str, tuple[str, Callable[[Recipe], Callable[[str], Crops]]]] = {
     "spdl": ("spdl", Spdl),
 }
 """Name -> module that it needs, and what makes its crops."""
-FFCV = "ffcv"
-"""A loader of batches, not of images (ffcv_loader.py), and its module."""
-OTHERS = (*PEERS, FFCV)
+FFCV, DALI_PLAIN = "ffcv", "dali-plain"
+"""Loaders of batches, not of images: ffcv_loader.py and dali_plain.py."""
+OTHERS = (*PEERS, DALI_PLAIN, FFCV)
 INSTALL = {"opencv": "opencv-python-headless"}
 """Where the name to install is another than the peer's."""
 
 
 def installed(name: str) -> bool:
     """Whether one of the others can run here."""
-    return importlib.util.find_spec(name if name == FFCV else PEERS[name][0]) is not None
+    modules = {name: module for name, (module, _) in PEERS.items()} | {FFCV: "ffcv", DALI_PLAIN: "nvidia.dali"}
+    return importlib.util.find_spec(modules[name]) is not None
 
 
 def _each(recipe: Recipe) -> list[View]:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from engines import HJEPA, Batches, engine
+from engines import HJEPA, Batches, engine, loader_of
 from gpu_usage import GpuUsage
-from peers import FFCV, PEERS, Torchvision
+from peers import DALI_PLAIN, FFCV, PEERS, Torchvision
 
 from hjepa import parity
 from hjepa.pipeline.folder import FolderSource, open_folder
@@ -137,10 +137,9 @@ def _measure(batches: Batches, batch_size: int, usage: GpuUsage, workers: int, s
 
 def _levels(name: str, source: FolderSource, recipe: Recipe, batch_size: int, paths: list[Path]) -> str:
     torch.set_num_threads(1)  # as in a DataLoader's worker; more only wait for each other on images this small
-    if name == FFCV:
-        from ffcv_loader import FfcvLoader
-
-        found, recipe = _moments(FfcvLoader(source, recipe, batch_size).crops(paths)), _cropped_and_flipped(recipe)
+    if name in (FFCV, DALI_PLAIN):
+        found = _moments(loader_of(name, source, recipe, batch_size).crops(paths))
+        recipe = _cropped_and_flipped(recipe) if name == FFCV else recipe
     else:
         found = _moments(_stacked(PEERS[name][1](recipe), paths))
     return compare_moments(found, _moments(_stacked(Torchvision(recipe), paths)))

@@ -2,14 +2,15 @@
 
     python benchmarks/throughput.py [--data FOLDER] [--recipe dino] [--engines fused torchvision ...] [--quick]
 
-"fused" is DALI with hjepa's JPEG decoder and kernel, "dali-ops" DALI's operators, and "decode" DALI as it comes, reading and
-decoding alone: what other pipelines of DALI cannot pass, and "fused" may where decoding is most of the work. Libraries that are
-installed take part (peers.py, ffcv_loader.py); FFCV only crops and flips. Each engine lives in a process of its own; other
-libraries get the best number of workers, searched first. Pixels are checked before anything is timed: hjepa's against
-torchvision's for the same draws, other libraries' levels against torchvision's of the same work on average; one that fails is
-shown without a speed. Then they run in turn, A B C A B C, each opened anew and warmed up. The table shows medians; the JSON
-file every round, the machine, versions and the command; the PNG file beside it the table as bars. On a machine that has other
-work to do, compare the CPU time (of all threads and worker processes) rather than the rate.
+"fused" is DALI with hjepa's JPEG decoder and kernel, "dali-ops" hjepa's graph of DALI's operators, "dali-plain" the graph that
+users of DALI write, and "decode" DALI as it comes, reading and decoding alone: what other pipelines of DALI cannot pass, and
+"fused" may where decoding is most of the work. Libraries that are installed take part (peers.py, ffcv_loader.py);
+FFCV only crops and flips. Each engine lives in a process of its own; other libraries get the best number of workers, searched
+first. Pixels are checked before anything is timed: hjepa's against torchvision's for the same draws, other libraries' levels
+against torchvision's of the same work on average; one that fails is shown without a speed. Then they run in turn, A B C A B C,
+each opened anew and warmed up. The table shows medians; the JSON file every round, the machine, versions and the command; the
+PNG file beside it the table as bars. On a machine that has other work to do, compare the CPU time (of all threads and worker
+processes) rather than the rate.
 """
 
 import argparse
