@@ -1,4 +1,4 @@
-"""Lightning: a Loader is the train_dataloader, and Lightning's checkpoints hold its place in the epoch.
+"""Lightning: a LightningModule makes its Loader, and Lightning's checkpoints hold the place in the epoch.
 
 python examples/lightning_module.py        (pip install lightning)
 """
@@ -19,10 +19,19 @@ from hjepa import sample_data
 class Colours(lightning.LightningModule):
     """Two crops of an image should have features that are alike; small enough to train in a second."""
 
-    def __init__(self) -> None:
+    def __init__(self, images: Path) -> None:
         super().__init__()
+        self.images = images
         self.network = nn.Sequential(nn.Conv2d(3, 8, 8, 8), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.seen: list[int] = []
+
+    def train_dataloader(self) -> hjepa.Loader:
+        """Made here, not before `fit`: a Loader asks once which rank it is, and `fit` is what joins the ranks."""
+        return hjepa.Loader(self.images, "simclr", batch_size=8, device="cpu", seed=1)
+
+    def on_train_epoch_start(self) -> None:
+        """Lightning restores a place inside of an epoch; after a whole epoch it only counts on, so the Loader is told."""
+        self.trainer.train_dataloader.set_epoch(self.current_epoch)
 
     def training_step(self, batch: hjepa.Batch, number: int) -> Tensor:
         """Lightning has moved the batch to its device."""
@@ -34,35 +43,34 @@ class Colours(lightning.LightningModule):
         """Nothing special."""
         return torch.optim.AdamW(self.parameters(), lr=1e-3)
 
+    def on_fit_end(self) -> None:
+        """Its threads end here."""
+        self.trainer.train_dataloader.close()
 
-def fit(images: Path, folder: str, steps: int, checkpoint: str | None = None) -> Colours:
-    """Trains up to that many steps, from a checkpoint on where there is one."""
-    module = Colours()
+
+def fit(module: Colours, folder: str, checkpoint: str | None = None, **length: int) -> None:
+    """Trains for max_steps or max_epochs, from a checkpoint on where there is one; saves one every three steps."""
     trainer = lightning.Trainer(
-        max_steps=steps,
         accelerator="cpu",
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        enable_checkpointing=False,
-        use_distributed_sampler=False,  # a Loader shards by itself
+        callbacks=[lightning.pytorch.callbacks.ModelCheckpoint(folder, "{step}", every_n_train_steps=3, save_top_k=-1)],
+        **length,
     )
-    with hjepa.Loader(images, "simclr", batch_size=8, device="cpu", seed=1) as loader:
-        trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=False if checkpoint else None)
-        trainer.save_checkpoint(f"{folder}/latest.ckpt")
-    return module
+    trainer.fit(module, ckpt_path=checkpoint, weights_only=False if checkpoint else None)
 
 
 def main() -> None:
-    """Three steps, and from the checkpoint the other five of the epoch."""
+    """Four steps, and from the checkpoint of the third the other five of the epoch."""
     images = sample_data.make(sample_data.default_folder(64), 64)
+    first, second = Colours(images), Colours(images)
     with tempfile.TemporaryDirectory() as folder:
-        first = fit(images, folder, steps=3)
-        second = fit(images, folder, steps=8, checkpoint=f"{folder}/latest.ckpt")
-    seen = first.seen + second.seen
-    print(
-        f"{len(first.seen)} images before the checkpoint, {len(second.seen)} after; {len(set(seen))} different of {len(seen)}"
-    )
+        fit(first, folder, max_steps=4)
+        fit(second, folder, f"{folder}/step=3.ckpt", max_epochs=1)
+    before = first.seen[:24]
+    seen = before + second.seen
+    print(f"{len(before)} images before the checkpoint, {len(second.seen)} after; {len(set(seen))} different of {len(seen)}")
 
 
 if __name__ == "__main__":

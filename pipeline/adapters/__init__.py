@@ -63,12 +63,18 @@ __all__ = [
 def open_adapter(adapter: str | Adapter | Callable[[Batch], Any], recipe: Recipe) -> Callable[[Batch], Any]:
     """The adapter, or the one of that name, checked against a recipe; a plain function takes any recipe.
 
-    Raises ValueError for another name or an unfit recipe.
+    Raises ValueError for another name, for what is no adapter, or for an unfit recipe.
     """
     if isinstance(adapter, str):
         if adapter not in ADAPTERS:
             raise ValueError(f"adapter={adapter!r} is unknown; {suggest(adapter, ADAPTERS)}")
         adapter = ADAPTERS[adapter]
+    if not callable(adapter):
+        raise ValueError(
+            f"adapter={adapter!r} is none; use a name, an adapter of hjepa.pipeline.adapters, or a function of a Batch"
+        )
     if isinstance(adapter, Adapter):
+        if isinstance(adapter, type):
+            raise ValueError(f"adapter={adapter.__name__} is a class; use {adapter.__name__}()")
         adapter.check(recipe)
     return adapter

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hjepa.kernels import chance
 from hjepa.pipeline.batch import MASKS, Batch
+from hjepa.pipeline.device import whole
 from hjepa.pipeline.recipe import Recipe
 
 # B images, V crops of one name, S pixels
@@ -32,11 +33,11 @@ class Adapter(Protocol):
 
 
 def require_views(trainer: str, recipe: Recipe, counts: Mapping[str, int | None]) -> None:
-    """Refuses a recipe whose views have other names, or another number of crops (None for any, 1 or more)."""
+    """Refuses a recipe whose views have other names, or another number of crops (None for 1 or more)."""
     found = {group[0].name: sum(view.count for view in group) for group in recipe.groups()}
     fits = found.keys() == counts.keys() and all(count in (None, found[name]) for name, count in counts.items())
     if not fits:
-        wanted = " and ".join(f"{'any number of' if count is None else count} {name!r}" for name, count in counts.items())
+        wanted = " and ".join(f"{'1 or more' if count is None else count} {name!r}" for name, count in counts.items())
         given = " and ".join(f"{count} {name!r}" for name, count in found.items())
         raise ValueError(f"{trainer} reads {wanted} crops, recipe {recipe.name!r} makes {given}; use a recipe with those views")
 
@@ -52,8 +53,7 @@ def require_globals_first(trainer: str, recipe: Recipe) -> None:
 
 def require_patches(trainer: str, recipe: Recipe, patch_size: int) -> None:
     """Refuses crops that do not divide into whole patches."""
-    if patch_size < 1:
-        raise ValueError(f"patch_size={patch_size} is no size; use 1 or more")
+    whole("patch_size", patch_size, 1)
     for group in recipe.groups():
         rest = group[0].size % patch_size
         if rest:

@@ -67,6 +67,8 @@ class DinoV2:
         check_range("mask_ratio", self.mask_ratio, 1)
         if not 0 < self.mask_probability <= 1:
             raise ValueError(f"mask_probability={self.mask_probability} masks nothing; use a share in (0, 1]")
+        if not isinstance(self.dtype, torch.dtype):
+            raise ValueError(f"dtype={self.dtype!r} is no torch.dtype; use torch.float16, torch.bfloat16 or torch.float32")
 
     def check(self, recipe: Recipe) -> None:
         """2 crops named "global" and some named "local", of whole patches."""

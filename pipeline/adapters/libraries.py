@@ -93,7 +93,7 @@ class StablePretraining:
     """Batch -> stable-pretraining's dict of views."""
 
     layout: Literal["named", "views"] = "named"
-    """{"global_0": view, ..., "local_5": view}, which all its methods read but I-JEPA's, or {"views": [view, ...]}."""
+    """{"global_0": view, ..., "local_5": view}, which its forwards for several views read, or {"views": [view, ...]}."""
 
     def __post_init__(self) -> None:
         if self.layout not in ("named", "views"):

@@ -3,7 +3,7 @@
 import itertools
 import re
 from pathlib import Path
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,14 +38,20 @@ def test_snippets_run(code: str, labelled: Path) -> None:
         opened.append(hjepa.Loader(*arguments, **given | options))
         return opened[-1]
 
-    names: dict[str, Any] = {"torch": torch, "itertools": itertools}
+    model, trainer = SimpleNamespace(), SimpleNamespace(fit=lambda *_, **__: None)
+    names: dict[str, Any] = {"torch": torch, "itertools": itertools, "start_iter": 12, "model": model, "trainer": trainer}
+    names |= {"val_loader": None, "ckpt_path": None}
     names["hjepa"] = SimpleNamespace(**{name: getattr(hjepa, name) for name in hjepa.__all__} | {"Loader": loader})
     code = re.sub(r"batch_size=\d+", "batch_size=8", code).replace('"photos/"', repr(str(labelled)))
     try:
         exec(code, names)
-        loaders = [value for name, value in names.items() if "loader" in name]
+        if "start_iter" in code:
+            assert [made.epoch for made in opened] == [12 // len(opened[0])] != [0]
+        loaders = [value for name, value in (names | vars(model)).items() if "loader" in name and value is not None]
+        hooks = [hook for hook in loaders if isinstance(hook, FunctionType)]
+        made_by_hooks = [hook(*[None] * hook.__code__.co_argcount) for hook in hooks]  # what is given is self
         assert loaders
-        assert all(next(iter(made)) is not None for made in loaders)
+        assert all(next(iter(made)) is not None for made in [*loaders, *made_by_hooks] if made not in hooks)
     finally:
         for made in opened:
             made.close()

@@ -46,6 +46,22 @@ def test_example_says_what_it_shows(
     assert [words for words in SAYS[name] if words not in printed] == []
 
 
+@pytest.mark.dali
+@pytest.mark.filterwarnings("ignore")  # Lightning's own
+def test_lightning_goes_on_from_the_middle_and_from_the_end_of_an_epoch(labelled: Path, tmp_path: Path) -> None:
+    lightning = pytest.importorskip("lightning")
+    example = runpy.run_path(str(EXAMPLES / "lightning_module.py"))
+    whole, begun = example["Colours"](labelled), example["Colours"](labelled)
+    example["fit"](whole, str(tmp_path), max_epochs=4)  # of five steps
+    at_end = lightning.pytorch.callbacks.ModelCheckpoint(tmp_path, "step=10-end")
+    quiet = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    lightning.Trainer(max_epochs=2, callbacks=[at_end], **quiet).fit(begun)
+    for step, name in ((3, "step=3"), (15, "step=15"), (10, "step=10-end")):
+        resumed = example["Colours"](labelled)
+        example["fit"](resumed, str(tmp_path / name), str(tmp_path / f"{name}.ckpt"), max_epochs=4)
+        assert resumed.seen == whole.seen[8 * step :], name
+
+
 def test_every_example_is_tested_and_told_of() -> None:
     scripts = {path.stem for path in EXAMPLES.glob("*.py")}
     assert scripts == {*SAYS, "masking"}

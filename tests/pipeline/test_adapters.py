@@ -484,7 +484,7 @@ def test_every_name_takes_its_trainers_preset(name: str, recipe_name: str) -> No
     [
         ("dino2", MULTICROP, r"adapter='dino2' is unknown; did you mean dinov2\?"),
         ("I-JEPA", SINGLE, "unknown; did you mean ijepa"),
-        ("dinov2", SINGLE, r"DINOv2 reads 2 'global' and any number of 'local' crops, recipe 'test' makes 1 'global'"),
+        ("dinov2", SINGLE, r"DINOv2 reads 2 'global' and 1 or more 'local' crops, recipe 'test' makes 1 'global'"),
         ("dinov2", recipe(view("global", 2, 64), view("local", 3, 30)), r"'local' crops of 30 px into patches of 16.*16 or 32"),
         ("dinov3", MULTICROP, r"DINOv3 cuts 'global' crops of 56 px into patches of 16"),
         ("ijepa", MULTICROP, "I-JEPA reads 1 'global' crops"),
@@ -509,6 +509,9 @@ def test_every_name_takes_its_trainers_preset(name: str, recipe_name: str) -> No
         ),
         (IJepa(patch_size=8), SINGLE, r"on 7x7 patches may have 6, and min_keep=10 asks for more; use min_keep=5"),
         (IJepa(patch_size=0), SINGLE, "patch_size=0"),
+        (DinoV2(patch_size=14.0), MULTICROP, r"patch_size=14\.0 is no whole number"),
+        (IJepa, SINGLE, r"adapter=IJepa is a class; use IJepa\(\)"),
+        (14, SINGLE, "adapter=14 is none; use a name"),
         (
             VJepa2(patch_size=4, masks=(TubeMasks(num_blocks=1, spatial_scale=(0.5, 1.0), aspect_ratio=(1, 1)),)),
             SINGLE,
@@ -542,6 +545,7 @@ def test_what_does_not_fit_is_refused(adapter: Any, crops: Recipe, message: str)
     [
         (DinoV2, {"mask_probability": 0.0}, "mask_probability=0.0"),
         (DinoV3, {"mask_ratio": (0.5, 0.1)}, "mask_ratio"),
+        (DinoV2, {"dtype": "fp16"}, "dtype='fp16' is no torch.dtype"),
         (IJepa, {"num_pred_masks": 0}, "num_pred_masks=0"),
         (IJepa, {"min_keep": -1}, "min_keep=-1"),
         (IJepa, {"pred_mask_scale": (0.0, 0.2)}, "pred_mask_scale"),
