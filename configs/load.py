@@ -4,6 +4,7 @@ Every mistake of the user is one SettingsError of plain lines: where, what came,
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -118,7 +119,8 @@ def _parse_overrides(overrides: Sequence[str]) -> dict[str, object]:
     for override in overrides:
         path, equals, text = override.partition("=")
         if not equals or not path.strip():
-            raise SettingsError(f"override {override!r} is not of the form name=value; write for example data.batch_size=32")
+            wanted = f"--data-path {override}" if os.path.exists(override) else "for example data.batch_size=32"
+            raise SettingsError(f"override {override!r} is not of the form name=value; write {wanted}")
         try:
             value = yaml.load(text, Loader=Reader) if text.strip() else ""
         except (yaml.YAMLError, ValueError):  # ValueError: of a day that no calendar has

@@ -1,4 +1,4 @@
-"""Where batches go, how many threads make them, and for which of the ranks."""
+"""Where batches go, with how many threads or engines they are made, and for which of the ranks."""
 
 import os
 from typing import Literal
@@ -34,6 +34,18 @@ def resolve_workers(num_workers: int | Literal["auto"], backend: str) -> int:
     return whole("num_workers", num_workers, 0 if backend == "torchvision" else 1)
 
 
+def resolve_load(hw_decoder_load: float, device: torch.device, backend: str) -> float:
+    """The share of the JPEGs that a GPU's JPEG engines decode. Raises ValueError where there are none that could."""
+    if not 0 <= hw_decoder_load <= 1:
+        raise ValueError(f"hw_decoder_load={hw_decoder_load} is no share; use a number from 0 to 1")
+    if hw_decoder_load and (device.type == "cpu" or backend == "torchvision"):
+        raise ValueError(
+            f"hw_decoder_load={hw_decoder_load} has no effect with backend={backend!r} and device={str(device)!r}: "
+            "only DALI decodes with a GPU's JPEG engines; drop it"
+        )
+    return hw_decoder_load
+
+
 def whole(name: str, value: object, least: int) -> int:
     """The value as the whole number that it is. Raises ValueError where it is none, or less than `least`."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
@@ -55,6 +67,18 @@ def resolve_rank(rank: int | Literal["auto"], world_size: int | Literal["auto"])
         )
     own_rank = torch.distributed.get_rank() if distributed else 0
     return own_rank if rank == "auto" else whole("rank", rank, 0), num_ranks
+
+
+def require_rank(rank: int | Literal["auto"], world_size: int | Literal["auto"], *, made_as: tuple[int, int]) -> None:
+    """Raises ValueError where torch.distributed, set up since a Loader was made, says that it is another rank or of more."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        found = resolve_rank(rank, world_size)
+        if found != made_as:
+            raise ValueError(
+                f"this Loader is rank {made_as[0]} of {made_as[1]}, and torch.distributed, which was set up after it was made, "
+                f"says rank {found[0]} of {found[1]}: make it after that (with Lightning in train_dataloader), or give both "
+                "rank and world_size"
+            )
 
 
 def _num_ranks(distributed: bool) -> int:

@@ -20,7 +20,7 @@ from hjepa.pipeline.adapters import Adapter, open_adapter
 from hjepa.pipeline.backend import BackendName, BackendSettings, Engine, engine_of, open_backend
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.curriculum import Curriculum, as_plan, recipe_at
-from hjepa.pipeline.device import resolve_device, resolve_rank, resolve_workers, whole
+from hjepa.pipeline.device import require_rank, resolve_device, resolve_load, resolve_rank, resolve_workers, whole
 from hjepa.pipeline.mixture import mixture_of
 from hjepa.pipeline.open_source import open_source
 from hjepa.pipeline.quarantine import open_quarantine
@@ -59,6 +59,9 @@ class Loader(IterableDataset[Any]):
     Raises ValueError for a setting that cannot work; while iterating BadImageError, or with "replace" TooManyBadImagesError.
     """
 
+    batch_sampler = None
+    """As of a DataLoader without one: Lightning asks where there is a sampler."""
+
     def __init__(
         self,
         data: Any,
@@ -88,9 +91,9 @@ class Loader(IterableDataset[Any]):
         self.source.fingerprint()  # now, not while another thread fetches: a data set need not be thread-safe
         self.device = resolve_device(device)
         self.epochs = None if epochs is None else whole("epochs", epochs, 0)
-        own_rank, num_ranks = resolve_rank(rank, world_size)
+        self._ranks, (own_rank, num_ranks) = (rank, world_size), resolve_rank(rank, world_size)
         mixture = mixture_of(self.source, shuffle)
-        self.sampler = Sampler(
+        self._sampler = Sampler(
             num_samples=len(self.source) if mixture is None else mixture.epoch_length,
             batch_size=whole("batch_size", batch_size, 1),
             seed=whole("seed", seed, 0),
@@ -102,13 +105,6 @@ class Loader(IterableDataset[Any]):
         )
         if dtype not in (torch.float32, torch.float16, torch.bfloat16):
             raise ValueError(f"dtype={dtype} is not supported; use torch.float32, torch.float16 or torch.bfloat16")
-        if not 0 <= hw_decoder_load <= 1:
-            raise ValueError(f"hw_decoder_load={hw_decoder_load} is no share; use a number from 0 to 1")
-        if hw_decoder_load and (self.device.type == "cpu" or backend == "torchvision"):
-            raise ValueError(
-                f"hw_decoder_load={hw_decoder_load} has no effect with backend={backend!r} and device={str(self.device)!r}: "
-                "only DALI decodes with a GPU's JPEG engines; drop it"
-            )
         self._backend_name = backend
         self._settings = BackendSettings(
             recipe=recipe_at(self._plan, 0),
@@ -118,7 +114,7 @@ class Loader(IterableDataset[Any]):
             prefetch=whole("prefetch", prefetch, 1),
             pin_memory=pin_memory,
             dtype=dtype,
-            hw_decoder_load=hw_decoder_load,
+            hw_decoder_load=resolve_load(hw_decoder_load, self.device, backend),
         )
         open_backend(backend, self._settings)  # what is missing is said now, not in the first batch
         self.quarantine = open_quarantine(self.source, on_error, max_bad, bad_images, is_first=own_rank == 0)
@@ -135,7 +131,12 @@ class Loader(IterableDataset[Any]):
 
     def __len__(self) -> int:
         """Batches per epoch on this rank."""
-        return len(self.sampler)
+        return len(self._sampler)
+
+    @property
+    def sampler(self) -> "Loader":
+        """Itself: Lightning and DINO call `loader.sampler.set_epoch`."""
+        return self
 
     @property
     def engine(self) -> Engine:
@@ -169,10 +170,10 @@ class Loader(IterableDataset[Any]):
 
     def set_weights(self, weights: Sequence[float]) -> None:
         """Other weights for the sources of a Mixture, from the next period of its order on (mixture.PERIOD images or more)."""
-        if self.sampler.mixture is None:
+        if self._sampler.mixture is None:
             raise ValueError("set_weights is for a Mixture, and this Loader reads a single source")
-        position = self._epoch * self.sampler.num_samples + self._position * self.sampler.global_batch_size
-        self.sampler = replace(self.sampler, mixture=self.sampler.mixture.reweighted(position, weights))
+        position = self._epoch * self._sampler.num_samples + self._position * self._sampler.global_batch_size
+        self._sampler = replace(self._sampler, mixture=self._sampler.mixture.reweighted(position, weights))
         if self._stream is not None:
             self._stream.restart(self._stages(self._stream.next[0]))  # what is in flight was chosen by the old weights
 
@@ -211,12 +212,12 @@ class Loader(IterableDataset[Any]):
 
         Of an epoch that was broken off it is the rest, though this loader itself would go on with the next epoch.
         """
-        return state.save(self.sampler, self.source, self._plan, self._epoch, self._position)
+        return state.save(self._sampler, self.source, self._plan, self._epoch, self._position)
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Continues from a state. Raises ValueError where it belongs to other images, another recipe, seed or order."""
-        place = state.load(saved, self.sampler, self.source, self._plan)
-        self.sampler, self._epoch, self._position = place.sampler, place.epoch, place.number
+        place = state.load(saved, self._sampler, self.source, self._plan)
+        self._sampler, self._epoch, self._position = place.sampler, place.epoch, place.number
         self._resumed, self._iteration = True, None
         if self._stream is not None:  # it may stand at the same place, and come from another order
             self._stream.close()
@@ -237,9 +238,9 @@ class Loader(IterableDataset[Any]):
 
     def __del__(self) -> None:
         stream = getattr(self, "_stream", None)
-        if stream is not None:  # its threads would keep it, and batches, for ever
+        if stream is not None and not stream.closed:  # its threads would keep it, and batches, for ever
             # Garbage is collected on any thread, which may hold what the stream's own waits for: here nothing is waited for.
-            with contextlib.suppress(RuntimeError):  # at the interpreter's end, where the stream closes by itself
+            with contextlib.suppress(RuntimeError):  # as the interpreter ends: the stream closes by itself, then
                 _thread.start_new_thread(stream.close, ())
 
     def __getstate__(self) -> dict[str, Any]:
@@ -251,6 +252,7 @@ class Loader(IterableDataset[Any]):
             raise ValueError("this Loader is closed; make a new one")
         if self._stream is not None and self._stream.process != os.getpid():
             raise ValueError("this Loader was iterated before this process was forked; make it in the process that iterates it")
+        require_rank(*self._ranks, made_as=(self._sampler.rank, self._sampler.world_size))
         worker = get_worker_info()
         if worker is not None:
             raise ValueError(
@@ -281,7 +283,7 @@ class Loader(IterableDataset[Any]):
         recipe = recipe_at(self._plan, epoch)
         return Stages(
             source=self.source,
-            sampler=self.sampler,
+            sampler=self._sampler,
             recipe=recipe,
             backend=open_backend(self._backend_name, replace(self._settings, recipe=recipe)),
             quarantine=self.quarantine,

@@ -69,6 +69,11 @@ class Stream:
         atexit.register(self._close_at_exit)
 
     @property
+    def closed(self) -> bool:
+        """Whether it makes nothing any more."""
+        return self._closed
+
+    @property
     def ended(self) -> bool:
         """Whether there is no batch left, because reading ahead was to end here."""
         return self.end is not None and self.next[0] >= self.end

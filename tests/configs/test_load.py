@@ -129,6 +129,7 @@ def test_a_missing_file_is_refused_with_the_shipped_names(config: str, message: 
         ("=1", "is not of the form name=value"),
         ("seed={: ", "the value is not YAML"),
         ("seed=2020-13-45", "the value is not YAML"),
+        ("/", "override '/' is not of the form name=value; write --data-path /"),
         ("training.lr=abc", 'training.lr="abc" should be a valid number. What it is: Highest learning rate.'),
         ("training.lr=-1", "training.lr=-1 should be greater than 0"),
         ("training.epochs=true", "training.epochs=true should be a valid integer"),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hjepa.pipeline.device import resolve_rank, resolve_workers
+from hjepa.pipeline.device import require_rank, resolve_rank, resolve_workers
 
 
 def test_ranks_are_as_given_and_one_where_there_are_no_others() -> None:
@@ -35,3 +35,15 @@ def test_no_worker_is_torchvisions_alone() -> None:
     assert resolve_workers(0, "torchvision") == 0
     with pytest.raises(ValueError, match=r"num_workers=0, but DALI needs a thread; use 1 or 'auto', or backend='torchvision'"):
         resolve_workers(0, "dali")
+
+
+def test_loader_that_was_made_before_the_ranks_were_joined_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning joins them in `fit`: each rank would go on as the only one."""
+    require_rank("auto", "auto", made_as=(0, 1))
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    with pytest.raises(ValueError, match=r"is rank 0 of 1, and .* says rank 1 of 2: make it after that"):
+        require_rank("auto", "auto", made_as=(0, 1))
+    require_rank("auto", "auto", made_as=(1, 2))
+    require_rank(0, 1, made_as=(0, 1))

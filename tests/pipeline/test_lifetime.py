@@ -102,6 +102,21 @@ next(iter(loader))
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+def test_script_that_leaves_its_loader_open_ends_without_a_word(photographs: Path, tmp_path: Path) -> None:
+    """A script's names are cleared late, when the modules that they would need are gone already."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from hjepa.pipeline.loader import Loader\n"
+        "from hjepa.pipeline.presets.jepa import multicrop\n"
+        "recipe = multicrop(num_global_crops=1, num_local_crops=0, global_crop_size=16)\n"
+        f"loader = Loader({str(photographs)!r}, recipe, device='cpu', num_workers=1, batch_size=1)\n"
+        "batch = next(iter(loader))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_end_of_the_program_waits_for_a_thread_that_is_at_work(tmp_path: Path) -> None:
     script = f"""
 import pathlib, time

@@ -163,6 +163,13 @@ def test_a_second_iteration_ends_the_first_with_a_clear_error(photographs: Path)
         assert_same(expected, list(loader))
 
 
+def test_sampler_sets_the_epoch_as_a_distributed_sampler_does(photographs: Path) -> None:
+    """DINO calls it so, and Lightning, which asks for a batch_sampler too."""
+    with open_loader(photographs) as loader:
+        loader.sampler.set_epoch(3)
+        assert (loader.epoch, loader.batch_sampler) == (3, None)
+
+
 def test_an_epoch_that_is_broken_off_is_followed_by_the_next_or_started_anew_by_set_epoch(photographs: Path) -> None:
     with open_loader(photographs) as loader:
         whole = [list(loader), list(loader), list(loader)]
