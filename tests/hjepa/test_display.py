@@ -56,7 +56,10 @@ def test_first_and_last_step_are_said_where_there_is_no_terminal() -> None:
 
 
 @pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "b\\udce9d 日 \\x1b[31m"), ("ascii", "b\\udce9d \\u65e5 \\x1b[31m")])
-def test_name_that_a_terminal_cannot_show_or_would_obey_ends_nothing(encoding: str, shown: str) -> None:
+def test_name_that_a_terminal_cannot_show_or_would_obey_ends_nothing(
+    encoding: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("hjepa"), "propagate", False)  # pytest-xdist cannot send such a name on, either
     name = os.fsdecode(b"b\xe9d \xe6\x97\xa5 \x1b[31m")
     screen = io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # strict, as standard output is but for LANG=C
     with Display(Console(file=screen, width=80)) as display:
