@@ -62,10 +62,10 @@ class Stopwatch:
         self._process.join()
 
     def _ask(self, *question: Any) -> Any:
-        self._pipe.send(question)
         try:
+            self._pipe.send(question)
             failed, answer = self._pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             raise RuntimeError("its process died") from None
         if failed:
             raise RuntimeError(answer)

@@ -40,7 +40,7 @@ from hjepa.pipeline.folder import FolderSource, open_folder
 from hjepa.pipeline.presets import PRESETS, preset
 from hjepa.pipeline.recipe import Recipe
 
-WIDTH = 132
+WIDTH = 138
 """Characters of the table, which a narrower terminal would cut the figures out of."""
 QUICK = ("fused", "dali-ops", "torchvision", DECODE)
 QUICK_IMAGES = 256

@@ -29,10 +29,6 @@ class Colours(lightning.LightningModule):
         """Made here, not before `fit`: a Loader asks once which rank it is, and `fit` is what joins the ranks."""
         return hjepa.Loader(self.images, "simclr", batch_size=8, device="cpu", seed=1)
 
-    def on_train_epoch_start(self) -> None:
-        """Lightning restores a place inside of an epoch; after a whole epoch it only counts on, so the Loader is told."""
-        self.trainer.train_dataloader.set_epoch(self.current_epoch)
-
     def training_step(self, batch: hjepa.Batch, number: int) -> Tensor:
         """Lightning has moved the batch to its device."""
         self.seen += batch.indices.tolist()

@@ -106,6 +106,8 @@ def check_settings(state: dict[str, Any], current: Settings, path: Path, world_s
     saved_by = state.get("world_size", world_size)
     divided = _images_together(before, saved_by, current) == _images_together(now, world_size, current)
     free = FREE + (DIVISION if divided else ())
+    if not current.dino.teacher_temperature_warmup_epochs:  # then nothing reads it, and it is refused where it is given
+        free += ("dino.teacher_temperature",)
     changed = [
         f"{name} was {before.get(name)!r}, now {value!r}"
         for name, value in now.items()

@@ -184,7 +184,7 @@ def export(
 
     arguments = trained.export(checkpoint, output)
     Display().say(f"{output}: load it with\n")
-    print(trained.loading(arguments, output))
+    Display().say(trained.loading(arguments, output))
 
 
 def main() -> None:

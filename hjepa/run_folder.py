@@ -59,10 +59,10 @@ def _named(path: Path, settings: Settings) -> Resume:
         settings = settings.model_copy(update={"output_dir": str(path.parent.parent)})
     output = Path(settings.output_dir)
     elsewhere = path.parent.resolve() != settings.checkpoint_folder.resolve()
-    if elsewhere and fresh_folder(settings) is not settings:
+    if elsewhere and (settings.metrics_file.exists() or checkpoint.newest_first(settings.checkpoint_folder)):
         raise ValueError(
-            f"--resume {path} would go on in {output}, over the log and the checkpoints of the run that is there; give "
-            "another --output-dir"
+            f"--resume {path} would go on in {output}, over the log and the checkpoints of the run that is there; use --resume "
+            f"auto to go on with that run, move the checkpoint into {settings.checkpoint_folder}, or give another --output-dir"
         )
     return Resume(path=path, output=output, content=content)
 

@@ -7,6 +7,7 @@ import os
 import resource
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,19 +141,14 @@ def _read(source: Source) -> tuple[float, float]:
         return 0.0, 0.0
     lengths, times = list[int](), list[float]()
     for path in paths.tolist():
-        try:
-            file = os.open(path, os.O_RDONLY)
-        except OSError:  # gone, or not to be read: the loader names it, and another image stands in for it
-            continue
-        try:
-            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        # One that is gone, or not to be read, the loader names, and another image stands in for it.
+        with suppress(OSError), open(path, "rb", buffering=0) as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             length, start = 0, time.perf_counter()
-            while part := os.read(file, MIB):
+            while part := file.read(MIB):
                 length += len(part)
             times.append(time.perf_counter() - start)
             lengths.append(length)
-        finally:
-            os.close(file)
     if not times:
         return 0.0, 0.0
     middle = float(np.median(times))

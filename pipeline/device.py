@@ -86,4 +86,4 @@ def _num_ranks(distributed: bool) -> int:
     if distributed:
         return torch.distributed.get_world_size()
     launched = torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
-    return int(os.environ["WORLD_SIZE"]) if launched else 1
+    return int(os.environ.get("WORLD_SIZE", "1")) if launched else 1

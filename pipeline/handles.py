@@ -4,6 +4,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 KEPT = 32
@@ -44,7 +45,8 @@ class Handles:
             except OSError:
                 if not was_open:
                     raise
-                os.close(self._opened.pop(number))  # on a network's disk it may be stale, though the file is there
+                with suppress(OSError):  # on a network's disk it may be stale, though the file is there
+                    os.close(self._opened.pop(number))
                 return os.pread(self._handle(number), length, offset)
 
     def close(self) -> None:
