@@ -94,6 +94,14 @@ def test_changed_experiment_is_refused_by_what_changed() -> None:
     checkpoint.check_settings(saved, load_settings(Path("small"), free), Path("x.pt"))
 
 
+def test_teacher_temperature_that_nothing_read_may_be_left_out() -> None:
+    """It is refused now where no ramp begins with it, so that a run which had it could not go on otherwise."""
+    settings = load_settings(Path("small_dino"))
+    saved = {"settings": checkpoint.plain_settings(settings)}
+    saved["settings"]["dino"]["teacher_temperature"] = 0.06
+    checkpoint.check_settings(saved, settings, Path("x.pt"))
+
+
 LEVELS_ALONE = ["model.spread_weight=0"]
 CROSS = [*LEVELS_ALONE, "masking.strategy=cross_crop_prediction"]
 DINO = ["objective=dino", "dino.koleo_weight=0"]

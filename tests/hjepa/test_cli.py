@@ -418,6 +418,9 @@ def test_copied_checkpoint_does_not_go_on_over_another_run(call: Call, labelled:
     assert "--resume copy.pt would go on in out, over the log and the checkpoints of the run that is there" in errors
     assert {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()} == before
     assert call(*command, "--output_dir", "new", "--resume", "copy.pt")[::2] == (0, "")
+    (tmp_path / "killed").mkdir()  # before its first checkpoint
+    shutil.copy("out/settings.yaml", "killed/settings.yaml")
+    assert call(*command, "--output_dir", "killed", "--resume", "copy.pt")[::2] == (0, "")
 
 
 def test_changed_setting_is_refused_on_resume(call: Call, labelled: Path) -> None:

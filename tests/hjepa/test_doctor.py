@@ -401,10 +401,14 @@ def test_short_run_measures_each_stage(backend: Any, labelled: Path) -> None:
     assert 0 < found.loader.busy <= 1
 
 
-def test_file_that_is_gone_is_replaced_in_a_short_run(labelled: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "not to be read"])
+def test_file_that_cannot_be_read_is_replaced_in_a_short_run(is_gone: bool, labelled: Path, tmp_path: Path) -> None:
     shutil.copytree(labelled, tmp_path / "photos")
     source = open_source(tmp_path / "photos")
-    next((tmp_path / "photos").rglob("*.jpg")).unlink()
+    file = next((tmp_path / "photos").rglob("*.jpg"))
+    file.unlink()
+    if not is_gone:
+        file.symlink_to("/proc/self/mem")  # opens, and reading it is an I/O error
     tiny = replace(RECIPE, views=tuple(replace(view, size=16, count=1) for view in RECIPE.views))
     found = run_shortly(source, tiny, backend="torchvision", device="cpu", batch_size=40, seconds=0.1)
     assert found.read_per_second > 0
