@@ -6,9 +6,10 @@ An image is refused where the decoders of the backends would read it differently
 import errno
 import io
 import os
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin
 
@@ -26,6 +27,8 @@ DECODERS = ("PIL", "struct", "zlib")
 """Modules whose exceptions are about bytes of an image."""
 SEEN_WITHOUT_READING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 """Errors that last until the file is changed, which its length or its time of change then shows."""
+EXIF = b"Exif\0\0"
+"""What a JPEG's segment of EXIF begins with."""
 ORIENTATION_TAG, BITS_TAG, EXTRA_SAMPLES_TAG, SAMPLE_FORMAT_TAG = 0x0112, 0x0102, 0x0152, 0x0153
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -151,6 +154,8 @@ def _refusal(image: Image.Image, orientation: int) -> str:
         return f"a TIFF with {problem}, which libraries read differently; save it as gray or RGB of 8 bits"
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         return "a CMYK JPEG that does not say whether its inks are inverted, which libraries read differently; save it as RGB"
+    if isinstance(image, JpegImagePlugin.JpegImageFile) and _is_turned_otherwise(image, orientation):
+        return "a JPEG with several EXIF orientations, which libraries read differently; save it anew"
     if isinstance(image, BmpImagePlugin.BmpImageFile):
         if any(mode in str(image.tile) for mode in ("BGR;15", "BGR;16")):
             return "a BMP of 16 bits per pixel, which libraries read differently; save it with 24"
@@ -184,14 +189,31 @@ def _unlike_in_tiff(image: Image.Image) -> str:
     return "colours multiplied by their alpha" if image.tag_v2.get(EXTRA_SAMPLES_TAG, (0,))[0] == 1 else ""
 
 
+def _is_turned_otherwise(image: JpegImagePlugin.JpegImageFile, orientation: int) -> bool:
+    """Whether one of several segments of EXIF says another orientation: DALI would write beyond the picture (2.4)."""
+    segments = [content for marker, content in image.applist if marker == "APP1" and content.startswith(EXIF)]
+    found = [_tag_in(content) for content in segments] if len(segments) > 1 else []
+    return any(value is not None and (not isinstance(value, int) or _known(value) != orientation) for value in found)
+
+
 def orientation_of(image: Image.Image) -> int:
     """The EXIF orientation that DALI goes by, 1 where there is none: not XMP's, and not a PNG's after its pixels."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        orientation = image.tag_v2.get(ORIENTATION_TAG, 1)
-    else:
-        exif = Image.Exif()
-        exif.load(image.info.get("exif", b""))
-        orientation = exif.get(ORIENTATION_TAG, 1)
+        return _known(image.tag_v2.get(ORIENTATION_TAG))
+    return _known(_tag_in(image.info.get("exif", b"")))
+
+
+def _tag_in(exif: bytes) -> Any:
+    """The orientation as EXIF has it, None for none; also where EXIF is damaged, which leaves the picture what it is."""
+    parsed = Image.Exif()
+    try:
+        parsed.load(exif)
+        return parsed.get(ORIENTATION_TAG)
+    except (SyntaxError, struct.error):
+        return None
+
+
+def _known(orientation: Any) -> int:
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 

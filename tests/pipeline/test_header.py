@@ -28,10 +28,16 @@ def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
     return content.getvalue()
 
 
-def turned() -> bytes:
+def turned(orientation: int = 6) -> bytes:
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = orientation
     return encode(PICTURE, "JPEG", exif=exif)
+
+
+def exif_twice(first: bytes, second: bytes) -> bytes:
+    """The second JPEG with the first one's segment of EXIF before its own."""
+    start = first.index(b"\xff\xe1")
+    return second[:2] + first[start : start + 2 + int.from_bytes(first[start + 2 : start + 4], "big")] + second[2:]
 
 
 READ = {
@@ -39,6 +45,11 @@ READ = {
     "CMYK.jpg": encode(PICTURE.convert("CMYK"), "JPEG"),
     "progressive.jpg": encode(PICTURE, "JPEG", progressive=True),
     "turned.jpg": turned(),
+    "turned alike twice.jpg": exif_twice(turned(), turned()),
+    "damaged EXIF.jpg": encode(PICTURE, "JPEG", exif=b"Exif\0\0" + bytes(30)),
+    "cut off EXIF.jpg": encode(PICTURE, "JPEG", exif=b"Exif\0\0II*\0"),
+    "damaged EXIF.png": encode(PICTURE, "PNG", exif=b"Exif\0\0" + bytes(30)),
+    "damaged EXIF.webp": encode(PICTURE, "WEBP", lossless=True, exif=b"Exif\0\0" + bytes(30)),
     "CMYK.tif": encode(PICTURE.convert("CMYK"), "TIFF"),
     "alpha.png": encode(ALPHA, "PNG"),
     "alpha.webp": encode(ALPHA, "WEBP", lossless=True),
@@ -79,6 +90,9 @@ def multiplied(tiff: bytes) -> bytes:
 
 REFUSED = {
     "CMYK without a marker.jpg": (without_adobe(READ["CMYK.jpg"]), "whether its inks are inverted"),
+    "turned otherwise.jpg": (exif_twice(turned(), turned(1)), "several EXIF orientations"),
+    "turned by a second segment.jpg": (exif_twice(READ["damaged EXIF.jpg"], turned()), "several EXIF orientations"),
+    "turned by a byte.jpg": (exif_twice(turned(1), turned().replace(b"\x12\0\3", b"\x12\0\7")), "several EXIF orientations"),
     "multiplied by alpha.tif": (multiplied(encode(ALPHA, "TIFF")), "multiplied by their alpha"),
     "signed.tif": (encode(PICTURE.convert("L"), "TIFF", tiffinfo={339: 2}), "signed samples"),
     "16 bits.bmp": (of_16_bits(), "16 bits per pixel"),
@@ -109,8 +123,7 @@ def test_pixels_are_one_definition_for_pil_and_dali(name: str) -> None:
     np.testing.assert_array_equal(pipe.run()[0].at(0), expected)
     if name.startswith(("animated", "pages")):
         np.testing.assert_array_equal(expected, np.asarray(PICTURE))  # the first frame
-    if name == "turned.jpg":
-        assert header.orientation == 6
+    assert header.orientation == (6 if name.startswith("turned") else 1)
 
 
 @pytest.mark.parametrize("name", REFUSED)
