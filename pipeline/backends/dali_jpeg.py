@@ -6,6 +6,7 @@ so that what a bad file looks like, or whether it is one, is decided where it al
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
@@ -61,12 +62,14 @@ def _extended() -> Iterator[None]:
     if decoder is None or library is None or not library.submodule_search_locations:
         yield
         return
-    # nvImageCodec loads whatever it finds in a folder: ours holds one file, in the version of this Python.
-    with _ONE_AT_A_TIME, TemporaryDirectory(prefix="hjepa-") as folder:
-        Path(folder, "libhjepa_jpeg.so").symlink_to(decoder)
+    folder = _folder_of(decoder)
+    if folder is None:
+        yield
+        return
+    with _ONE_AT_A_TIME, folder:
         before = os.environ.get(VARIABLE)
         own = before or str(Path(library.submodule_search_locations[0], "extensions"))
-        os.putenv(VARIABLE, f"{folder}:{own}")  # not in os.environ, which another thread may be going through
+        os.putenv(VARIABLE, f"{folder.name}:{own}")  # not in os.environ, which another thread may be going through
         try:
             yield
         finally:
@@ -74,3 +77,17 @@ def _extended() -> Iterator[None]:
                 os.unsetenv(VARIABLE)
             else:
                 os.putenv(VARIABLE, before)
+
+
+def _folder_of(decoder: Path) -> TemporaryDirectory[str] | None:
+    """A folder for nvImageCodec, which loads all that it finds in one: this holds one file, in the version of this Python.
+
+    None where none can be made, as in a container that is read-only: the pixels are the same without the decoder.
+    """
+    try:
+        folder = TemporaryDirectory(prefix="hjepa-")
+        Path(folder.name, "libhjepa_jpeg.so").symlink_to(decoder)
+    except OSError as error:
+        warnings.warn(f"JPEGs take longer to decode: no temporary folder ({error}); set TMPDIR to a writable one", stacklevel=2)
+        return None
+    return folder

@@ -143,3 +143,14 @@ def test_where_the_decoder_was_not_built_pipelines_are_built_without_it(monkeypa
     before = jpeg.num_decoded()
     assert len(decoded(dali_jpeg.build, list(NATIVE.values()))) == len(NATIVE)
     assert jpeg.num_decoded() == before
+
+
+def test_without_a_folder_to_write_to_pipelines_are_built_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hjepa.pipeline.backends import dali_jpeg
+
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    before = jpeg.num_decoded()
+    with pytest.warns(UserWarning, match="set TMPDIR to a writable one"):
+        found = decoded(dali_jpeg.build, list(NATIVE.values()))
+    assert len(found) == len(NATIVE)
+    assert jpeg.num_decoded() == before
