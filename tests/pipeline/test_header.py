@@ -108,22 +108,34 @@ REFUSED = {
 }
 
 
+def by_dali(content: bytes) -> np.ndarray:
+    from nvidia.dali import fn, pipeline, types
+
+    pipe = pipeline.Pipeline(batch_size=1, num_threads=1, device_id=None, exec_dynamic=True)
+    with pipe:
+        encoded = fn.external_source(source=[[np.frombuffer(content, dtype=np.uint8)]], batch=True)
+        pipe.set_outputs(fn.decoders.image(encoded, output_type=types.RGB, adjust_orientation=False))
+    return np.array(pipe.run()[0].at(0))
+
+
 @pytest.mark.dali
 @pytest.mark.parametrize("name", READ)
 def test_pixels_are_one_definition_for_pil_and_dali(name: str) -> None:
-    from nvidia.dali import fn, pipeline, types
-
     header = read_header(io.BytesIO(READ[name]))
     assert (header.height, header.width, header.reason) == (50, 60, "")
     expected = np.asarray(to_rgb(open_content(READ[name])))
-    pipe = pipeline.Pipeline(batch_size=1, num_threads=1, device_id=None, exec_dynamic=True)
-    with pipe:
-        encoded = fn.external_source(source=[[np.frombuffer(READ[name], dtype=np.uint8)]], batch=True)
-        pipe.set_outputs(fn.decoders.image(encoded, output_type=types.RGB, adjust_orientation=False))
-    np.testing.assert_array_equal(pipe.run()[0].at(0), expected)
+    np.testing.assert_array_equal(by_dali(READ[name]), expected)
     if name.startswith(("animated", "pages")):
         np.testing.assert_array_equal(expected, np.asarray(PICTURE))  # the first frame
     assert header.orientation == (6 if name.startswith("turned") else 1)
+
+
+@pytest.mark.dali
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_cmyk_with_black_is_at_most_one_level_darker_in_dali(kind: str) -> None:
+    content = encode(Image.fromarray(np.asarray(ALPHA), "CMYK"), kind)
+    darker = np.asarray(to_rgb(open_content(content))).astype(int) - by_dali(content)
+    assert {0, 1} == set(np.unique(darker))
 
 
 @pytest.mark.parametrize("name", REFUSED)
