@@ -190,10 +190,16 @@ def _unlike_in_tiff(image: Image.Image) -> str:
 
 
 def _is_turned_otherwise(image: JpegImagePlugin.JpegImageFile, orientation: int) -> bool:
-    """Whether one of several segments of EXIF says another orientation: DALI would write beyond the picture (2.4)."""
-    segments = [content for marker, content in image.applist if marker == "APP1" and content.startswith(EXIF)]
-    found = [_tag_in(content) for content in segments] if len(segments) > 1 else []
-    return any(value is not None and (not isinstance(value, int) or _known(value) != orientation) for value in found)
+    """Whether segments of EXIF may say several orientations: DALI would write beyond the picture then (2.4, if it turns)."""
+    segments = {content for marker, content in image.applist if marker == "APP1" and content.startswith(EXIF)}
+    return len(segments) > 1 and not all(_agrees(content, orientation) for content in segments)
+
+
+def _agrees(exif: bytes, orientation: int) -> bool:
+    """Whether EXIF says this in the usual way, once, or cannot say anything: DALI also reads tags that PIL finds damaged."""
+    usual = [struct.pack(order + "HHIH", ORIENTATION_TAG, 3, 1, orientation) for order in "<>"]
+    count = sum(exif.count(tag[:2]) for tag in usual)
+    return count == 0 or (count == 1 and any(tag in exif for tag in usual))
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -92,6 +92,10 @@ REFUSED = {
     "CMYK without a marker.jpg": (without_adobe(READ["CMYK.jpg"]), "whether its inks are inverted"),
     "turned otherwise.jpg": (exif_twice(turned(), turned(1)), "several EXIF orientations"),
     "turned by a second segment.jpg": (exif_twice(READ["damaged EXIF.jpg"], turned()), "several EXIF orientations"),
+    "turned by a tag that is none.jpg": (
+        exif_twice(turned(1), turned().replace(b"\0\0\0\1\0\6", b"\0\4\0\1\0\6")),
+        "several EXIF orientations",
+    ),
     "turned by a byte.jpg": (exif_twice(turned(1), turned().replace(b"\x12\0\3", b"\x12\0\7")), "several EXIF orientations"),
     "multiplied by alpha.tif": (multiplied(encode(ALPHA, "TIFF")), "multiplied by their alpha"),
     "signed.tif": (encode(PICTURE.convert("L"), "TIFF", tiffinfo={339: 2}), "signed samples"),
