@@ -34,6 +34,12 @@ def device_id(settings: BackendSettings) -> int | None:
     return settings.device.index if settings.device.type == "cuda" else None
 
 
+def current_device(settings: BackendSettings) -> torch.cuda.device:
+    """Within it the GPU is the current one, of which DALI takes a default stream to be: its handle, 0, names no GPU."""
+    number = device_id(settings)
+    return torch.cuda.device(-1 if number is None else number)  # -1, for the CPU, changes nothing
+
+
 def read(contents: Node, from_files: bool) -> Node:
     """The contents of paths, or contents as they are."""
     return fn.io.file.read(contents, dont_use_mmap=True) if from_files else contents

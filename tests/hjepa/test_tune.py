@@ -121,6 +121,18 @@ def test_most_crops_within_the_budget_are_chosen(tiny: Settings) -> None:
         tune_step(tiny, source, Budget(memory_gib=1e-6), "crops", said.append)
 
 
+def test_a_step_that_a_gpu_has_no_memory_for_is_too_much(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def on_a_small_gpu(settings: Settings, _: object) -> StepCost:
+        if settings.data.batch_size > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return StepCost(seconds=0.001, memory_gib=1)
+
+    monkeypatch.setattr("hjepa.tune.measure_step", on_a_small_gpu)
+    said: list[str] = []
+    assert tune_step(tiny, open_source(tiny.data.data_path), Budget(step_ms=9), "batch", said.append).data.batch_size == 8
+    assert "data.batch_size=16: more memory than the GPU has: too much" in said
+
+
 def test_crops_that_nothing_reads_are_not_tuned(tiny: Settings) -> None:
     source = open_source(tiny.data.data_path)
     unread = with_changes(tiny, {"model.view_weight": 0, "model.spread_weight": 0})
