@@ -132,7 +132,7 @@ def find_bad(flying: deque[Request], settings: BackendSettings, said: str = "") 
         reasons = _probe(request, named, _on_cpu(settings)) if named else {}
         reasons = reasons or _probe(request, places, _on_cpu(settings))
         if settings.device.type == "cuda" and len(reasons) != 1:  # the GPU may refuse others, or not all of them
-            reasons = _probe(request, list(reasons) or places, settings)
+            reasons = _probe(request, list(reasons) or places, settings) or reasons
         if reasons:
             return {(number, place): reason for place, reason in reasons.items()}
     return {}
