@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from hjepa import cli, commands
+from hjepa.assembly import build_loader
 from hjepa.configs.load import changes_to_yaml, load_settings, with_changes
 from hjepa.configs.schema import Settings
 from hjepa.configs.yaml_file import SettingsError
@@ -91,6 +92,15 @@ def test_step_costs_more_memory_with_more_crops_and_images(tiny: Settings) -> No
     assert memory({"data.multicrop.num_local_crops": 6}) > base
     assert memory({"data.batch_size": 8}) > 1.3 * base
     assert memory({"model.encoder.depth": 3}) > base
+
+
+def test_what_torch_kept_of_a_step_is_given_back_before_the_next(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DALI, which has memory of its own, is opened after it."""
+    order: list[str] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: order.append("given back"))
+    monkeypatch.setattr("hjepa.step_cost.build_loader", lambda *_: order.append("loader") or build_loader(*_))
+    measure_step(tiny, open_source(tiny.data.data_path))
+    assert order == ["given back", "loader"]
 
 
 def test_step_is_one_of_the_epoch_with_the_most_pixels(tiny: Settings) -> None:
