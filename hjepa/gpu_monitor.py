@@ -13,6 +13,7 @@ class GpuMonitor:
     """Reads one GPU; use it as a context manager, or call close()."""
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._nvml: Any = None
         self._readings: dict[str, Callable[[], float]] = {}
         if device.type != "cuda":
@@ -34,7 +35,11 @@ class GpuMonitor:
 
     def read(self) -> dict[str, float]:
         """What the driver gives of shares of time in percent, MiB, watts and degrees Celsius; it waits for no kernel."""
-        return {name: reading() for name, reading in self._readings.items()}
+        try:
+            return {name: reading() for name, reading in self._readings.items()}
+        except self._nvml.NVMLError as error:  # the run goes on without it
+            LOG.warning("no telemetry of %s for now: NVML says %s", self._device, error)
+            return {}
 
     def close(self) -> None:
         """Lets NVML go."""

@@ -13,6 +13,9 @@ from hjepa.models.sizes import VisionTransformerSettings
 
 Model: TypeAlias = HierarchicalJepa | Dino
 """What a run trains."""
+VARIANTS = 64
+"""Of a block, that torch.compile makes at most: for student, teacher and predictor, for sizes of crops, with and without a mask
+or a gradient. Its own limit is 8, which masked local crops exceed; what is beyond it would not be compiled, without a word."""
 
 
 def build_model(settings: Settings, device: torch.device) -> Model:
@@ -20,6 +23,8 @@ def build_model(settings: Settings, device: torch.device) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = Dino(_dino(settings)) if settings.objective == "dino" else HierarchicalJepa(_hierarchical_jepa(settings))
+    if settings.training.compile:
+        torch._dynamo.config.cache_size_limit = VARIANTS  # torch 2.6's name, which later ones know
     for block in model.modules():
         if isinstance(block, Block):
             block.recompute = settings.training.gradient_checkpointing

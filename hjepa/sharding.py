@@ -64,5 +64,5 @@ def divide(tensor: Tensor, like: Tensor) -> Tensor:
     """This rank's part of a whole tensor that every rank holds, or the tensor where nothing is divided."""
     if not isinstance(like, DTensor) or isinstance(tensor, DTensor):
         return tensor
-    # src_data_rank=None: every rank holds the same, so nothing is sent
-    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+    # What is sent is what the rank holds already; torch 2.6 cannot be told so.
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)

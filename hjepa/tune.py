@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import torch
+
 from hjepa.assembly import build_loader
 from hjepa.configs.load import with_changes
 from hjepa.configs.schema import Settings
@@ -74,7 +76,11 @@ def tune_step(settings: Settings, source: Source, budget: Budget, vary: Vary, sa
     values = _numbers_of_crops(settings) if vary == "crops" else [size for size in BATCHES if size <= len(source)]
 
     def fits(value: int) -> bool:
-        cost = measure_step(with_changes(settings, {name: value}), source)
+        try:
+            cost = measure_step(with_changes(settings, {name: value}), source)
+        except torch.OutOfMemoryError:  # whatever the budget, a GPU has no more
+            said(f"{name}={value}: more memory than the GPU has: too much")
+            return False
         within = budget.allows(cost)
         said(f"{name}={value}: {cost.seconds * 1000:.0f} ms, {cost.memory_gib:.2f} GiB: {'fits' if within else 'too much'}")
         return within

@@ -10,6 +10,7 @@ follows it; and the blur. A crop is stored by the first of them that completes i
 
 import math
 from collections.abc import Sequence
+from subprocess import CalledProcessError
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ import numpy.typing as npt
 import torch
 import triton
 from torch import Tensor
+from triton.runtime import driver
 
 from hjepa.kernels.fused_blur_triton import blur_kernel
 from hjepa.kernels.fused_colour_triton import contrast_kernel
-from hjepa.kernels.fused_crops import STORES, Colours, CropGroup, Decoded, check_groups
+from hjepa.kernels.fused_crops import STORES, Colours, CropGroup, Decoded, MissingKernelError, check_groups
 from hjepa.kernels.fused_plan import Plan, columns_of_band, ends_of_pieces, groups_of_tile, make_plan, plane_bytes
 from hjepa.kernels.fused_resize_triton import resize_kernel, weights_kernel
 
@@ -48,6 +50,17 @@ def render(decoded: Decoded, groups: Sequence[CropGroup], mean: Colours, std: Co
         return
     with torch.cuda.device(out.get_device()):  # -1, for the CPU, changes nothing
         _launch(make_plan(decoded, groups, mean, std), STORES[dtype], out.device)
+
+
+def require_compiler() -> None:
+    """Raises MissingKernelError where Triton cannot start kernels: on each machine it compiles first what starts them."""
+    try:
+        driver.active.utils  # noqa: B018  # made when it is first asked for
+    except (RuntimeError, CalledProcessError) as error:
+        raise MissingKernelError(
+            f"a C compiler and Python's headers, with which Triton compiles what starts its kernels ({error}): apt install gcc "
+            "python3-dev"
+        ) from error
 
 
 def upload(arrays: Sequence[npt.NDArray[Any]], device: torch.device) -> list[Tensor]:

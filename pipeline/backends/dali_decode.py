@@ -34,6 +34,12 @@ def device_id(settings: BackendSettings) -> int | None:
     return settings.device.index if settings.device.type == "cuda" else None
 
 
+def current_device(settings: BackendSettings) -> torch.cuda.device:
+    """Within it the GPU is the current one, of which DALI takes a default stream to be: its handle, 0, names no GPU."""
+    number = device_id(settings)
+    return torch.cuda.device(-1 if number is None else number)  # -1, for the CPU, changes nothing
+
+
 def read(contents: Node, from_files: bool) -> Node:
     """The contents of paths, or contents as they are."""
     return fn.io.file.read(contents, dont_use_mmap=True) if from_files else contents
@@ -126,7 +132,7 @@ def find_bad(flying: deque[Request], settings: BackendSettings, said: str = "") 
         reasons = _probe(request, named, _on_cpu(settings)) if named else {}
         reasons = reasons or _probe(request, places, _on_cpu(settings))
         if settings.device.type == "cuda" and len(reasons) != 1:  # the GPU may refuse others, or not all of them
-            reasons = _probe(request, list(reasons) or places, settings)
+            reasons = _probe(request, list(reasons) or places, settings) or reasons
         if reasons:
             return {(number, place): reason for place, reason in reasons.items()}
     return {}

@@ -23,7 +23,7 @@ from torch.utils.dlpack import from_dlpack
 
 from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BackendSettings, Crops, Request
-from hjepa.pipeline.backends.dali_decode import Node, check_ends, check_sizes, decode, device_id, ends, read
+from hjepa.pipeline.backends.dali_decode import Node, check_ends, check_sizes, current_device, decode, device_id, ends, read
 from hjepa.pipeline.backends.dali_inputs import (
     count,
     has_blur,
@@ -74,7 +74,8 @@ def _to_crops(settings: BackendSettings, outputs: list[Any]) -> Crops:
     crops = {}
     for group, output in zip(settings.recipe.groups(), outputs, strict=True):
         # [B, V, 3, S, S] in DALI's buffer, seen view-major; .to copies only where DALI lacks the dtype
-        crops[group[0].name] = from_dlpack(output.as_tensor()).transpose(0, 1).to(settings.dtype)
+        with current_device(settings):
+            crops[group[0].name] = from_dlpack(output.as_tensor()).transpose(0, 1).to(settings.dtype)
     return crops
 
 

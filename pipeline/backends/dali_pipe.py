@@ -17,7 +17,7 @@ import torch
 from nvidia.dali.pipeline import Pipeline
 
 from hjepa.pipeline.backend import BackendSettings, BadBatchError, Request
-from hjepa.pipeline.backends.dali_decode import find_bad
+from hjepa.pipeline.backends.dali_decode import current_device, find_bad
 
 Feed: TypeAlias = Callable[[], Any]
 """Gives the inputs of the next batch; raises StopIteration where there is none."""
@@ -145,7 +145,8 @@ class DaliPipe:
         self._pipe.schedule_run()  # what fails in it is the feed, and no batch
         stream = self.stream()
         try:
-            outputs: list[Any] | RuntimeError = list(self._pipe.outputs(stream))
+            with current_device(self._settings):
+                outputs: list[Any] | RuntimeError = list(self._pipe.outputs(stream))
         except StopIteration:
             return None
         except RuntimeError as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from hjepa.kernels.fused_crops_triton import render
+from hjepa.kernels.fused_crops_triton import render, require_compiler
 from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BackendSettings, Crops, Request
 from hjepa.pipeline.backends.dali_inputs import count
@@ -28,6 +28,8 @@ class FusedGpuBackend:
     """Renders on the GPU with DALI's decoder and hjepa's kernels."""
 
     def __init__(self, settings: BackendSettings) -> None:
+        if settings.device.type == "cuda":  # not in Triton's interpreter
+            require_compiler()  # what is missing is said now
         self._settings = settings
         self._pipe = DaliPipe(settings, partial(build_decoder, settings), images_of, partial(check_decoded, settings))
 

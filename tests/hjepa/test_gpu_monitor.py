@@ -113,6 +113,20 @@ def test_a_gpu_that_nvml_does_not_find_is_said_once_and_stops_nothing(
     assert nvml.opened == 0
 
 
+def test_a_driver_that_ceases_to_answer_stops_nothing(
+    nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> int:
+        raise NVMLError("Unknown Error")
+
+    with GpuMonitor(torch.device("cuda")) as monitor:
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(FakeNvml, "nvmlDeviceGetPowerUsage", refuse)
+            assert monitor.read() == {}
+        assert monitor.read() == EVERY
+    assert [record.getMessage() for record in caplog.records] == ["no telemetry of cuda for now: NVML says Unknown Error"]
+
+
 def test_without_a_gpu_the_library_is_not_even_imported(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -110,6 +110,8 @@ def test_every_block_is_compiled_where_it_is_asked_for_and_the_state_keeps_its_n
     blocks = [block for block in model.modules() if isinstance(block, Block)]
     assert len(blocks) == 4 + 4 + 2  # of student, teacher and predictor
     assert all((block._compiled_call_impl is not None) == (asked == "true") for block in blocks)
+    if asked == "true":  # 9 ways to call a block were counted with masked local crops; torch compiles 8 by itself
+        assert torch._dynamo.config.cache_size_limit > 16
     assert model.state_dict().keys() == plain.state_dict().keys()
 
 

@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from hjepa import cli, commands
+from hjepa.assembly import build_loader
 from hjepa.configs.load import changes_to_yaml, load_settings, with_changes
 from hjepa.configs.schema import Settings
 from hjepa.configs.yaml_file import SettingsError
@@ -93,6 +94,15 @@ def test_step_costs_more_memory_with_more_crops_and_images(tiny: Settings) -> No
     assert memory({"model.encoder.depth": 3}) > base
 
 
+def test_what_torch_kept_of_a_step_is_given_back_before_the_next(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DALI, which has memory of its own, is opened after it."""
+    order: list[str] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: order.append("given back"))
+    monkeypatch.setattr("hjepa.step_cost.build_loader", lambda *_: order.append("loader") or build_loader(*_))
+    measure_step(tiny, open_source(tiny.data.data_path))
+    assert order == ["given back", "loader"]
+
+
 def test_step_is_one_of_the_epoch_with_the_most_pixels(tiny: Settings) -> None:
     source = open_source(tiny.data.data_path)
 
@@ -119,6 +129,18 @@ def test_most_crops_within_the_budget_are_chosen(tiny: Settings) -> None:
     assert tune_step(tiny, source, Budget(memory_gib=two.memory_gib), "batch", said.append).data.batch_size == 16
     with pytest.raises(ValueError, match=r"num_local_crops=1, the least, is beyond the budget of 1e-06 GiB"):
         tune_step(tiny, source, Budget(memory_gib=1e-6), "crops", said.append)
+
+
+def test_a_step_that_a_gpu_has_no_memory_for_is_too_much(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def on_a_small_gpu(settings: Settings, _: object) -> StepCost:
+        if settings.data.batch_size > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return StepCost(seconds=0.001, memory_gib=1)
+
+    monkeypatch.setattr("hjepa.tune.measure_step", on_a_small_gpu)
+    said: list[str] = []
+    assert tune_step(tiny, open_source(tiny.data.data_path), Budget(step_ms=9), "batch", said.append).data.batch_size == 8
+    assert "data.batch_size=16: more memory than the GPU has: too much" in said
 
 
 def test_crops_that_nothing_reads_are_not_tuned(tiny: Settings) -> None:

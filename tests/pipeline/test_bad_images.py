@@ -279,6 +279,18 @@ def test_a_gpu_is_asked_which_image_is_bad_only_where_the_cpu_does_not_know(
 
 
 @pytest.mark.dali
+def test_images_that_the_cpu_refuses_and_a_gpu_does_not_are_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hjepa.pipeline.backends import dali_decode
+
+    def probe(_: Request, places: list[int], settings: BackendSettings) -> dict[int, str]:
+        return {place: "cut off" for place in places if place < 2 and settings.device.type == "cpu"}
+
+    monkeypatch.setattr(dali_decode, "_probe", probe)
+    whole = np.frombuffer(encode(picture(), "JPEG"), np.uint8)
+    assert list(dali_decode.find_bad(deque([request_of([whole] * 4)]), settings_of("cuda:0"))) == [(0, 0), (0, 1)]
+
+
+@pytest.mark.dali
 @pytest.mark.parametrize("bad", [[], [0], [3], [0, 1, 2, 3, 4], [1, 4]], ids=str)
 def test_all_bad_images_of_a_batch_are_found_by_halves(bad: list[int]) -> None:
     from hjepa.pipeline.backends import dali_decode

@@ -5,14 +5,16 @@ import json
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from hjepa.pipeline.backend import Request
+from hjepa.pipeline.backend import BackendSettings, Request
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.presets.jepa import multicrop
 from hjepa.pipeline.recipe import Recipe, View
@@ -251,3 +253,46 @@ def test_images_that_dali_does_not_take_end_the_run_before_pixels_are_anothers(b
     loader = Loader(OneLevelEach(), recipe, backend=backend, device="cpu", bad_images=tmp_path / "bad.jsonl", **options)
     with loader, pytest.raises(RuntimeError, match="Strided data not supported"):
         check_pixels(loader)
+
+
+def test_dali_is_asked_where_the_loaders_gpu_is_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a default stream, whose handle is 0 on every GPU, to be the current one's."""
+    current, seen = [0], list[int]()
+
+    @contextmanager
+    def device(number: int) -> Iterator[None]:
+        current.append(number)
+        yield
+        current.pop()
+
+    class OnePixelEach:
+        def schedule_run(self) -> None:
+            pass
+
+        def outputs(self, _: object) -> list[SimpleNamespace]:
+            seen.append(current[-1])
+            return [SimpleNamespace(as_tensor=lambda: torch.zeros(1, 2, 3, 1, 1))] * 2
+
+    def noted(tensor: torch.Tensor) -> torch.Tensor:
+        seen.append(current[-1])
+        return tensor
+
+    dali_ops = importlib.import_module("hjepa.pipeline.backends.dali_ops")
+    monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: None)
+    monkeypatch.setattr(dali_ops, "from_dlpack", noted)
+    settings = BackendSettings(
+        recipe=RECIPE,
+        batch_size=1,
+        device=torch.device("cuda", 1),
+        num_workers=1,
+        prefetch=1,
+        pin_memory=True,
+        dtype=torch.float32,
+    )
+    backend = dali_ops.DaliOpsBackend(settings)
+    backend._pipe._pipe = OnePixelEach()
+    backend._pipe._flying.append(object())
+    dali_ops._to_crops(settings, backend._pipe._take().outputs)
+    assert seen == [1, 1, 1]
+    assert current == [0]

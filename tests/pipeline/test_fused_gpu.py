@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hjepa.pipeline.backend import BackendSettings, open_backend
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.presets.dino import dino
 
@@ -27,6 +28,28 @@ def test_batches_in_the_interpreter_are_those_of_the_native_backend() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "3 batches equal" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("Failed to find C compiler."), subprocess.CalledProcessError(1, ["gcc", "main.c"])],
+    ids=["no compiler", "no Python.h"],
+)
+def test_what_triton_lacks_to_start_kernels_is_said_before_the_first_batch(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Driver:
+        @property
+        def active(self) -> object:
+            raise error
+
+    monkeypatch.setattr("hjepa.kernels.fused_crops_triton.driver", Driver())
+    settings = BackendSettings(
+        recipe=dino(2), batch_size=4, device=torch.device("cuda", 0), num_workers=1, prefetch=1, pin_memory=True,
+        dtype=torch.float32,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"a C compiler and Python's headers, .*apt install gcc python3-dev, or use backend="):
+        open_backend("dali", settings)
 
 
 @pytest.mark.gpu
