@@ -154,8 +154,11 @@ def mark_folder(settings: Settings, *, is_new: bool) -> None:
 
 def release_folder(settings: Settings) -> None:
     """Leaves the folder of a run that ends before its first checkpoint to the next one, which would take another beside it."""
+    output = Path(settings.output_dir)
     if not checkpoint.newest_first(settings.checkpoint_folder):
-        Path(settings.output_dir, SETTINGS).unlink(missing_ok=True)
+        (output / SETTINGS).unlink(missing_ok=True)
+        if output.is_dir() and not any(output.iterdir()):  # of a run that could not start
+            output.rmdir()
 
 
 def _run_folders(settings: Settings) -> list[Path]:
