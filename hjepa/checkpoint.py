@@ -16,6 +16,8 @@ FORMAT = 1
 LATEST = "latest.pt"
 NEEDED = ("model", "settings")
 """Of what a checkpoint holds: what everyone reads."""
+RESUMED = (*NEEDED, "optimizer", "step", "loader", "torch_rng", "accuracies", "first_loss", "kept")
+"""What a run needs to go on from it; one without is still there to be evaluated and exported."""
 
 FREE = (
     "device",
@@ -65,7 +67,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
         ) from error
 
 
-def load(path: Path, device: torch.device) -> dict[str, Any]:
+def load(path: Path, device: torch.device, needed: tuple[str, ...] = NEEDED) -> dict[str, Any]:
     """Reads a checkpoint; it may hold nothing but tensors and plain values. Raises CheckpointError."""
     if not path.is_file():
         raise CheckpointError(
@@ -74,7 +76,7 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         version = state["format"]
-        foreign = [name for name in NEEDED if name not in state]
+        foreign = [name for name in needed if name not in state]
     except OSError as error:
         raise CheckpointError(
             f"cannot read the checkpoint {path} ({error.strerror or error}); see whether it can be"
@@ -84,7 +86,8 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
     if version != FORMAT:
         raise CheckpointError(f"{path} has format {version}, this hjepa reads format {FORMAT}; use the hjepa that wrote it")
     if foreign:
-        raise CheckpointError(f"{path} is not a checkpoint of hjepa: it lacks {', '.join(foreign)}; resume from another")
+        what = "not a checkpoint of hjepa" if set(foreign) & set(NEEDED) else "no checkpoint to go on from"
+        raise CheckpointError(f"{path} is {what}: it lacks {', '.join(foreign)}; resume from another")
     loaded: dict[str, Any] = state
     return loaded
 

@@ -198,19 +198,19 @@ def _train(settings: Settings, source: Source, display: Display, state: Resume |
         for note in resume_notes(state, settings, ranks):
             display.say(note)
     start = time.perf_counter()
-    with Trainer(settings, source, display, None if state is None else state.content, ranks) as trainer:
-        if ranks.is_first:
-            mark_folder(settings, is_new=state is None)
-        total = trainer.steps_per_epoch * settings.training.epochs
-        if trainer.is_done:
-            display.say("nothing is left to do: all of its epochs are done; more of them are another run, without --resume")
-        try:
+    if ranks.is_first:
+        mark_folder(settings, is_new=state is None)  # before the Trainer, which would take another run's log for an older one
+    try:
+        with Trainer(settings, source, display, None if state is None else state.content, ranks) as trainer:
+            total = trainer.steps_per_epoch * settings.training.epochs
+            if trainer.is_done:
+                display.say("nothing is left to do: all of its epochs are done; more of them are another run, without --resume")
             result = trainer.run()
-        finally:
-            if ranks.is_first:
-                release_folder(settings)
-        rows = result_rows(result, settings, len(source.classes), total)
-        rows |= {"time": f"{time.perf_counter() - start:.0f} s", **places(settings, result, trainer.picture)}
+            rows = result_rows(result, settings, len(source.classes), total)
+            rows |= {"time": f"{time.perf_counter() - start:.0f} s", **places(settings, result, trainer.picture)}
+    finally:
+        if ranks.is_first:
+            release_folder(settings)
     display.table("Finished" if result.finished else "Interrupted", rows)
     if not result.finished:
         display.say(f"to go on: {command_line()} --resume {shlex.quote(rows['checkpoint'])}")

@@ -18,20 +18,20 @@ from hjepa.wandb_run import WandbRun
 class Metrics:
     """Appends to the file of lines and, if asked, to TensorBoard's event files beside it and to Weights & Biases.
 
-    resumed_step: the step that a run goes on from. What was written of later ones goes: they are made again.
+    resume: the checkpoint that a run goes on from. What was written of later steps goes: they are made again.
     """
 
-    def __init__(self, settings: Settings, resumed_step: int | None = None) -> None:
+    def __init__(self, settings: Settings, resume: dict[str, Any] | None = None) -> None:
         folder = settings.log_folder
         make_folder(folder)
         self._wandb = WandbRun(settings) if settings.logging.wandb.enabled else None
         if settings.metrics_file.exists():
-            if resumed_step is not None:
-                _drop_later(settings.metrics_file, resumed_step)
+            if resume is not None:
+                _drop_later(settings.metrics_file, resume["step"], evaluates_again=_is_to_evaluate(resume))
             elif not settings.logging.log_dir:  # of a run that ended before its first checkpoint
                 os.replace(settings.metrics_file, settings.metrics_file.with_suffix(".before.jsonl"))
         self._lines = open(settings.metrics_file, "a", encoding="utf-8")  # noqa: SIM115 - open for the life of this object
-        purged = None if resumed_step is None else resumed_step + 1
+        purged = None if resume is None else resume["step"] + 1
         self._writer = SummaryWriter(str(folder), purge_step=purged) if settings.logging.tensorboard.enabled else None
 
     def record(self, kind: str, step: int, values: dict[str, float | int]) -> None:
@@ -63,22 +63,29 @@ class Metrics:
             self._wandb.close()
 
 
-def _drop_later(file: Path, step: int) -> None:
+def _is_to_evaluate(resume: dict[str, Any]) -> bool:
+    """Whether the evaluation at the step of a checkpoint is still to come: after an epoch, or of a model without any step."""
+    return bool(resume.get("unended")) or resume["first_loss"] is None
+
+
+def _drop_later(file: Path, step: int, *, evaluates_again: bool) -> None:
     """Cuts the lines of later steps off the end of a file, and the half line that a killed run may have left there.
 
+    The evaluation at the step goes, too, where it is made again, because no checkpoint knows of it.
     Lines before them stay, whatever their steps: on other ranks an epoch has others.
     """
     lines = file.read_bytes().splitlines(keepends=True)
-    while lines and (not lines[-1].endswith(b"\n") or _step_of(lines[-1]) > step):
+    while lines and (not lines[-1].endswith(b"\n") or _is_later(lines[-1], step, evaluates_again)):
         lines.pop()
     partial = file.with_name(f".{file.name}.partial")  # so that a crash leaves the one or the other
     partial.write_bytes(b"".join(lines))
     os.replace(partial, file)
 
 
-def _step_of(line: bytes) -> int:
-    """Of a line of the log; -1 of what is none."""
+def _is_later(line: bytes, step: int, evaluates_again: bool) -> bool:
+    """Whether a line of the log comes after the step; what is no line of it does not."""
     try:
-        return int(json.loads(line)["step"])
+        record = json.loads(line)
+        return int(record["step"]) > step or (evaluates_again and (record["step"], record["kind"]) == (step, "evaluation"))
     except (ValueError, KeyError, TypeError):
-        return -1
+        return False

@@ -42,7 +42,7 @@ def find_resume(settings: Settings) -> Resume | None:
     # Nothing to go on from starts anew: not even an older run is taken, which would be another experiment.
     for path in checkpoint.newest_first(folder):
         try:
-            content = checkpoint.load(path, torch.device("cpu"))
+            content = checkpoint.load(path, torch.device("cpu"), checkpoint.RESUMED)
         except checkpoint.CheckpointError as error:
             damaged[path] = str(error)
         else:
@@ -54,7 +54,7 @@ def find_resume(settings: Settings) -> Resume | None:
 
 def _named(path: Path, settings: Settings) -> Resume:
     """The checkpoint of that path, to go on from in its own run's folder, or in one that no other run has."""
-    content = checkpoint.load(path, torch.device("cpu"))
+    content = checkpoint.load(path, torch.device("cpu"), checkpoint.RESUMED)
     if not settings.checkpoint.checkpoint_dir and path.parent.name == "checkpoints":
         settings = settings.model_copy(update={"output_dir": str(path.parent.parent)})
     output = Path(settings.output_dir)
@@ -154,8 +154,11 @@ def mark_folder(settings: Settings, *, is_new: bool) -> None:
 
 def release_folder(settings: Settings) -> None:
     """Leaves the folder of a run that ends before its first checkpoint to the next one, which would take another beside it."""
+    output = Path(settings.output_dir)
     if not checkpoint.newest_first(settings.checkpoint_folder):
-        Path(settings.output_dir, SETTINGS).unlink(missing_ok=True)
+        (output / SETTINGS).unlink(missing_ok=True)
+        if output.is_dir() and not any(output.iterdir()):  # of a run that could not start
+            output.rmdir()
 
 
 def _run_folders(settings: Settings) -> list[Path]:

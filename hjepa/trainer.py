@@ -73,7 +73,7 @@ class Trainer:
         self._request = StopRequest()
         if resume is not None:
             self._restore(resume)
-        self.metrics = Metrics(settings, None if resume is None else resume["step"]) if self.ranks.is_first else None
+        self.metrics = Metrics(settings, resume) if self.ranks.is_first else None
         self.gpu = GpuMonitor(self.ranks.device)
 
     @property

@@ -8,6 +8,7 @@ import torch
 
 from hjepa import checkpoint
 from hjepa.configs.load import load_settings
+from hjepa.run_folder import find_resume
 
 CPU = torch.device("cpu")
 STATE: dict[str, object] = {"model": {}, "settings": {}}
@@ -54,6 +55,16 @@ def test_file_without_what_a_checkpoint_holds_is_refused(tmp_path: Path) -> None
     checkpoint.save(tmp_path / "x.pt", {"model": {}})
     with pytest.raises(checkpoint.CheckpointError, match=r"x\.pt is not a checkpoint of hjepa: it lacks settings"):
         checkpoint.load(tmp_path / "x.pt", CPU)
+
+
+def test_weights_alone_are_no_checkpoint_to_go_on_from(tmp_path: Path) -> None:
+    """As of those who make a checkpoint smaller before they hand it on."""
+    named = tmp_path / "x.pt"
+    checkpoint.save(named, {"model": {}, "settings": {}})
+    assert checkpoint.load(named, CPU)["model"] == {}
+    settings = load_settings(Path("small"), ["data.dataset=sample"], {"checkpoint.resume": str(named)})
+    with pytest.raises(checkpoint.CheckpointError, match=r"x\.pt is no checkpoint to go on from: it lacks optimizer, step, "):
+        find_resume(settings)
 
 
 def test_newest_is_the_latest_and_then_by_the_number_of_epochs(tmp_path: Path) -> None:

@@ -134,10 +134,12 @@ def test_of_two_runs_that_begin_at_once_one_takes_the_folder(
 ) -> None:
     command = ["--data_path", labelled, "--output_dir", "out", *REFERENCE, *TINY]
     assert call(*command)[0] == 0
+    files = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
     monkeypatch.setattr(cli, "fresh_folder", lambda settings: settings)  # as it was before the other one had begun
     code, _, errors = call(*command)
     assert code == 2
     assert "another run began in out at the same time" in errors
+    assert {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()} == files
 
 
 def test_small_settings_by_their_name_take_a_folder_of_images(call: Call, labelled: Path) -> None:
@@ -309,7 +311,7 @@ def test_number_and_size_of_local_crops_follow_the_epochs(call: Call, labelled: 
         (["--batch_size", "1000000", "--data_path", "images"], "more than the 40 images"),
         (["--data_path", "images", "--output_dir", "texts/a.txt"], "--output-dir texts/a.txt is a file"),
         (["--data_path", "images", "--output_dir", "texts/a.txt/b/c"], "cannot be made, because"),
-        (["--data_path", "images", "--output_dir", "/proc/x"], "the folder /proc/x/logs cannot be made (No such file"),
+        (["--data_path", "images", "--output_dir", "/proc/x"], "the folder /proc/x cannot be made (No such file"),
         (["--device", "gpu"], "device"),
         (["--distributed"], "distributed.enabled=true, and this process was not started by torchrun"),
         (["--world_size", "2"], "distributed.world_size=2, and there are 1 ranks"),

@@ -156,12 +156,36 @@ def test_pictures_need_no_tensorboard(tmp_path: Path) -> None:
     assert not list(settings.log_folder.glob("events*"))
 
 
+def test_an_evaluation_that_no_checkpoint_knows_of_is_written_once(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, real = quick(tmp_path, "training.epochs=1", "checkpoint.save_frequency=1"), Trainer.save
+
+    def save(trainer: Trainer, epochs_done: int | None = None) -> None:
+        if epochs_done is not None:
+            raise OSError("killed after the evaluation")
+        real(trainer)
+
+    monkeypatch.setattr(Trainer, "save", save)
+    with pytest.raises(OSError, match="killed"), Display() as display, Trainer(settings, open_folder(labelled), display) as run:
+        run.run()
+    monkeypatch.setattr(Trainer, "save", real)
+    state = checkpoint.load(settings.checkpoint_folder / checkpoint.LATEST, torch.device("cpu"))
+    with Display() as display, Trainer(settings, open_folder(labelled), display, state) as resumed:
+        resumed.run()
+    lines = list(map(json.loads, settings.metrics_file.read_text().splitlines()))
+    assert [(line["kind"], line["step"]) for line in lines if line["kind"] == "evaluation"] == [
+        ("evaluation", 0),
+        ("evaluation", 5),
+    ]
+
+
 def test_lines_of_an_earlier_leg_stay_whatever_their_steps(tmp_path: Path) -> None:
     """One rank counts to 4; two go on from there as step 2, are killed after 4, and go on from 3."""
     legs = [1, 2, 3, 4, 3, 4]
     (tmp_path / "log").write_text("".join(json.dumps({"step": step}) + "\n" for step in legs) + '{"ste')
-    metrics._drop_later(tmp_path / "log", 3)
+    metrics._drop_later(tmp_path / "log", 3, evaluates_again=False)
     assert [json.loads(line)["step"] for line in (tmp_path / "log").read_text().splitlines()] == [1, 2, 3, 4, 3]
     (tmp_path / "log").write_text('{"step": 1}\n{"step": 2, "lo{"step": 3}\n{"step": 4}\n')
-    metrics._drop_later(tmp_path / "log", 3)
+    metrics._drop_later(tmp_path / "log", 3, evaluates_again=False)
     assert len((tmp_path / "log").read_text().splitlines()) == 2
