@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 # N texts
-MAGIC = b"hjepa columns 5\n"
+MAGIC = b"hjepa columns 6\n"
 HEAD = struct.Struct(f"<{len(MAGIC)}sQL")
 """The magic, the length of the text, and its CRC-32."""
 ALIGNMENT = 64
