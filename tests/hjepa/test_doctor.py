@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hjepa import commands, machine
+from hjepa import commands, machine, short_run
 from hjepa.data_check import PROGRESSIVE, DataSet, look_at_data
 from hjepa.findings import is_healthy, judge_conduct, judge_data, judge_machine
 from hjepa.machine import Gpu, Machine, look_at_machine
@@ -314,6 +314,7 @@ def test_shortest_measurement_is_of_a_batch(labelled: Path) -> None:
 def test_more_threads_are_advised_never_fewer() -> None:
     slow = " ".join(advise(RECIPE, 64, 8)["too slow"])
     assert "all 8 cores" in slow
+    assert "takes the one core;" in " ".join(advise(RECIPE, 64, 1)["too slow"])
     assert "reduce" not in slow
 
 
@@ -399,6 +400,13 @@ def test_short_run_measures_each_stage(backend: Any, labelled: Path) -> None:
     assert found.draw_us > 0
     assert found.mask_us > 0
     assert 0 < found.loader.busy <= 1
+
+
+def test_no_ceiling_is_below_what_was_reached(labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = iter([Rate(images_per_second=47, busy=1, others=0.8), Rate(images_per_second=60, busy=1, others=0.8)])
+    monkeypatch.setattr(short_run, "rate", lambda loader, seconds: next(measured))
+    found = run_shortly(open_source(labelled), RECIPE, backend="torchvision", device="cpu", batch_size=4)
+    assert (found.decode.images_per_second, found.loader.images_per_second) == (60, 60)
 
 
 @pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "not to be read"])
