@@ -49,7 +49,7 @@ def doctor(
 
       hjepa doctor photos --json > doctor.json
     """
-    if step_ms < 0:
+    if not step_ms >= 0:  # nan, too
         raise ValueError(f"--step-ms {step_ms:g} is no time; use 0 where it is not known")
     wanted = find_recipe(recipe)
     with Display() as display:

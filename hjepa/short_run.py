@@ -109,7 +109,7 @@ def run_shortly(
 
 def rate(loader: Loader, seconds: float) -> Rate:
     """Images per second over that time, after a warm-up; the loader goes through as many epochs as it takes."""
-    if seconds <= 0:
+    if not seconds > 0:  # nan, too
         raise ValueError(f"seconds={seconds:g} measures nothing; use 1 or more")
     batches = _endless(loader)
     for _ in range(WARM_UP):

@@ -454,7 +454,9 @@ def test_command_says_what_bounds_and_whether_all_is_well(
     assert "Not healthy; problems in the table: 1." in output
 
 
-@pytest.mark.parametrize("arguments", [("--seconds", 0), ("--step-ms", -1), ("--batch-size", 0)])
+@pytest.mark.parametrize(
+    "arguments", [("--seconds", 0), ("--step-ms", -1), ("--step-ms", "nan"), ("--seconds", "nan"), ("--batch-size", 0)]
+)
 def test_mistakes_end_with_2(
     arguments: tuple[object, ...], labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
