@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
+from matplotlib.text import OffsetFrom
 from PIL import Image
 
 from hjepa.kernels import chance
@@ -63,7 +64,8 @@ def main() -> None:
     axes[3].imshow(np.concatenate([levels[0], np.ones((GAP, 224, 3), dtype=np.float32), levels[1]]))
     axes[4].text(0, 0.95, BATCH, family="monospace", fontsize=8.5, va="top", transform=axes[4].transAxes)
     for axis in axes[:4]:
-        axis.annotate("", (1.12, 0.5), (1.02, 0.5), xycoords="axes fraction", arrowprops={"arrowstyle": "->", "lw": 1.5})
+        edge = OffsetFrom(axis, (1, 0.5))  # points beside the right edge: a fraction of the narrow masks would be a stub
+        axis.annotate("", (26, 0), (4, 0), xycoords=edge, textcoords=edge, arrowprops={"arrowstyle": "->", "lw": 1.5})
     figure.savefig(arguments.output, dpi=100, pil_kwargs={"quality": 80, "optimize": True})
     print(arguments.output)
 

@@ -55,13 +55,13 @@ def look_at_data(source: Source) -> DataSet:
     opened = set(np.linspace(0, len(sample) - 1, min(OPENED, len(sample))).round().astype(int).tolist())
     for first, samples in _parts(sample):
         sizes.append(samples.sizes)
-        keys += samples.keys
         labels.update(samples.labels.tolist())
         for place in range(len(samples.keys)):
             if place in samples.failures:
                 continue
             length, identity = _identity(samples, place)
             lengths.append(length)
+            keys.append(samples.keys[place])
             identities.append(identity)
             if first + place in opened:
                 formats[_format(samples, place)] += 1
@@ -114,7 +114,7 @@ def _repeated(keys: list[str], identities: list[object]) -> list[str]:
     """The keys of images whose file occurred before."""
     seen: dict[object, str] = {}
     repeated = []
-    for key, identity in zip(keys, identities, strict=False):
+    for key, identity in zip(keys, identities, strict=True):
         if identity in seen:
             repeated.append(f"{key} is {seen[identity]}")
         seen.setdefault(identity, key)

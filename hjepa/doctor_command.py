@@ -18,6 +18,7 @@ from hjepa.findings import Finding, is_healthy, judge_conduct, judge_data, judge
 from hjepa.machine import look_at_machine
 from hjepa.pipeline.backend import BackendName
 from hjepa.pipeline.quarantine import DataError
+from hjepa.result_table import counted
 from hjepa.short_run import ShortRun, run_shortly
 from hjepa.troubleshooting import advise
 from hjepa.verdict import Verdict, judge_run
@@ -48,7 +49,7 @@ def doctor(
 
       hjepa doctor photos --json > doctor.json
     """
-    if step_ms < 0:
+    if not step_ms >= 0:  # nan, too
         raise ValueError(f"--step-ms {step_ms:g} is no time; use 0 where it is not known")
     wanted = find_recipe(recipe)
     with Display() as display:
@@ -102,7 +103,8 @@ def _tell_run(display: Display, run: ShortRun, verdict: Verdict) -> None:
     how = " by torchvision's PIL" if run.engine == "torchvision" else ""
     display.say(f"The ceiling: {verdict.ceiling:.0f} images/s, which is decoding alone{how}.")
     batch_ms = 1000 * run.batch_size / run.loader.images_per_second
-    display.say(f"A training step that takes longer than {batch_ms:.0f} ms for {run.batch_size} images never waits for data.")
+    images = counted(run.batch_size, "image")
+    display.say(f"A training step that takes longer than {batch_ms:.0f} ms for {images} never waits for data.")
     for line in verdict.advice:
         display.say(f"  -> {line}")
     display.say(verdict.dali)

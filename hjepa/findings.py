@@ -60,7 +60,8 @@ def judge_conduct(run: ShortRun) -> list[Finding]:
     )
     if not run.replaced:
         return [quiet]
-    text = f"{run.replaced} images do not decode; others stand in for them"
+    images = "1 image does" if run.replaced == 1 else f"{run.replaced} images do"
+    text = f"{images} not decode; others stand in"
     return [quiet, Finding(level="note", subject="short run", text=text, advice="hjepa-train lists them in bad_images.jsonl")]
 
 

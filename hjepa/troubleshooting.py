@@ -14,11 +14,12 @@ FEWER_LOCALS, SMALLER_LOCALS = 4, 64
 
 def advise(recipe: Recipe, batch_size: int, cores: int) -> dict[str, tuple[str, ...]]:
     """Complaint -> what to try, in order."""
+    all_cores = "the one core" if cores == 1 else f"all {cores} cores"
     return {
         "out of memory": (*_memory(recipe, batch_size), "gradients of several small batches: training.accumulation_steps=2"),
         "too slow": (
             "see what bounds the run, above, before anything else",
-            f"data.num_workers=auto takes all {cores} cores; they are threads, of which more than cores gain nothing "
+            f"data.num_workers=auto takes {all_cores}; they are threads, of which more than cores gain nothing "
             "(hjepa tune tries fewer)",
             "fewer local crops, where crops or the model are the bound",
             "data.pipeline=dali; torchvision is the reference, not the fast way",

@@ -8,11 +8,14 @@ import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from hjepa.mask_veil import colour_of, opacity_of
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.header import upright
+from hjepa.pipeline.mask_panel import roles
 from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.source import Source, open_image
@@ -23,8 +26,6 @@ Picture = npt.NDArray[np.float32]
 """[H, W, 3] in [0, 1]"""
 
 EDGES = {"global": "#ffb000", "local": "#4fc3f7"}
-BLOCKS = np.array([[0.84, 0.15, 0.16], [0.17, 0.63, 0.17], [0.12, 0.47, 0.71], [0.58, 0.40, 0.74], [0.89, 0.47, 0.76]])
-"""Colours of target blocks, in the order in which they were drawn."""
 
 
 def save_picture(
@@ -47,7 +48,7 @@ def save_picture(
         _show_globals(own[0, 1:], batch, masks, image, recipe)
         if num_locals:
             _show_locals(own[1, 1:], batch, masks, image, recipe)
-    title = "Masked crops: dark = hidden from the student, full colour = its context, tint = target blocks"
+    title = "Masked crops: gray = hidden from the student, full colour = its context, tint = target blocks"
     boxes = "Boxes in the image: orange = global crops, blue = local crops"
     figure.suptitle(f"{'Crops' if masks is None else title}\n{boxes}", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,14 +63,17 @@ def to_picture(crop: torch.Tensor, recipe: Recipe) -> Picture:
 
 
 def mask_picture(picture: Picture, context: torch.Tensor, targets: torch.Tensor) -> Picture:
-    """The picture with hidden patches darkened and target blocks tinted. context bool [N], targets bool [T, N]."""
-    shade = np.full((*picture.shape[:2], 1), 0.25, dtype=np.float32)
-    shade[_enlarge(context, picture)] = 1.0
-    masked = picture * shade
-    for number, block in enumerate(targets):
-        inside = _enlarge(block, picture)
-        masked[inside] = 0.45 * picture[inside] + 0.55 * BLOCKS[number % len(BLOCKS)]
-    return masked
+    """The picture with gray over hidden patches, as dark ones would not show in a dark crop, and a tint over target blocks.
+
+    context bool [N], targets bool [T, N].
+    """
+    side = round(len(context) ** 0.5)
+    patch = picture.shape[0] // side
+    shown = roles(context, targets, (side, side))
+    colours = np.array([[to_rgba(colour_of(role), opacity_of(role)) for role in row] for row in shown.tolist()])
+    veil = colours.repeat(patch, axis=0).repeat(patch, axis=1).astype(np.float32)  # [H, W, 4]
+    colour, opacity = veil[..., :3], veil[..., 3:]
+    return picture * (1 - opacity) + colour * opacity
 
 
 def scatter(index: torch.Tensor, valid: torch.Tensor, num_patches: int) -> torch.Tensor:
@@ -126,11 +130,3 @@ def _show_locals(axes: npt.NDArray[np.object_], batch: Batch, masks: StepMasks |
 def _show(axis: Axes, picture: Picture, title: str) -> None:
     axis.imshow(picture)
     axis.set_title(title, fontsize=7)
-
-
-def _enlarge(mask: torch.Tensor, picture: Picture) -> npt.NDArray[np.bool_]:
-    """A mask of patches [N] of a square crop as a mask of its pixels [H, W]."""
-    side = round(len(mask) ** 0.5)
-    patch = picture.shape[0] // side
-    square = mask.cpu().numpy().reshape(side, side)
-    return np.kron(square, np.ones((patch, patch), dtype=np.bool_)).astype(np.bool_)

@@ -245,3 +245,12 @@ def test_page_is_dark_where_the_reader_wants_it_dark(shown: Path, browser: str, 
         assert pixels.std() > 15  # something is shown
         corners[scheme] = tuple(pixels[3, 3].tolist())
     assert corners == {"dark": (0x14, 0x14, 0x16), "light": (0xFA, 0xFA, 0xFA)}
+
+
+def test_page_is_no_wider_than_a_telephone(shown: Path, browser: str, tmp_path: Path) -> None:
+    # a window of a browser without one is 500 pixels wide at least: the frame is as wide as a telephone
+    script = "document.title = `over:${f.scrollWidth - f.clientWidth}`"
+    measure = f"const f = this.contentDocument.documentElement; {script}"
+    page = tmp_path / "phone.html"
+    page.write_text(f'<iframe src="{shown.as_uri()}" style="width:360px;height:900px" onload="{measure}"></iframe>')
+    assert "<title>over:0</title>" in browse(browser, page, "--allow-file-access-from-files", "--dump-dom")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hjepa import commands, machine
+from hjepa import commands, machine, short_run
 from hjepa.data_check import PROGRESSIVE, DataSet, look_at_data
 from hjepa.findings import is_healthy, judge_conduct, judge_data, judge_machine
 from hjepa.machine import Gpu, Machine, look_at_machine
@@ -314,6 +314,7 @@ def test_shortest_measurement_is_of_a_batch(labelled: Path) -> None:
 def test_more_threads_are_advised_never_fewer() -> None:
     slow = " ".join(advise(RECIPE, 64, 8)["too slow"])
     assert "all 8 cores" in slow
+    assert "takes the one core;" in " ".join(advise(RECIPE, 64, 1)["too slow"])
     assert "reduce" not in slow
 
 
@@ -401,6 +402,13 @@ def test_short_run_measures_each_stage(backend: Any, labelled: Path) -> None:
     assert 0 < found.loader.busy <= 1
 
 
+def test_no_ceiling_is_below_what_was_reached(labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = iter([Rate(images_per_second=47, busy=1, others=0.8), Rate(images_per_second=60, busy=1, others=0.8)])
+    monkeypatch.setattr(short_run, "rate", lambda loader, seconds: next(measured))
+    found = run_shortly(open_source(labelled), RECIPE, backend="torchvision", device="cpu", batch_size=4)
+    assert (found.decode.images_per_second, found.loader.images_per_second) == (60, 60)
+
+
 @pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "not to be read"])
 def test_file_that_cannot_be_read_is_replaced_in_a_short_run(is_gone: bool, labelled: Path, tmp_path: Path) -> None:
     shutil.copytree(labelled, tmp_path / "photos")
@@ -446,7 +454,9 @@ def test_command_says_what_bounds_and_whether_all_is_well(
     assert "Not healthy; problems in the table: 1." in output
 
 
-@pytest.mark.parametrize("arguments", [("--seconds", 0), ("--step-ms", -1), ("--batch-size", 0)])
+@pytest.mark.parametrize(
+    "arguments", [("--seconds", 0), ("--step-ms", -1), ("--step-ms", "nan"), ("--seconds", "nan"), ("--batch-size", 0)]
+)
 def test_mistakes_end_with_2(
     arguments: tuple[object, ...], labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from hjepa import view
 from hjepa.assembly import build_loader, build_masks
@@ -28,3 +29,14 @@ def test_local_crops_that_are_masked_are_shown_with_their_masks(
     for crop, (title, picture) in zip(whole, local.items(), strict=True):
         unchanged = np.isclose(picture, crop).all(-1).mean()
         assert 0 < unchanged < 0.9 if "masked" in title else unchanged == 1
+
+
+@pytest.mark.parametrize("level", [0.0, 0.05, 0.2, 1.0], ids="level-{}".format)
+def test_what_is_hidden_shows_in_dark_crops_too(level: float) -> None:
+    crop = np.full((16, 16, 3), level, dtype=np.float32)
+    context, targets = torch.tensor([True, False, False, False]), torch.tensor([[False, True, False, False]])
+    shown = view.mask_picture(crop, context, targets)
+    seen, target, hidden = shown[4, 4], shown[4, 12], shown[12, 4]
+    assert seen.tolist() == crop[4, 4].tolist()
+    assert np.abs(hidden - seen).max() > 0.1
+    assert np.abs(hidden - target).max() > 0.1
