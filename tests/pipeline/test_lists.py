@@ -51,6 +51,8 @@ def test_labels_are_numbers_or_names(tmp_path: Path) -> None:
     assert (everything(named).labels.tolist(), named.classes) == ([2, -1, 1, 0], ("3", "cat", "dog"))
     partly = open_list([(path, "dog"), (path, "-1"), (path, float("nan"))])
     assert (everything(partly).labels.tolist(), partly.classes) == ([0, -1, -1], ("dog",))
+    triples = open_list([(path, 1, "x"), (path, 0, "y"), (path,)])
+    assert everything(triples).labels.tolist() == [1, 0, -1]  # as of a data set, what follows the label is left alone
     titled = open_list([(path, 1), (path, None)], classes=["cat", "dog"])
     assert (everything(titled).labels.tolist(), titled.classes) == ([1, -1], ("cat", "dog"))
     with pytest.raises(ValueError, match="labels go up to 2, and there are only 1 classes"):
