@@ -35,7 +35,7 @@ class Batch:
     indices: Tensor
     """int64 [B] on the CPU: numbers of the images in the source."""
     keys: tuple[str, ...]
-    """B paths relative to the source's root."""
+    """B paths relative to the source's root; of a Mixture after the names of its sources."""
     draws: Draws
     """Boxes, flips and every other decision, as numpy arrays; draws.keys continues to masks."""
 

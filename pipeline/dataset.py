@@ -219,7 +219,8 @@ def _undecoded(dataset: Any) -> Any:
         return dataset
     for name in IMAGE_NAMES:
         kind: Any = features.get(name)
-        if type(kind).__name__ == "Image" and getattr(kind, "decode", False) and _is_plain(dataset):
+        is_plain = getattr(kind, "mode", None) in (None, "RGB") and _is_plain(dataset)
+        if type(kind).__name__ == "Image" and getattr(kind, "decode", False) and is_plain:
             return cast(name, kind.__class__(decode=False))
     return dataset
 

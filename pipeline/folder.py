@@ -3,7 +3,6 @@
 Each image's path, label and size are known from the index, so nothing is read but what is trained on.
 """
 
-import logging
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -19,15 +18,13 @@ from hjepa.pipeline.columns import Columns, Texts, texts
 from hjepa.pipeline.header import MAX_PIXELS, Header, read_file_header
 from hjepa.pipeline.index import Index, Indexed, Progress
 from hjepa.pipeline.source import Samples
+from hjepa.pipeline.splits import advise_folders
 from hjepa.pipeline.walk import ENDINGS, Tree, walk
 
 # N images of the source, B images of a batch, R files of the index, F folders
-SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
-"""Names of folders that are no classes, as a rule."""
 CHECKED_FILES = 100_000
 """Up to this many files each one's length and time of change are compared; beyond it, the times of the folders decide."""
 FOLDER_COLUMNS = ("folder_letters", "folder_ends", "folder_changed_ns")
-log = logging.getLogger("hjepa")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,24 +78,12 @@ def open_folder(
             if stored is None or not _is_same(tree, stored):
                 stored = columns.save(file, _build(root, tree, stored, made_from, num_workers, progress))
     used = index.in_use(stored, max_pixels)
-    _advise(root, used.classes)
+    advise_folders(root, used.classes)
     if not len(used):
         raise ValueError(
             f"none of the {len(used.bad)} images in {root} can be used; the first: {used.bad[0].path}: {used.bad[0].reason}"
         )
     return FolderSource(root=root, index=used, others=dict(tree.others))
-
-
-def _advise(root: Path, classes: tuple[str, ...]) -> None:
-    """Says what a folder of splits is taken for: one of classes, all of whose images are used."""
-    if len(classes) > 1 and {name.lower() for name in classes} <= SPLITS:
-        log.warning(
-            "%s: its folders %s look like splits, and are taken for classes, with all their images; "
-            "give one of them, such as %s, or data.dataset=imagenet",
-            root,
-            ", ".join(classes),
-            root / classes[0],
-        )
 
 
 def _folders(stored: Columns) -> dict[bytes, int]:

@@ -11,6 +11,15 @@ KEPT = 32
 """Files that stay open; a process may open 1024 as a rule, and shards are often more."""
 
 
+def short_names(files: Sequence[Path]) -> list[str]:
+    """What keys call the files: by their names, or where two have one, by their paths from the folder that holds all."""
+    names = [file.name for file in files]
+    if len(set(names)) == len(names):
+        return names
+    root = os.path.commonpath([file.parent for file in files])
+    return [os.path.relpath(file, root) for file in files]
+
+
 class OwnLock:
     """A lock that is made anew after a fork, where the old one may be held by a thread that was not forked along."""
 
@@ -24,11 +33,28 @@ class OwnLock:
         return self._lock
 
 
+class FirstSeen:
+    """What files were when they were first opened: places in them mean nothing in files that took theirs."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = files
+        self._first: dict[int, os.stat_result] = {}
+
+    def check(self, number: int) -> None:
+        """Raises OSError where the file is another than at the first call; one that was only touched is the same."""
+        now = os.stat(self._files[number])
+        first = self._first.setdefault(number, now)
+        is_new = now.st_ino != first.st_ino and now.st_mtime_ns != first.st_mtime_ns
+        if is_new or now.st_size != first.st_size:
+            raise OSError("it was changed while it was in use; open the source anew")
+
+
 class Handles:
     """Reads files by their numbers. Any thread may read or close; files that were closed are opened again when needed."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = files
+        self._first_seen = FirstSeen(files)
         self._opened: OrderedDict[int, int] = OrderedDict()
         self._lock = OwnLock()
 
@@ -59,6 +85,7 @@ class Handles:
         if number not in self._opened:
             while len(self._opened) >= KEPT:
                 os.close(self._opened.popitem(last=False)[1])
+            self._first_seen.check(number)
             self._opened[number] = os.open(self._files[number], os.O_RDONLY)
         self._opened.move_to_end(number)
         return self._opened[number]

@@ -26,9 +26,10 @@ def number_labels(values: Sequence[Any]) -> tuple[npt.NDArray[np.int64], tuple[s
     if all(number is not None for number in numbers):
         labels = np.array(numbers, dtype=np.int64)
         return labels, tuple(str(number) for number in range(int(labels.max(initial=-1)) + 1))
-    names = sorted({str(value) for value in values if value is not None})
-    order = {name: number for number, name in enumerate(names)}
-    return np.array([-1 if value is None else order[str(value)] for value in values], dtype=np.int64), tuple(names)
+    labelled = [str(value) for value, number in zip(values, numbers, strict=True) if number != -1]
+    order = {name: place for place, name in enumerate(sorted(set(labelled)))}
+    pairs = zip(values, numbers, strict=True)
+    return np.array([-1 if number == -1 else order[str(value)] for value, number in pairs], dtype=np.int64), tuple(order)
 
 
 def plain_label(value: Any) -> int | str | None:

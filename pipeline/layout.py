@@ -50,6 +50,10 @@ def find_layout(table: Path, rows: Rows) -> Layout:
             f"{table}, line {rows[0][0]}: of the columns {', '.join(rows[0][1])} none is called label; "
             "call that of the labels so, or leave all but the paths out"
         )
+    if label is None and any("".join(fields[1:]).strip() for _, fields in rows):
+        raise ValueError(
+            f"{table}, line {rows[0][0]}: {rows[0][1][0]!r} names one column, and other lines have more; write path,label there"
+        )
     return Layout(path=path, label=label, is_named=True)
 
 

@@ -133,18 +133,12 @@ def open_csv(
 
 def _unzip(items: list[Any]) -> tuple[list[Any], list[Any]]:
     """Images and labels; None for no label."""
-    pairs = [_pair(item) for item in items]
+    pairs = [unpack(item) for item in items]
     for number, (_, label) in enumerate(pairs):
         is_whole = isinstance(label, float | np.floating) and (label != label or float(label).is_integer())
         if not (label is None or is_whole or isinstance(label, int | str | np.integer)):
             raise ValueError(f"item {number} of the list has the label {label!r}; give a number, a name or None")
     return [image for image, _ in pairs], [int(label) if isinstance(label, np.integer) else label for _, label in pairs]
-
-
-def _pair(item: Any) -> tuple[Any, Any]:
-    if isinstance(item, dict):
-        return unpack(item)
-    return (item[0], item[1]) if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
 
 
 def _read_lines(path: Path) -> tuple[list[bytes], list[str | None]]:

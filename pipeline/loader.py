@@ -124,7 +124,7 @@ class Loader(IterableDataset[Any]):
         self._position = 0  # batches of the epoch that were handed out
         self._resumed = False
         self._iteration: object = None  # the one that moves the place on; set_epoch and load_state_dict take that from it
-        self._iterated: int | None = None  # its epoch, while its body runs
+        self._iterated: tuple[int, int] | None = None  # its epoch and next batch, while its body runs
         self._closed = False
         self.wait_seconds = 0.0
         """How long the consumer waited for the latest batch."""
@@ -151,12 +151,12 @@ class Loader(IterableDataset[Any]):
     @property
     def epoch(self) -> int:
         """The epoch that is being iterated, or that comes next."""
-        return self._epoch if self._iterated is None else self._iterated
+        return self._epoch if self._iterated is None else self._iterated[0]
 
     @property
     def remaining(self) -> int:
         """How many batches of `epoch` are to come, once those that were taken are done."""
-        return len(self) - self._position
+        return len(self) - (self._position if self._iterated is None else self._iterated[1])
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch of the next iteration, which takes it from its start; a place that was loaded in it is kept.
@@ -165,8 +165,7 @@ class Loader(IterableDataset[Any]):
         """
         whole("epoch", epoch, 0)
         if epoch != self._epoch or not self._resumed:
-            self._epoch, self._position, self._resumed = epoch, 0, False
-            self._iteration = None
+            self._epoch, self._position, self._resumed, self._iteration = epoch, 0, False, None
 
     def set_weights(self, weights: Sequence[float]) -> None:
         """Other weights for the sources of a Mixture, from the next period of its order on (mixture.PERIOD images or more)."""
@@ -201,11 +200,12 @@ class Loader(IterableDataset[Any]):
             if self._iteration is iteration:
                 last = number + 1 == len(self)
                 self._epoch, self._position = (epoch + 1, 0) if last else (epoch, number + 1)
-            self._iterated = epoch
+            self._iterated = body = (epoch, number + 1)
             try:
                 yield adapted
             finally:
-                self._iterated = None
+                if self._iterated is body:  # and not that of a newer iteration
+                    self._iterated = None
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands: small, JSON-able, and valid for any number of ranks, workers and any backend.

@@ -7,6 +7,7 @@ changed.
 """
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -161,8 +162,8 @@ class Mixture:
 
     @property
     def bad(self) -> tuple[BadImage, ...]:
-        """Those of all sources."""
-        return tuple(image for source in self.sources for image in source.bad)
+        """Those of all sources, as `_named` says."""
+        return tuple(replace(image, path=_named(source, image.path)) for source in self.sources for image in source.bad)
 
     def __len__(self) -> int:
         return sum(self.lengths)
@@ -179,7 +180,8 @@ class Mixture:
         for owner in np.unique(owners).tolist():
             places = np.nonzero(owners == owner)[0]
             samples = read_files(self.sources[owner].fetch(indices[places] - self._offsets[owner]))
-            parts.append((places, replace(samples, labels=self._renumber(owner, samples.labels))))
+            keys = tuple(_named(self.sources[owner], key) for key in samples.keys)
+            parts.append((places, replace(samples, labels=self._renumber(owner, samples.labels), keys=keys)))
         return _join(parts, len(indices))
 
     def _renumber(self, owner: int, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -223,6 +225,11 @@ def shares(weights: Sequence[float], count: int) -> tuple[float, ...]:
 def stretches_from_state(state: Sequence[dict[str, Any]]) -> tuple[Stretch, ...]:
     """Stretches from what `dataclasses.asdict` and JSON made of them."""
     return tuple(Stretch(start=part["start"], counts=tuple(part["counts"]), weights=tuple(part["weights"])) for part in state)
+
+
+def _named(source: Source, key: str) -> str:
+    """A key after its source's name: without it, images of two sources may have the same."""
+    return os.path.join(source.name, key)
 
 
 def _join(parts: Sequence[tuple[npt.NDArray[np.int64], Samples]], count: int) -> Samples:

@@ -21,12 +21,13 @@ import numpy.typing as npt
 
 from hjepa.pipeline import columns, index
 from hjepa.pipeline.dataset import IMAGE_NAMES
-from hjepa.pipeline.handles import KEPT, OwnLock
+from hjepa.pipeline.handles import KEPT, FirstSeen, OwnLock, short_names
 from hjepa.pipeline.header import MAX_PIXELS, Header, explain, read_header
 from hjepa.pipeline.index import Index, Indexed, Progress
 from hjepa.pipeline.labels import LABEL_NAMES, number_labels
 from hjepa.pipeline.order import WINDOW
 from hjepa.pipeline.source import BadImage, Samples
+from hjepa.pipeline.splits import advise_files
 
 # N images of the source, B images of a batch
 KEPT_BYTES = 1 << 29
@@ -43,6 +44,7 @@ class ParquetSource(Indexed):
         self.name = name
         self.files = files
         self.index = used
+        self._first_seen = FirstSeen(files)
         self._opened: OrderedDict[int, Any] = OrderedDict()
         self._groups: OrderedDict[int, Any] = OrderedDict()
         self._kept_bytes = 0
@@ -89,6 +91,7 @@ class ParquetSource(Indexed):
         about = self.index.stored.about
         file, own = about["groups"][group]
         if file not in self._opened:
+            self._first_seen.check(file)
             self._opened[file] = _import_parquet().ParquetFile(self.files[file], memory_map=True)
         self._opened.move_to_end(file)
         while len(self._opened) > KEPT:
@@ -131,6 +134,7 @@ def open_parquet(
     if not len(used):
         first = used.bad[0] if used.bad else BadImage(path=name, reason="there are no rows")
         raise ValueError(f"no usable image in {name}; the first: {first.path}: {first.reason}")
+    advise_files(name, paths)
     _advise(name, stored)
     return ParquetSource(name, paths, used)
 
@@ -184,8 +188,8 @@ def _build(
     scan, length = index.empty_scan(sum(counts)), np.zeros(sum(counts), dtype=np.int64)
     keys: list[bytes] = []
     labels: list[int | str | None] = []
-    for path in paths:  # one after the other: all at once may be more than can be open
-        with _open(parquet, path) as file:
+    for path, short in zip(paths, short_names(paths), strict=True):
+        with _open(parquet, path) as file:  # one after the other: all at once may be more than can be open
             for own in range(file.num_row_groups):
                 images, start = _read_group(file, own, image_name, path), len(keys)
                 if label_name:
@@ -193,7 +197,7 @@ def _build(
                 rows = np.arange(start, start + len(images))
                 length[rows] = [len(one.as_buffer() or b"") for one in images]
                 index.scan_headers(scan, rows, partial(_read_header, images, start), num_workers=num_workers, progress=None)
-                keys += [os.fsencode(f"{path.name}/{own}/{row}") for row in range(len(images))]
+                keys += [os.fsencode(f"{short}/{own}/{row}") for row in range(len(images))]
                 if progress:
                     progress(len(keys), len(length))
     numbers, classes = number_labels(labels or [None] * len(keys))

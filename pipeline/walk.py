@@ -5,6 +5,7 @@ leaves an image overwritten in place, which only a look at the file itself shows
 """
 
 import os
+import stat
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -87,19 +88,22 @@ def _list(root: Path, folder: bytes, tree: Tree) -> list[bytes]:
                 continue
             if _is_folder(entry):
                 below.append(_join(folder, entry.name))
-            elif name.lower().endswith(ENDINGS):
-                files.append(_file(folder, entry))
+            elif name.lower().endswith(ENDINGS) and (file := _file(folder, entry)) is not None:
+                files.append(file)
             else:
                 tree.others[os.path.splitext(name)[1]] += 1
     tree.files[folder] = files
     return below
 
 
-def _file(folder: bytes, entry: "os.DirEntry[bytes]") -> File:
+def _file(folder: bytes, entry: "os.DirEntry[bytes]") -> File | None:
+    """None for what is no file, such as a pipe, which would be waited for."""
     try:
         status = entry.stat()
     except OSError:  # a dangling link: the header scan names it as unreadable
         return File(path=_join(folder, entry.name), length=-1, changed_ns=-1)
+    if not stat.S_ISREG(status.st_mode):
+        return None
     return File(path=_join(folder, entry.name), length=status.st_size, changed_ns=status.st_mtime_ns)
 
 

@@ -9,6 +9,7 @@ import glob
 import io
 import os
 import re
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hjepa.pipeline import columns, index
-from hjepa.pipeline.handles import Handles
+from hjepa.pipeline.handles import Handles, short_names
 from hjepa.pipeline.header import MAX_PIXELS, Header, explain, read_header, refused
 from hjepa.pipeline.index import Index, Indexed, Progress
 from hjepa.pipeline.labels import number_labels
 from hjepa.pipeline.source import BadImage, Samples
+from hjepa.pipeline.splits import advise_files
 from hjepa.pipeline.tars import Member, Sample, group, label_of, number_texts, read_members
 
 # N images, B images of a batch
@@ -42,6 +44,7 @@ class WebDatasetSource(Indexed):
         self.files = files
         self.index = used
         self._handles = Handles(files)
+        weakref.finalize(self, self._handles.close)  # before the interpreter ends: __del__ would come when os is gone
 
     def fetch(self, indices: npt.NDArray[np.int64]) -> Samples:
         """See Source.fetch; gives contents."""
@@ -66,9 +69,6 @@ class WebDatasetSource(Indexed):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -104,6 +104,7 @@ def open_webdataset(
     if not len(used):
         first = used.bad[0] if used.bad else BadImage(path=name, reason="no member has the ending of an image")
         raise ValueError(f"no usable image in {name}; the first: {first.path}: {first.reason}")
+    advise_files(name, files)
     return WebDatasetSource(name, files, used)
 
 
@@ -148,11 +149,11 @@ def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: 
     texts: list[int | str | None] = []
     bad: list[BadImage] = []
     has_names = False
-    for shard, file in enumerate(files):
-        for sample, image, label in _read_shard(file, bad):
+    for shard, (file, short) in enumerate(zip(files, short_names(files), strict=True)):
+        for sample, image, label in _read_shard(file, short, bad):
             has_names |= "cls" in sample.members
             images.append((shard, image))
-            keys.append(os.fsencode(f"{file.name}/{image.name}"))
+            keys.append(os.fsencode(f"{short}/{image.name}"))
             texts.append(label)
     scan = index.empty_scan(len(images))
 
@@ -177,10 +178,10 @@ def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: 
     )
 
 
-def _read_shard(file: Path, bad: list[BadImage]) -> Iterator[tuple[Sample, Member, int | str | None]]:
+def _read_shard(file: Path, short: str, bad: list[BadImage]) -> Iterator[tuple[Sample, Member, int | str | None]]:
     """The samples of a shard that have an image, their images and labels; what is wrong with others is added to `bad`."""
     members, damage = read_members(file)
-    bad += [BadImage(path=file.name, reason=reason) for reason in damage]
+    bad += [BadImage(path=short, reason=reason) for reason in damage]
     unread: list[Member] = []
     repeated: list[Member] = []
     with open(file, "rb", buffering=0) as opened:
@@ -188,18 +189,18 @@ def _read_shard(file: Path, bad: list[BadImage]) -> Iterator[tuple[Sample, Membe
             found = sample.images
             repeated += sample.repeated
             if not found:
-                bad.append(BadImage(path=f"{file.name}/{sample.key}", reason="the sample has no image"))
+                bad.append(BadImage(path=f"{short}/{sample.key}", reason="the sample has no image"))
                 continue
             unread += found[1:]
             yield sample, found[0], label_of(sample, opened.fileno())
-    bad += _left_out(file, unread, "images", SHARED_NAME) + _left_out(file, repeated, "members", SAME_NAME)
+    bad += _left_out(short, unread, "images", SHARED_NAME) + _left_out(short, repeated, "members", SAME_NAME)
 
 
-def _left_out(file: Path, members: list[Member], what: str, why: str) -> list[BadImage]:
+def _left_out(short: str, members: list[Member], what: str, why: str) -> list[BadImage]:
     """What is said of a shard's members that are not read; nothing where there are none."""
     if not members:
         return []
-    return [BadImage(path=file.name, reason=f"{len(members)} {what} of it are not read, such as {members[0].name}: {why}")]
+    return [BadImage(path=short, reason=f"{len(members)} {what} of it are not read, such as {members[0].name}: {why}")]
 
 
 def _read_header(file: Path, member: Member) -> Header:

@@ -236,6 +236,8 @@ def test_hugging_face_data_set_gives_its_files_undecoded() -> None:
         features=datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")}),
     )
     assert (open_dataset(named).classes, everything(open_dataset(named)).labels.tolist()) == (("cat", "dog"), [1, 0, 1])
+    gray = everything(open_dataset(dataset.cast_column("image", datasets.Image(mode="L"))))
+    assert np.ptp(np.asarray(open_image(gray.encoded, 0)), axis=-1).max() == 0  # as the user has them decoded
     upright = open_dataset(dataset.with_transform(lambda rows: rows))  # the user's own function sees what it expects
     assert everything(upright).failures == {}
 

@@ -67,6 +67,12 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     assert names(open_folder(tmp_path / "data")) == ["linked/x.jpg"]
 
 
+def test_pipe_is_no_image_and_is_not_waited_for(tmp_path: Path) -> None:
+    write(tmp_path / "x.jpg")
+    os.mkfifo(tmp_path / "y.jpg")
+    assert names(open_folder(tmp_path)) == ["x.jpg"]
+
+
 def test_exif_orientation_turns_the_size_when_asked(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

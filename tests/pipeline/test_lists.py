@@ -49,6 +49,10 @@ def test_labels_are_numbers_or_names(tmp_path: Path) -> None:
     assert everything(open_list([{"image": picture, "label": 0}, {"image": picture, "label": 1}])).labels.tolist() == [0, 1]
     named = open_list([(path, "dog"), (path, None), (path, "cat"), (path, 3)])
     assert (everything(named).labels.tolist(), named.classes) == ([2, -1, 1, 0], ("3", "cat", "dog"))
+    partly = open_list([(path, "dog"), (path, "-1"), (path, float("nan"))])
+    assert (everything(partly).labels.tolist(), partly.classes) == ([0, -1, -1], ("dog",))
+    triples = open_list([(path, 1, "x"), (path, 0, "y"), (path,)])
+    assert everything(triples).labels.tolist() == [1, 0, -1]  # as of a data set, what follows the label is left alone
     titled = open_list([(path, 1), (path, None)], classes=["cat", "dog"])
     assert (everything(titled).labels.tolist(), titled.classes) == ([1, -1], ("cat", "dog"))
     with pytest.raises(ValueError, match="labels go up to 2, and there are only 1 classes"):
@@ -145,6 +149,13 @@ def test_line_that_is_an_image_is_none_of_names(tmp_path: Path) -> None:
     (tmp_path / "many.csv").write_text("path,height,width\na.png,1,2\n")
     with pytest.raises(ValueError, match="of the columns path, height, width none is called label"):
         open_csv(tmp_path / "many.csv")
+
+
+def test_first_line_with_fewer_names_than_columns_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "x.png")
+    (tmp_path / "list.csv").write_text("# made by hand\nx.png,3\n")
+    with pytest.raises(ValueError, match="'# made by hand' names one column, and other lines have more"):
+        open_csv(tmp_path / "list.csv")
 
 
 def test_path_with_a_nul_is_refused_by_its_number(tmp_path: Path) -> None:

@@ -186,7 +186,14 @@ def test_an_epoch_that_is_broken_off_is_followed_by_the_next_or_started_anew_by_
 
 def test_epoch_and_recipe_are_those_of_the_batch_also_in_the_body_of_the_last(photographs: Path) -> None:
     with open_loader(photographs) as loader:
-        assert [loader.epoch for _ in range(2) for _ in loader] == [0] * 4 + [1] * 4
+        seen = [(loader.epoch, loader.remaining) for _ in range(2) for _ in loader]
+        assert seen == [(epoch, remaining) for epoch in (0, 1) for remaining in (3, 2, 1, 0)]
+        older = iter(loader)
+        next(older)
+        newer = iter(loader)
+        next(newer)
+        older.close()  # the body of the newer one goes on
+        assert (loader.epoch, loader.remaining) == (3, 3)
 
 
 def test_epoch_set_inside_the_loop_is_the_next_one(photographs: Path) -> None:

@@ -56,6 +56,23 @@ def test_rows_are_read_at_random(pairs: bool, tmp_path: Path) -> None:
         assert travelled.fetch(order).encoded[0].tobytes() == images[7] == source.fetch(order).encoded[0].tobytes()
 
 
+def test_file_that_another_took_the_place_of_is_not_read_by_the_rows_of_the_first(tmp_path: Path) -> None:
+    file = write(tmp_path / "x.parquet", {"image": [image()], "label": [1]})
+    source = open_parquet(file)
+    assert everything(source).failures == {}
+    os.replace(write(tmp_path / "new.parquet", {"image": [image(31)], "label": [2]}), file)
+    source.close()
+    assert everything(source).failures == {0: "it was changed while it was in use; open the source anew"}
+
+
+def test_files_of_several_splits_and_of_one_name_are_told_apart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        write(tmp_path / split / "0000.parquet", {"image": [image()]})
+    assert everything(open_parquet(tmp_path)).keys == ("test/0000.parquet/0/0", "train/0000.parquet/0/0")
+    assert "its files look like splits (test, train), and all are used; give those of one" in caplog.text
+
+
 def test_index_is_built_once_and_again_for_a_changed_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path / "x.parquet", {"image": [image()] * 4})
     built: list[object] = []

@@ -6,6 +6,8 @@ import json
 import os
 import pickle
 import resource
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -258,12 +260,53 @@ def test_source_travels_closes_and_survives_a_vanished_shard(tmp_path: Path) -> 
     np.testing.assert_array_equal(everything(source).encoded[0], expected)  # opened again
     np.testing.assert_array_equal(everything(pickle.loads(pickle.dumps(source))).encoded[0], expected)
     assert np.asarray(open_image(everything(source).encoded, 0)).shape == (30, 40, 3)
-    source.close()
     file.write_bytes(file.read_bytes()[:600])
     assert "ends in it" in everything(source).failures[0]
     source.close()
+    assert "it was changed" in everything(source).failures[0]
     file.unlink()
     assert "No such file" in everything(source).failures[0]
+
+
+def test_shard_that_another_took_the_place_of_is_not_read_by_the_places_of_the_first(tmp_path: Path) -> None:
+    """Its members may lie at the same places, and be other images with other labels."""
+    file = write(tmp_path / "x.tar", {"a.png": image(), "a.cls": b"1"})
+    source = open_webdataset(file)
+    expected = everything(source)
+    os.utime(file)
+    source.close()
+    assert everything(source).failures == {}  # only touched
+    os.replace(write(tmp_path / "new.tar", {"a.png": image(), "a.cls": b"2"}), file)
+    np.testing.assert_array_equal(everything(source).encoded[0], expected.encoded[0])  # the handle is still the old file's
+    source.close()
+    assert everything(source).failures == {0: f"{file}: it was changed while it was in use; open the source anew"}
+
+
+def test_script_that_leaves_its_shards_open_ends_without_a_word(tmp_path: Path) -> None:
+    """A script's names are cleared late, when the modules that closing would need are gone already."""
+    script, shard = tmp_path / "script.py", write(tmp_path / "x.tar", {"a.png": image()})
+    script.write_text(f"import hjepa\nsource = hjepa.open_source({str(shard)!r})\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_shards_of_one_name_are_told_apart_in_keys_and_in_what_is_bad(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "0.tar", {"1.png": image(), "2.png": b""})
+    source = open_webdataset(tmp_path / "{a,b}" / "0.tar")
+    assert everything(source).keys == ("a/0.tar/1.png", "b/0.tar/1.png")
+    assert [one.path for one in source.bad] == ["a/0.tar/2.png", "b/0.tar/2.png"]
+
+
+def test_shards_of_several_splits_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("x-train-0.tar", "x-train-1.tar", "x-validation-0.tar"):
+        write(tmp_path / name, {"1.png": image()})
+    open_webdataset(tmp_path / "x-train-*.tar")
+    assert not caplog.text
+    assert len(open_webdataset(tmp_path)) == 3
+    assert "its files look like splits (train, validation), and all are used" in caplog.text
 
 
 def test_there_may_be_more_shards_than_files_that_can_be_open(tmp_path: Path) -> None:
