@@ -161,6 +161,8 @@ def _refusal(image: Image.Image, orientation: int) -> str:
             return "a BMP of 16 bits per pixel, which libraries read differently; save it with 24"
         if _is_cut_off(image):
             return "a BMP that was cut off"
+    if isinstance(image, WebPImagePlugin.WebPImageFile) and _is_lost_to_dali(image):
+        return "a WebP whose EXIF comes after a part of odd length, which not every backend decodes; save it without EXIF"
     if isinstance(image, PngImagePlugin.PngImageFile) and image.default_image:
         return "an animated PNG whose still picture is no frame of it, which libraries read differently; save one frame"
     return ""
@@ -176,6 +178,20 @@ def _is_cut_off(image: BmpImagePlugin.BmpImageFile) -> bool:
     image.fp.seek(0, os.SEEK_END)
     stride: int = arguments[1]
     return image.fp.tell() < offset + stride * image.height
+
+
+def _is_lost_to_dali(image: WebPImagePlugin.WebPImageFile) -> bool:
+    """Whether a WebP has EXIF behind a chunk of odd length: DALI (2.4) takes the byte that pads it for the next one's first."""
+    if "exif" not in image.info:
+        return False
+    assert image.fp is not None
+    image.fp.seek(12)
+    is_odd = False
+    while len(head := image.fp.read(8)) == 8 and head[:4] != b"EXIF":
+        length = int.from_bytes(head[4:], "little")
+        is_odd |= length % 2 == 1
+        image.fp.seek(length + length % 2, os.SEEK_CUR)
+    return is_odd
 
 
 def _unlike_in_tiff(image: Image.Image) -> str:

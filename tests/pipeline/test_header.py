@@ -142,6 +142,24 @@ def test_cmyk_with_black_is_at_most_one_level_darker_in_dali(kind: str) -> None:
     assert {0, 1} == set(np.unique(darker))
 
 
+@pytest.mark.dali
+@pytest.mark.parametrize("picture", [PICTURE, ALPHA], ids=["lossless", "alpha"])
+def test_webp_with_exif_is_refused_where_dali_cannot_read_it_and_only_there(picture: Image.Image) -> None:
+    """Where the picture's part of the file has an odd length, by chance."""
+    reasons, failures = [], []
+    for width in range(20, 32):
+        content = encode(picture.crop((0, 0, width, 20)), "WEBP", lossless=True, exif=b"Exif\0\0" + bytes(30))
+        reasons.append(read_header(io.BytesIO(content)).reason)
+        try:
+            by_dali(content)
+        except RuntimeError as error:
+            failures.append((width, str(error)))
+    assert [width for width, reason in enumerate(reasons, 20) if "part of odd length" in reason] == [
+        width for width, _ in failures
+    ]
+    assert 0 < len(failures) < 12
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_decoders_read_differently_or_not_at_all_is_refused(name: str) -> None:
     content, reason = REFUSED[name]
