@@ -34,8 +34,9 @@ class Jitter:
     def __post_init__(self) -> None:
         for name in ("brightness", "contrast", "saturation"):
             value = getattr(self, name)
-            require(0 <= value < inf, f"Jitter.{name}={value} is not a strength from 0, which switches it off")
-        require(0 <= self.hue <= 0.5, f"Jitter.hue={self.hue} is outside [0, 0.5] turns")
+            is_strength = _is_number(value) and 0 <= value < inf
+            require(is_strength, f"Jitter.{name}={value!r} is not a strength from 0, which switches it off")
+        require(_is_number(self.hue) and 0 <= self.hue <= 0.5, f"Jitter.hue={self.hue!r} is outside [0, 0.5] turns")
         _require_probability("Jitter.probability", self.probability)
 
 
@@ -77,7 +78,7 @@ class View:
     """Name of the views whose boxes and flips these share: crop i takes those of their crop i. None for its own."""
 
     def __post_init__(self) -> None:
-        require(bool(self.name), "a view needs a name, such as 'global'")
+        require(isinstance(self.name, str) and bool(self.name), f"a view needs a name, such as 'global', not {self.name!r}")
         for option in ("area", "ratio", "sigma"):
             object.__setattr__(self, option, as_numbers(f"{self.name}: {option}", getattr(self, option), 2))
         for option, least in (("count", 0), ("size", 1), ("blur_window", 1), ("solarize_threshold", 0)):
@@ -194,6 +195,10 @@ def require(holds: bool, message: str) -> None:
     """Raises ValueError with the message where the claim does not hold."""
     if not holds:
         raise ValueError(message)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real)
 
 
 def _require_one_of(name: str, value: object, words: Any) -> None:

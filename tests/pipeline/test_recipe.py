@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from hjepa.pipeline.recipe import Recipe, View
+from hjepa.pipeline.recipe import Jitter, Recipe, View
 
 VIEW = View(name="global", count=1, size=32, area=(0.2, 0.9))
 
@@ -29,11 +29,20 @@ VIEW = View(name="global", count=1, size=32, area=(0.2, 0.9))
         ({"interpolation": "nearest"}, "use one of bicubic, bilinear"),
         ({"crop": "centre"}, "did you mean center"),
         ({"jitter": (0.4, 0.4, 0.2, 0.1)}, r"use Jitter\(brightness"),
+        ({"name": ""}, "a view needs a name"),
+        ({"name": 3}, "a view needs a name, such as 'global', not 3"),
     ],
 )
 def test_bad_number_is_refused_by_name(changes: dict[str, object], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         replace(VIEW, **changes)
+
+
+@pytest.mark.parametrize("part", ["brightness", "contrast", "saturation", "hue"])
+@pytest.mark.parametrize("value", ["0.4", (0.6, 1.4), None, -0.1])
+def test_jitter_of_no_strength_is_refused(part: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"Jitter.{part}="):
+        Jitter(**{"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1, part: value})
 
 
 def test_lists_become_tuples_so_that_a_recipe_hashes() -> None:
