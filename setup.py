@@ -12,6 +12,9 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 FOLDERS = ["configs", "kernels", "models", "pipeline"]
+LINKED = "editable_wheel" in sys.argv and Path("src", "hjepa", "kernels").is_dir()
+"""Whether this is `pip install -e`, of a tree with its links. Then src/ goes on Python's path, where only a link to the
+package lies: so a script beside a clone called hjepa finds the package, and not the clone's folder."""
 
 SOURCES = Path("kernels/csrc")
 CROPS, JPEG = "hjepa.kernels._fused_crops", "hjepa.kernels._jpeg"
@@ -77,7 +80,7 @@ def kernel(name: str, folder: Path) -> Extension:
 
 
 setup(
-    package_dir={f"hjepa.{folder}": folder for folder in FOLDERS},
+    package_dir={"": "src"} if LINKED else {f"hjepa.{folder}": folder for folder in FOLDERS},
     packages=["hjepa"] + [f"hjepa.{name}" for folder in FOLDERS for name in find_packages(include=[folder, f"{folder}.*"])],
     package_data={"hjepa": ["contact_page.css", "contact_page.js"], "hjepa.configs": ["*.yaml"]},
     ext_modules=[kernel(CROPS, SOURCES), kernel(JPEG, SOURCES / "jpeg"), kernel("hjepa.kernels._masks", SOURCES / "masks")],

@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -26,6 +27,7 @@ def test_links_and_package_map_agree() -> None:
     links = sorted(path.name for path in (ROOT / "hjepa").iterdir() if path.is_symlink())
     assert links == FOLDERS
     assert all((ROOT / "hjepa" / name).resolve() == ROOT / name for name in FOLDERS)
+    assert (ROOT / "src" / "hjepa").resolve() == ROOT / "hjepa"
     assert f"FOLDERS = {FOLDERS}".replace("'", '"') in (ROOT / "setup.py").read_text()
 
 
@@ -52,21 +54,30 @@ def test_every_file_opens_with_what_it_is_for() -> None:
     assert [path for path in SOURCES if not ast.get_docstring(ast.parse(path.read_text()))] == []
 
 
-def test_wheel_holds_every_module_without_the_links_or_a_compiler(tmp_path: Path) -> None:
-    pytest.importorskip("build")
-    tree = tmp_path / "tree"
+def copy_tree(to: Path, *, links: bool) -> None:
+    """What git tracks, as it is now."""
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if tracked.returncode:
         pytest.skip("not a git checkout")
     for name in tracked.stdout.rstrip("\0").split("\0"):
-        source = ROOT / name
-        if not source.is_symlink() and source.exists():
-            (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            (tree / name).write_bytes(source.read_bytes())
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(tree)]
-    done = subprocess.run(command, env=os.environ | {"CC": "none", "CXX": "none"}, check=True, capture_output=True, text=True)
+        if (links or not (ROOT / name).is_symlink()) and (ROOT / name).exists():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name, follow_symlinks=False)
+
+
+def run(*arguments: str | Path, at: Path) -> str:
+    """What Python prints, in a folder and without a compiler."""
+    environment = os.environ | {"CC": "none", "CXX": "none"}
+    done = subprocess.run([sys.executable, *arguments], cwd=at, env=environment, check=True, capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
+def test_wheel_holds_every_module_without_the_links_or_a_compiler(tmp_path: Path) -> None:
+    pytest.importorskip("build")
+    copy_tree(tmp_path / "tree", links=False)
+    printed = run("-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, at=tmp_path / "tree")
     for kernel in ("_fused_crops", "_jpeg", "_masks"):
-        assert f"warning: hjepa.kernels.{kernel} was not built" in done.stderr + done.stdout
+        assert f"warning: hjepa.kernels.{kernel} was not built" in printed
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
     assert len(names) == len(set(names))
     for wanted in (
@@ -77,3 +88,12 @@ def test_wheel_holds_every_module_without_the_links_or_a_compiler(tmp_path: Path
     ):
         assert wanted in names
     assert not [name for name in names if name.startswith(("tests", "benchmarks", "pipeline/"))]
+
+
+def test_a_script_beside_the_clone_finds_the_package_and_not_the_clone(tmp_path: Path) -> None:
+    clone, installed = tmp_path / "hjepa", tmp_path / "installed"
+    copy_tree(clone, links=True)
+    run("-c", f"from setuptools import build_meta as b; b.build_editable({str(tmp_path)!r})", at=clone)
+    zipfile.ZipFile(next(tmp_path.glob("*.whl"))).extractall(installed)
+    found = f"import site; site.addsitedir({str(installed)!r}); import hjepa; print(hjepa.__file__)"
+    assert run("-S", "-c", found, at=tmp_path).strip() == str(clone / "src" / "hjepa" / "__init__.py")

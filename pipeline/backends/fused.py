@@ -1,8 +1,8 @@
 """The fused backend on the CPU: DALI reads and decodes, and one native kernel makes every crop of every image.
 
-The kernel (kernels/fused_crops.py) computes what torchvision computes on PIL images, level by level; `hjepa parity` measures how
-far the two are apart, and docs/parity.md says why. It reads DALI's images where they lie, and writes each name's crops in place,
-view-major and contiguous. On a GPU it is fused_gpu.py.
+The kernel (kernels/fused_crops.py) computes what torchvision computes on PIL images, level by level; `hjepa parity` measures
+how far the two are apart, and docs/parity.md says why. It reads DALI's images where they lie, and writes each name's crops in
+place, view-major and contiguous. On a GPU it is fused_gpu.py.
 """
 
 from collections.abc import Iterator
