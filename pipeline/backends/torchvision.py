@@ -5,6 +5,7 @@ DataLoader renders whole batches; with 0 a thread of this process does.
 """
 
 import gc
+import multiprocessing
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -45,6 +46,7 @@ class TorchvisionBackend:
                 prefetch_factor=max(1, settings.prefetch // settings.num_workers),
                 pin_memory=settings.pin_memory and settings.device.type == "cuda",
                 generator=torch.Generator(),  # not torch's own, from which a user's dropout draws
+                multiprocessing_context=_start_method(),
                 worker_init_fn=_keep_what_is_the_parents,
             )
             for crops in batches:
@@ -63,8 +65,13 @@ class TorchvisionBackend:
         return {name: tensor.to(self._settings.device, non_blocking=True) for name, tensor in crops.items()}
 
 
+def _start_method() -> str | None:
+    """Forked, unless the program chose otherwise: Python 3.14's own way loads torch in each worker, and needs a main guard."""
+    return "fork" if multiprocessing.get_start_method(allow_none=True) is None else None
+
+
 def _keep_what_is_the_parents(worker: int) -> None:
-    """A worker is forked, and has none of the parent's threads: what these work for, it must not collect as garbage."""
+    """A forked worker has none of the parent's threads: what these work for, it must not collect as garbage."""
     gc.freeze()
 
 

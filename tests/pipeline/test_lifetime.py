@@ -102,14 +102,21 @@ next(iter(loader))
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_script_that_leaves_its_loader_open_ends_without_a_word(photographs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("default", ["fork", "forkserver"])  # of Python 3.14, which needs a guard of the script's main part
+def test_script_that_leaves_its_loader_open_ends_without_a_word(
+    default: str, backend: str, photographs: Path, tmp_path: Path
+) -> None:
     """A script's names are cleared late, when the modules that they would need are gone already."""
     script = tmp_path / "script.py"
     script.write_text(
+        "from multiprocessing import context\n"
+        f"context._default_context._default_context = context._concrete_contexts[{default!r}]\n"
         "from hjepa.pipeline.loader import Loader\n"
         "from hjepa.pipeline.presets.jepa import multicrop\n"
         "recipe = multicrop(num_global_crops=1, num_local_crops=0, global_crop_size=16)\n"
-        f"loader = Loader({str(photographs)!r}, recipe, device='cpu', num_workers=1, batch_size=1)\n"
+        f"options = dict(backend={backend!r}, device='cpu', num_workers=1, batch_size=1)\n"
+        f"loader = Loader({str(photographs)!r}, recipe, **options)\n"
         "batch = next(iter(loader))\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
