@@ -133,7 +133,7 @@ class DistributedSettings(Section):
     world_size: Literal["auto"] | Count = "auto"
     """Number of processes, one for each GPU; auto: as many as torchrun starts."""
     fsdp: bool = False
-    """Whether weights, gradients and averages are divided among the ranks (FSDP2), for models too large for one GPU."""
+    """Whether the ranks divide weights, gradients and averages (FSDP2), for models that a GPU can hold but not train."""
 
 
 class KnnSettings(Section):

@@ -76,7 +76,7 @@ def load(path: Path, device: torch.device, needed: tuple[str, ...] = NEEDED) -> 
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         version = state["format"]
-        foreign = [name for name in needed if name not in state]
+        foreign = [name for name in needed if name not in state or (name in NEEDED and not isinstance(state[name], dict))]
     except OSError as error:
         raise CheckpointError(
             f"cannot read the checkpoint {path} ({error.strerror or error}); see whether it can be"

@@ -69,7 +69,7 @@ def doctor(
             run = run_shortly(source, wanted, backend=engine, device=device, batch_size=batch_size, seconds=seconds)
             verdict = judge_run(run, images, wanted, machine, step_ms)
             findings += judge_conduct(run)
-        except DataError as error:
+        except (DataError, RuntimeError) as error:  # of a driver that does not fit, too, which the table explains
             findings.append(Finding(level="problem", subject="short run", text=f"{error}", advice="then run this again"))
         advice = advise(wanted, batch_size, machine.cores)
         healthy = is_healthy(findings)

@@ -120,7 +120,10 @@ def _read(model: Model, source: Source, settings: Settings, progress: Callable[[
     """Features and labels of at most EVALUATED images."""
     images = spread(source, EVALUATED)
     with build_loader(settings, images, "evaluate") as loader:
-        return extract(model, loader, lambda done: progress(done, len(images)))
+        features, labels = extract(model, loader, lambda done: progress(done, len(images)))
+    if not features.isfinite().all():
+        raise RuntimeError("the encoder's features are not finite, for its training diverged; take an earlier checkpoint")
+    return features, labels
 
 
 def _labelled(features: Tensor, labels: Tensor, source: Source) -> tuple[Tensor, Tensor] | None:

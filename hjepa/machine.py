@@ -134,7 +134,7 @@ def _gpu(nvml: Any, handle: Any) -> Gpu:
     try:
         nvml.nvmlDeviceGetJpgUtilization(handle)
         has_engine = True
-    except nvml.NVMLError:  # "not supported" is its way to say that there is none
+    except (nvml.NVMLError, AttributeError):  # "not supported" says that there is none; an old binding cannot ask
         has_engine = False
     return Gpu(
         name=_text(nvml.nvmlDeviceGetName(handle)),

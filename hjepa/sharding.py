@@ -1,4 +1,5 @@
-"""FSDP2: parameters, gradients and the optimizer's averages divided among the ranks, for models that one GPU cannot hold.
+"""FSDP2: parameters, gradients and the optimizer's averages divided among the ranks, for models that one GPU can hold but
+not train: every rank makes the whole model before it is divided.
 
 Student, teacher and predictor are divided alike, so the teacher follows without a word between the ranks. What leaves the run,
 for a checkpoint or an evaluation, is put together again: files are the same with and without sharding, on any number of ranks.

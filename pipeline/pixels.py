@@ -2,7 +2,8 @@
 
 Gray is repeated, a palette looked up, CMYK converted as PIL does, an alpha channel dropped (not blended with a background),
 16 bits divided by 257; of an animation the first frame counts. Turning by the EXIF tag is the recipe's choice, not made here.
-Colours of 16 bits are the exception: of a PNG's PIL takes the upper byte and DALI the nearest, one level apart at most.
+Two are exceptions, one level apart at most: of a PNG's colours of 16 bits PIL takes the upper byte and DALI the nearest, and of
+CMYK with black DALI's levels may be one lower.
 """
 
 from typing import Any

@@ -51,8 +51,9 @@ def test_damaged_file_is_refused_with_its_name(content: bytes | None, tmp_path: 
     assert str(error.value) == f"{path} is not a checkpoint of hjepa, or it is damaged; resume from another"
 
 
-def test_file_without_what_a_checkpoint_holds_is_refused(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path / "x.pt", {"model": {}})
+@pytest.mark.parametrize("state", [{"model": {}}, {"model": {}, "settings": []}], ids=["missing", "of another kind"])
+def test_file_without_what_a_checkpoint_holds_is_refused(state: dict[str, object], tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "x.pt", state)
     with pytest.raises(checkpoint.CheckpointError, match=r"x\.pt is not a checkpoint of hjepa: it lacks settings"):
         checkpoint.load(tmp_path / "x.pt", CPU)
 

@@ -434,6 +434,19 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *a
     return code, capsys.readouterr().out
 
 
+def test_table_that_explains_why_dali_does_not_run_is_still_shown(
+    labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA driver version is insufficient for CUDA runtime version")
+
+    monkeypatch.setattr("hjepa.doctor_command.run_shortly", refuse)
+    code, output = call(monkeypatch, capsys, labelled, "--backend", "torchvision")
+    assert code == 1
+    assert "CUDA driver version is insufficient" in output
+    assert "Machine and images" in output
+
+
 @pytest.mark.dali
 def test_command_says_what_bounds_and_whether_all_is_well(
     labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -76,3 +76,13 @@ def test_images_of_which_none_read_has_a_label_have_no_accuracy() -> None:
     unlabelled = Subset(source=source, chosen=np.arange(2, 12))
     found = measure(build_model(settings, torch.device("cpu")), unlabelled, settings, lambda *_: None)
     assert (found.knn_accuracy, found.linear_probe_accuracy) == (None, None)
+
+
+def test_encoder_whose_training_diverged_is_not_measured() -> None:
+    settings = load_settings(Path("small"), ["data.pipeline=torchvision", "data.num_workers=0", "device=cpu"])
+    model = build_model(settings, torch.device("cpu"))
+    with torch.no_grad():
+        next(model.teacher.parameters()).fill_(torch.nan)
+    images = open_list([(Image.new("RGB", (48, 48), (level, 0, 0)), level % 2) for level in range(4)])
+    with pytest.raises(RuntimeError, match="features are not finite, for its training diverged"):
+        measure(model, images, settings, lambda *_: None)
