@@ -287,7 +287,7 @@ def test_script_that_leaves_its_shards_open_ends_without_a_word(tmp_path: Path) 
     script, shard = tmp_path / "script.py", write(tmp_path / "x.tar", {"a.png": image()})
     script.write_text(f"import hjepa\nsource = hjepa.open_source({str(shard)!r})\n")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    ended = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=180)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
