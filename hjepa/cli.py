@@ -198,8 +198,8 @@ def _train(settings: Settings, source: Source, display: Display, state: Resume |
         for note in resume_notes(state, settings, ranks):
             display.say(note)
     start = time.perf_counter()
-    if ranks.is_first:
-        mark_folder(settings, is_new=state is None)  # before the Trainer, which would take another run's log for an older one
+    # before the Trainer, which would take another run's log for an older one
+    is_made = ranks.is_first and mark_folder(settings, is_new=state is None)
     try:
         with Trainer(settings, source, display, None if state is None else state.content, ranks) as trainer:
             total = trainer.steps_per_epoch * settings.training.epochs
@@ -210,7 +210,7 @@ def _train(settings: Settings, source: Source, display: Display, state: Resume |
             rows |= {"time": f"{time.perf_counter() - start:.0f} s", **places(settings, result, trainer.picture)}
     finally:
         if ranks.is_first:
-            release_folder(settings)
+            release_folder(settings, is_made=is_made)
     display.table("Finished" if result.finished else "Interrupted", rows)
     if not result.finished:
         display.say(f"to go on: {command_line()} --resume {shlex.quote(rows['checkpoint'])}")

@@ -2,6 +2,7 @@
 
 import glob
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,9 +140,13 @@ def folder_note(settings: Settings, wanted: str) -> str | None:
     return f"note: {wanted} holds another run, which --resume auto would go on with; this one is {output}"
 
 
-def mark_folder(settings: Settings, *, is_new: bool) -> None:
-    """Writes the settings, which makes the folder the run's. Raises ValueError where another new run did so before."""
+def mark_folder(settings: Settings, *, is_new: bool) -> bool:
+    """Writes the settings, which makes the folder the run's, and says whether there was none.
+
+    Raises ValueError where another new run did so before.
+    """
     output = Path(settings.output_dir)
+    is_made = not output.exists()
     make_folder(output)
     try:
         with open(output / SETTINGS, "x" if is_new else "w", encoding="utf-8") as file:
@@ -150,15 +155,17 @@ def mark_folder(settings: Settings, *, is_new: bool) -> None:
         raise ValueError(
             f"another run began in {output} at the same time; start this one again, and it takes a folder of its own"
         ) from None
+    return is_made
 
 
-def release_folder(settings: Settings) -> None:
+def release_folder(settings: Settings, *, is_made: bool) -> None:
     """Leaves the folder of a run that ends before its first checkpoint to the next one, which would take another beside it."""
     output = Path(settings.output_dir)
     if not checkpoint.newest_first(settings.checkpoint_folder):
         (output / SETTINGS).unlink(missing_ok=True)
-        if output.is_dir() and not any(output.iterdir()):  # of a run that could not start
-            output.rmdir()
+        if is_made:  # and not a user's own folder, which may be the current one
+            with suppress(OSError):  # it is not empty, unless the run could not start
+                output.rmdir()
 
 
 def _run_folders(settings: Settings) -> list[Path]:

@@ -142,6 +142,17 @@ def test_of_two_runs_that_begin_at_once_one_takes_the_folder(
     assert {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()} == files
 
 
+def test_run_that_cannot_start_leaves_no_folder_but_a_users_own(call: Call, labelled: Path) -> None:
+    Path("own").mkdir()
+    for folder in ("own", "new"):
+        code, _, errors = call(
+            "--data_path", labelled, "--output_dir", folder, *REFERENCE, *TINY, "training.accumulation_steps=100"
+        )
+        assert code == 2
+        assert "training.accumulation_steps=100 is more than" in errors
+    assert [path.exists() for path in map(Path, ("own", "own/settings.yaml", "new"))] == [True, False, False]
+
+
 def test_small_settings_by_their_name_take_a_folder_of_images(call: Call, labelled: Path) -> None:
     code, output, errors = call("--config", "small", "--data_path", labelled, "--output_dir", "out", *REFERENCE, *TINY)
     assert (code, errors) == (0, "")
