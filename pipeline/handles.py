@@ -34,14 +34,17 @@ class OwnLock:
 
 
 class FirstSeen:
-    """What files were when they were first opened: places in them mean nothing in files that took theirs."""
+    """What files are when their source is opened: places in them mean nothing in files that take theirs."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = files
         self._first: dict[int, os.stat_result] = {}
+        for number, file in enumerate(files):
+            with suppress(OSError):  # said where it is read
+                self._first[number] = os.stat(file)
 
     def check(self, number: int) -> None:
-        """Raises OSError where the file is another than at the first call; one that was only touched is the same."""
+        """Raises OSError where the file is another than it was; one that was only touched is the same."""
         now = os.stat(self._files[number])
         first = self._first.setdefault(number, now)
         is_new = now.st_ino != first.st_ino and now.st_mtime_ns != first.st_mtime_ns
