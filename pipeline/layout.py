@@ -41,7 +41,7 @@ def find_layout(table: Path, rows: Rows) -> Layout:
         path = 1
     if path is None:
         if not _names_columns(table, rows):
-            return Layout(path=0, label=1 if len(names) > 1 else None, is_named=False)
+            return Layout(path=0, label=1 if len(names) > 1 or _has_more(rows) else None, is_named=False)
         path = 0
     others = [place for place in range(len(names)) if place != path]
     label = next((place for place in labels if place != path), others[0] if len(others) == 1 else None)
@@ -50,11 +50,16 @@ def find_layout(table: Path, rows: Rows) -> Layout:
             f"{table}, line {rows[0][0]}: of the columns {', '.join(rows[0][1])} none is called label; "
             "call that of the labels so, or leave all but the paths out"
         )
-    if label is None and any("".join(fields[1:]).strip() for _, fields in rows):
+    if label is None and _has_more(rows):
         raise ValueError(
             f"{table}, line {rows[0][0]}: {rows[0][1][0]!r} names one column, and other lines have more; write path,label there"
         )
     return Layout(path=path, label=label, is_named=True)
+
+
+def _has_more(rows: Rows) -> bool:
+    """Whether anything stands behind the first column."""
+    return any("".join(fields[1:]).strip() for _, fields in rows)
 
 
 def _names_columns(table: Path, rows: Rows) -> bool:

@@ -156,6 +156,11 @@ def test_first_line_with_fewer_names_than_columns_is_refused(tmp_path: Path) -> 
     (tmp_path / "list.csv").write_text("# made by hand\nx.png,3\n")
     with pytest.raises(ValueError, match="'# made by hand' names one column, and other lines have more"):
         open_csv(tmp_path / "list.csv")
+    (tmp_path / "list.csv").write_text("x.png\nx.png,3\n")  # without a refusal, no line would have a label
+    with pytest.raises(ValueError, match=r"line 1: \['x.png'\] has no column 2; write path,label on each line"):
+        open_csv(tmp_path / "list.csv")
+    (tmp_path / "list.csv").write_text("x.png\nx.png,\n")
+    assert everything(open_csv(tmp_path / "list.csv")).labels.tolist() == [-1, -1]
 
 
 def test_path_with_a_nul_is_refused_by_its_number(tmp_path: Path) -> None:
