@@ -56,7 +56,7 @@ def require_compiler() -> None:
     """Raises MissingKernelError where Triton cannot start kernels: on each machine it compiles first what starts them."""
     try:
         driver.active.utils  # noqa: B018  # made when it is first asked for
-    except (RuntimeError, CalledProcessError) as error:
+    except (RuntimeError, CalledProcessError, FileNotFoundError) as error:  # the last of a CC that is not there
         raise MissingKernelError(
             f"a C compiler and Python's headers, with which Triton compiles what starts its kernels ({error}): apt install gcc "
             "python3-dev"

@@ -32,8 +32,12 @@ def test_batches_in_the_interpreter_are_those_of_the_native_backend() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [RuntimeError("Failed to find C compiler."), subprocess.CalledProcessError(1, ["gcc", "main.c"])],
-    ids=["no compiler", "no Python.h"],
+    [
+        RuntimeError("Failed to find C compiler."),
+        subprocess.CalledProcessError(1, ["gcc", "main.c"]),
+        FileNotFoundError(2, "No such file or directory", "gcc-15"),
+    ],
+    ids=["no compiler", "no Python.h", "a CC that is not there"],
 )
 def test_what_triton_lacks_to_start_kernels_is_said_before_the_first_batch(
     error: Exception, monkeypatch: pytest.MonkeyPatch
