@@ -130,7 +130,9 @@ def _build(
 
 def _nothing(root: Path, others: Counter[str]) -> str:
     found = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in others.most_common(3))
-    return f"no images in {root} (found: {found or 'nothing'}); give a folder with any of {' '.join(ENDINGS)}"
+    packed = [ending for ending in (".tar", ".parquet") if others[ending]]
+    deeper = f", or the files in its folders by a pattern, such as {root / '*' / ('*' + packed[0])}" if packed else ""
+    return f"no images in {root} (found: {found or 'nothing'}); give a folder with any of {' '.join(ENDINGS)}{deeper}"
 
 
 def _table(tree: Tree, stored: Columns | None) -> dict[str, npt.NDArray[Any]]:

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,14 @@ def test_shards_beside_folders_without_images_are_shards(tmp_path: Path) -> None
     assert isinstance(open_source(tmp_path), WebDatasetSource)
     (tmp_path / "x.parquet").touch()
     with pytest.raises(ValueError, match=r"both \.parquet files and \.tar files"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("ending", [".tar", ".parquet"])
+def test_shards_in_folders_are_named_by_a_pattern(ending: str, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / f"0{ending}").touch()
+    with pytest.raises(ValueError, match=re.escape(f"by a pattern, such as {tmp_path / '*' / '*'}{ending}")):
         open_source(tmp_path)
 
 
