@@ -14,6 +14,7 @@ class GpuMonitor:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._answers = True
         self._nvml: Any = None
         self._readings: dict[str, Callable[[], float]] = {}
         if device.type != "cuda":
@@ -36,9 +37,13 @@ class GpuMonitor:
     def read(self) -> dict[str, float]:
         """What the driver gives of shares of time in percent, MiB, watts and degrees Celsius; it waits for no kernel."""
         try:
-            return {name: reading() for name, reading in self._readings.items()}
+            found = {name: reading() for name, reading in self._readings.items()}
+            self._answers = True
+            return found
         except self._nvml.NVMLError as error:  # the run goes on without it
-            LOG.warning("no telemetry of %s for now: NVML says %s", self._device, error)
+            if self._answers:
+                LOG.warning("no telemetry of %s for now: NVML says %s", self._device, error)
+            self._answers = False
             return {}
 
     def close(self) -> None:
