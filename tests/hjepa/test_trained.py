@@ -107,7 +107,7 @@ def test_eval_reads_other_data_than_those_whose_files_were_verified(saved: Path,
     ("content", "message"),
     [
         ({"model": {}, "settings": {}}, "is not a checkpoint of hjepa: its settings are not those of a run"),
-        ({"model": {}, "settings": []}, "is not a checkpoint of hjepa: its settings are not those of a run"),
+        ({"model": {}, "settings": []}, "is not a checkpoint of hjepa: it lacks settings"),
         ({"model": {}}, "does not hold the weights of the model that its settings describe"),
     ],
 )
