@@ -1,6 +1,7 @@
 """Where the programs `hjepa` and `hjepa-train` start: Ctrl-C is answered from here on, not only once torch is loaded."""
 
 import sys
+import warnings
 from importlib import import_module
 
 INTERRUPTED = 130
@@ -18,6 +19,10 @@ def train() -> None:
 
 
 def _start(program: str, module: str) -> None:
+    def in_a_line(message: Warning | str, category: type, filename: str, lineno: int, line: str | None = None) -> str:
+        return f"{program}: warning: {message}\n"
+
+    warnings.formatwarning = in_a_line  # Python's own adds the place and a line of the source
     try:
         main = import_module(module).main
     except KeyboardInterrupt:

@@ -20,7 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 # N texts
-MAGIC = b"hjepa columns 6\n"
+KIND = b"hjepa columns "
+MAGIC = KIND + b"6\n"
+"""What such a file of this version begins with."""
 HEAD = struct.Struct(f"<{len(MAGIC)}sQL")
 """The magic, the length of the text, and its CRC-32."""
 ALIGNMENT = 64
@@ -80,7 +82,7 @@ def save(path: Path, columns: Columns) -> Columns:
 
 
 def load(path: Path) -> Columns | None:
-    """The columns of a file, mapped; None where there is no file, or a damaged one, which a warning names."""
+    """The columns of a file, mapped; None for no file, one of another version, and a damaged one, which a warning names."""
     try:
         return _map(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -106,11 +108,13 @@ def _write(path: Path, columns: Columns) -> None:
         file.truncate(base + end)
 
 
-def _map(path: Path) -> Columns:
+def _map(path: Path) -> Columns | None:
     whole = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
     magic, length, checksum = HEAD.unpack(whole[: HEAD.size].tobytes())
     if magic != MAGIC:
-        raise ValueError("it is not of this version")
+        if magic.startswith(KIND):
+            return None
+        raise ValueError("it is no index")
     text = whole[HEAD.size : HEAD.size + length].tobytes()
     if zlib.crc32(text) != checksum:
         raise ValueError("its description is damaged")

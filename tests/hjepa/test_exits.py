@@ -40,6 +40,14 @@ def test_interrupt_while_torch_is_loading_shows_no_traceback(program: str, funct
     assert interrupt(function, [], "loading", tmp_path, tmp_path, ROOT) == (130, f"{program}: interrupted\n")
 
 
+def test_warning_of_a_program_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "cautious.py").write_text("import warnings\ndef main():\n    warnings.warn('mind this')\n")
+    script = "from hjepa import start; start._start('hjepa', 'cautious')"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert ended.stderr == "hjepa: warning: mind this\n"
+
+
 def test_file_that_is_read_only_or_would_lie_in_such_a_folder_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,8 @@ def test_damaged_file_is_said_and_not_read(tmp_path: Path) -> None:
         file.write_bytes(content)
         with pytest.warns(UserWarning, match="unreadable .* made anew"):
             assert columns.load(file) is None
+    file.write_bytes(whole.replace(columns.MAGIC, b"hjepa columns 0\n"))  # an older hjepa's, as after every update
+    assert columns.load(file) is None
     assert columns.load(tmp_path / "none") is None
 
 
