@@ -67,7 +67,7 @@ def copy_tree(to: Path, *, links: bool) -> None:
 
 def run(*arguments: str | Path, at: Path) -> str:
     """What Python prints, in a folder and without a compiler."""
-    environment = os.environ | {"CC": "none", "CXX": "none"}
+    environment = os.environ | {"CC": "none", "CXX": "none", "PYTHONPATH": ""}
     done = subprocess.run([sys.executable, *arguments], cwd=at, env=environment, check=True, capture_output=True, text=True)
     return done.stdout + done.stderr
 
