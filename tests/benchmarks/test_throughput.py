@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.presets import preset
 from hjepa.pipeline.recipe import View
 
@@ -190,6 +191,27 @@ def test_levels_of_another_library_are_held_against_torchvisions(stopwatch: Modu
     assert "crop 1" in stopwatch.compare_moments([(224, -0.1, 1.1), (96, 0.4, 1.0)], reference)
     assert "crop 0" in stopwatch.compare_moments([(224, -0.1, 0.6), (96, 0.0, 1.0)], reference)
     assert "sides [224]" in stopwatch.compare_moments([(224, -0.1, 1.1)], reference)
+
+
+@pytest.mark.parametrize(("dark_looks", "is_wrong"), [(0, False), (1, False), (2, True)])
+def test_engine_is_wrong_when_it_is_beyond_twice(
+    dark_looks: int, is_wrong: bool, in_classes: Path, stopwatch: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A single view of a right engine is now and then beyond by chance, of which a landing and a user's table were lost."""
+    recipe, source = preset("cifar10"), open_folder(in_classes)
+    looks: list[int] = []
+
+    def stacked(crops: Any, paths: list[Path]) -> list[torch.Tensor]:
+        if crops == "theirs":
+            looks.append(len(paths))
+        dark = crops == "theirs" and len(looks) <= dark_looks
+        levels = torch.tensor([-2.0, 0.0] if dark else [-1.0, 1.0])
+        return [levels for _ in recipe.views]
+
+    monkeypatch.setattr(stopwatch, "_stacked", stacked)
+    monkeypatch.setitem(stopwatch.PEERS, "kornia", (None, lambda recipe: "theirs"))
+    assert bool(stopwatch._levels("kornia", source, recipe, 4, [Path("a"), Path("b")])) == is_wrong
+    assert looks == ([2] if dark_looks == 0 else [2, 8])
 
 
 @pytest.mark.parametrize(
