@@ -5,6 +5,7 @@ from typing import Any
 
 from hjepa.pipeline.adapters.contract import Adapter
 from hjepa.pipeline.adapters.dinov2 import DinoV2, DinoV3
+from hjepa.pipeline.adapters.ibot import IBot
 from hjepa.pipeline.adapters.jepa import IJepa, TubeMasks, VJepa2
 from hjepa.pipeline.adapters.libraries import Lightly, LightlyTrain, SoloLearn, StablePretraining, StablePretrainingJepa
 from hjepa.pipeline.adapters.lists import Dino, DinoLoader, Ffcv, HJepa, ImagesLabels, StackedCrops, Swav
@@ -23,6 +24,7 @@ ADAPTERS: dict[str, Adapter] = {
     "ffcv": Ffcv(),
     "hjepa": HJepa(generator=MultiCropMaskGenerator()),
     "hjepa-single": HJepa(generator=HierarchicalMaskGenerator()),
+    "ibot": IBot(),
     "ijepa": IJepa(),
     "lightly": Lightly(),
     "lightly-train": LightlyTrain(),
@@ -45,6 +47,7 @@ __all__ = [
     "DinoV3",
     "Ffcv",
     "HJepa",
+    "IBot",
     "IJepa",
     "ImagesLabels",
     "Lightly",

@@ -17,6 +17,7 @@ from hjepa.pipeline.adapters import (
     DinoV2,
     DinoV3,
     HJepa,
+    IBot,
     IJepa,
     StablePretraining,
     StackedCrops,
@@ -139,6 +140,31 @@ def test_dinov3_fills_its_upper_bound(plain: Path) -> None:
     assert_dinov2(made, batch, torch.bfloat16)
     assert made["collated_masks"].shape == (2 * B, 64)
     assert len(made["mask_indices_list"]) == made["upperbound"]
+
+
+def test_ibot_gets_what_its_data_set_and_collate_make(multicrop: Batch) -> None:
+    crops, labels, masks = IBot(patch_size=4, pred_ratio=(0.3,), pred_ratio_var=(0.1,))(multicrop)
+    assert_views(crops, multicrop)
+    assert torch.equal(labels, multicrop.labels)
+    assert [(mask.shape, mask.dtype) for mask in masks] == [((B, 14, 14), torch.bool)] * 2
+    assert not torch.equal(masks[0], masks[1])
+    assert all(0.2 * 196 - 1 < count <= 0.4 * 196 for mask in masks for count in mask.sum((1, 2)).tolist())
+
+
+def test_ibot_hides_nothing_in_half_of_the_crops_and_10_to_50_percent_in_the_others(plain: Path) -> None:
+    adapter: Any = IBot(patch_size=4)
+    drawn = [torch.stack(adapter(batch)[2]) for batch in draws_of(64, 40, plain, MULTICROP)]
+    shares = torch.cat(drawn, dim=1).float().mean((2, 3)).flatten()
+    assert (shares == 0).float().mean() == pytest.approx(0.5, abs=0.03)
+    masked = shares[shares > 0]
+    assert 0.09 < masked.min() < 0.12 < 0.48 < masked.max() <= 0.5
+    assert masked.mean() == pytest.approx(0.3 - 0.5 / 196, abs=0.01)  # shares of whole patches, rounded down
+    assert masked.std() == pytest.approx(0.4 / 12**0.5, abs=0.01)
+
+
+def test_ibot_reads_recipes_without_local_crops(plain: Path) -> None:
+    images: Any = open_adapter(IBot(patch_size=4), SINGLE)(batches(plain, SINGLE)[0])
+    assert (len(images[0]), len(images[2])) == (1, 1)
 
 
 def test_a_mix_up_of_crop_major_and_sample_major_would_be_seen(multicrop: Batch) -> None:
@@ -379,8 +405,13 @@ def test_hjepa_gets_the_masks_of_its_samples(plain: Path) -> None:
 
 @pytest.mark.parametrize(
     ("adapter", "crops"),
-    [(DinoV2(patch_size=14), MULTICROP), (IJepa(patch_size=4), SINGLE), (VJepa2(patch_size=4), SINGLE)],
-    ids=["dinov2", "ijepa", "vjepa2"],
+    [
+        (DinoV2(patch_size=14), MULTICROP),
+        (IBot(patch_size=4), MULTICROP),
+        (IJepa(patch_size=4), SINGLE),
+        (VJepa2(patch_size=4), SINGLE),
+    ],
+    ids=["dinov2", "ibot", "ijepa", "vjepa2"],
 )
 def test_masks_replay_and_differ_between_batches_and_epochs(adapter: Any, crops: Recipe, plain: Path) -> None:
     first, again = ([adapter(batch) for batch in batches(plain, crops)] for _ in range(2))
@@ -391,10 +422,11 @@ def test_masks_replay_and_differ_between_batches_and_epochs(adapter: Any, crops:
     assert len(set(epochs)) == len(epochs)
 
 
-@pytest.mark.parametrize("name", ["dinov2", "ijepa", "vjepa2"])
+@pytest.mark.parametrize("name", ["dinov2", "ibot", "ijepa", "vjepa2"])
 def test_masks_belong_to_the_samples_wherever_they_stand_in_the_batch(name: str, plain: Path) -> None:
-    adapter: Any = {"dinov2": DinoV2(patch_size=7), "ijepa": IJepa(patch_size=4), "vjepa2": VJepa2(patch_size=4)}[name]
-    batch = batches(plain, MULTICROP if name == "dinov2" else SINGLE)[0]
+    adapters = {"dinov2": DinoV2(patch_size=7), "ibot": IBot(patch_size=4), "ijepa": IJepa(patch_size=4)}
+    adapter: Any = (adapters | {"vjepa2": VJepa2(patch_size=4)})[name]
+    batch = batches(plain, MULTICROP if name in ("dinov2", "ibot") else SINGLE)[0]
     order = np.array([4, 0, 5, 2, 1, 3])
     moved = replace(batch, draws=replace(batch.draws, keys=batch.draws.keys[order]))
     first, second = adapter(batch), adapter(moved)
@@ -402,11 +434,16 @@ def test_masks_belong_to_the_samples_wherever_they_stand_in_the_batch(name: str,
         masks, of_moved = (made["collated_masks"].view(2, B, -1) for made in (first, second))
         assert torch.equal(masks[:, order], of_moved)
         return
+    if name == "ibot":
+        assert torch.equal(torch.stack(first[2])[:, order], torch.stack(second[2]))
+        return
     indices = (list(tensors((made if name == "ijepa" else made[0])[1:])) for made in (first, second))
     assert all(torch.equal(one[order], two) for one, two in zip(*indices, strict=True))
 
 
-@pytest.mark.parametrize("name", ["dinov2", "dinov3", "ijepa", "vjepa2", "dino", "lightly-train", "solo-learn", "hjepa-single"])
+@pytest.mark.parametrize(
+    "name", ["dinov2", "dinov3", "ibot", "ijepa", "vjepa2", "dino", "lightly-train", "solo-learn", "hjepa-single"]
+)
 def test_no_adapter_waits_for_the_device(name: str) -> None:
     # Tensors on the meta device have shapes and no values: reading one, which on a GPU is a wait, raises.
     crops = preset({"ijepa": "ijepa", "vjepa2": "vjepa-image", "hjepa-single": "ijepa"}.get(name, "dinov2"))
@@ -463,6 +500,7 @@ def test_dinov3_gets_gram_crops_where_the_recipe_has_them(plain: Path) -> None:
         ("ffcv", "simclr"),
         ("hjepa", "hjepa"),
         ("hjepa-single", "ijepa"),
+        ("ibot", "ibot"),
         ("ijepa", "ijepa"),
         ("lightly", "dino"),
         ("lightly-train", "dinov2"),
@@ -487,6 +525,8 @@ def test_every_name_takes_its_trainers_preset(name: str, recipe_name: str) -> No
         ("dinov2", SINGLE, r"DINOv2 reads 2 'global' and 1 or more 'local' crops, recipe 'test' makes 1 'global'"),
         ("dinov2", recipe(view("global", 2, 64), view("local", 3, 30)), r"'local' crops of 30 px into patches of 16.*16 or 32"),
         ("dinov3", MULTICROP, r"DINOv3 cuts 'global' crops of 56 px into patches of 16"),
+        ("ibot", recipe(view("near", 2, 64)), "iBOT reads 1 or more 'global' crops, recipe 'test' makes 2 'near'"),
+        ("ibot", SINGLE, "iBOT cuts 'global' crops of 56 px into patches of 16"),
         ("ijepa", MULTICROP, "I-JEPA reads 1 'global' crops"),
         ("vjepa2", MULTICROP, "V-JEPA 2 reads 1 'global' crops"),
         ("timm", MULTICROP, "one crop per image.*makes 5"),
@@ -546,6 +586,9 @@ def test_what_does_not_fit_is_refused(adapter: Any, crops: Recipe, message: str)
         (DinoV2, {"mask_probability": 0.0}, "mask_probability=0.0"),
         (DinoV3, {"mask_ratio": (0.5, 0.1)}, "mask_ratio"),
         (DinoV2, {"dtype": "fp16"}, "dtype='fp16' is no torch.dtype"),
+        (IBot, {"pred_ratio": (0.3,)}, "are not of one length"),
+        (IBot, {"pred_ratio": (), "pred_ratio_var": ()}, "are not of one length"),
+        (IBot, {"pred_ratio": (0.0, 0.1)}, "pred_ratio=0.1 with pred_ratio_var=0.2 leaves the shares from 0 to 1"),
         (IJepa, {"num_pred_masks": 0}, "num_pred_masks=0"),
         (IJepa, {"min_keep": -1}, "min_keep=-1"),
         (IJepa, {"pred_mask_scale": (0.0, 0.2)}, "pred_mask_scale"),
