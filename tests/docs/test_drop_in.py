@@ -7,6 +7,7 @@ from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import pytest
+import timm.data
 import torch
 
 import hjepa
@@ -22,7 +23,7 @@ SNIPPETS = [
 
 
 def test_every_trainer_has_its_page() -> None:
-    pages = {"dinov2", "dinov3", "ijepa", "vjepa2", "lightly", "solo-learn", "timm", "pytorch", "README"}
+    pages = {"dino", "dinov2", "dinov3", "ijepa", "vjepa2", "lightly", "solo-learn", "timm", "pytorch", "README"}
     assert {page.stem for page in PAGES} == pages
     table = (PAGES[0].parent / "README.md").read_text()
     assert [name for name in adapters.ADAPTERS if f"`{name}`" not in table] == []
@@ -55,3 +56,27 @@ def test_snippets_run(code: str, labelled: Path) -> None:
     finally:
         for made in opened:
             made.close()
+
+
+def test_timms_page_makes_the_crops_of_its_own_transform() -> None:
+    made: list[Any] = []
+    names = {"hjepa": SimpleNamespace(Jitter=hjepa.Jitter, View=hjepa.View, Recipe=hjepa.Recipe)}
+    names["hjepa"].Loader = lambda _, recipe, **options: made.append(recipe)
+    (code,) = [snippet.values[0] for snippet in SNIPPETS if snippet.id and snippet.id.startswith("timm")]
+    exec(str(code), names)  # type: ignore[arg-type]
+    ((train,), (center,)) = (recipe.views for recipe in made)
+    crop, flip, jitter, *rest = timm.data.create_transform(224, is_training=True, interpolation="bilinear").transforms
+    assert (train.size, train.area, train.interpolation) == (crop.size[0], crop.scale, crop.interpolation.value)
+    assert train.ratio == pytest.approx(crop.ratio)
+    assert train.flip == flip.p
+    factors = [(1 - x, 1 + x) for x in (train.jitter.brightness, train.jitter.contrast, train.jitter.saturation)]
+    assert factors == [pytest.approx(factor) for factor in (jitter.brightness, jitter.contrast, jitter.saturation)]
+    assert (train.jitter.hue, jitter.hue, train.jitter.probability) == (0, None, 1)
+    assert (train.gray, train.blur, train.solarize, [type(part).__name__ for part in rest]) == (
+        0,
+        0,
+        0,
+        ["MaybeToTensor", "Normalize"],
+    )
+    resize, _, *_ = timm.data.create_transform(224).transforms
+    assert center.area[0] == pytest.approx((224 / resize.size) ** 2)
