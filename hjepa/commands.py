@@ -1,4 +1,7 @@
-"""The command line `hjepa`: recipes, how far the backends agree, and trained encoders. Training is `hjepa-train`."""
+"""The command line `hjepa`: recipes, how far the backends agree, and trained encoders. Training is `hjepa-train`.
+
+A command imports what it works with when it is called: --help and completion wait for neither torch nor pydantic.
+"""
 
 import json
 from dataclasses import asdict
@@ -11,12 +14,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from hjepa import parity
-from hjepa.configs.recipe_file import find_recipe, recipe_to_yaml
 from hjepa.display import Display
 from hjepa.doctor_command import doctor
 from hjepa.exits import Version, can_be_written, not_empty, run_command
-from hjepa.pipeline.open_source import name_of
 from hjepa.pipeline.presets import PRESETS, preset
 from hjepa.pipeline.recipe import Recipe
 from hjepa.recipe_table import markdown, recipe_table, summary
@@ -24,6 +24,7 @@ from hjepa.tune_command import tune
 from hjepa.view_command import view
 
 if TYPE_CHECKING:
+    from hjepa import parity
     from hjepa.named_data import Split
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="markdown", invoke_without_command=True)
@@ -60,6 +61,8 @@ def show_recipes(
 
       hjepa recipes dinov2 --yaml > mine.yaml (then hjepa.Loader(..., recipe=hjepa.load_recipe("mine.yaml")))
     """
+    from hjepa.configs.recipe_file import find_recipe, recipe_to_yaml
+
     if yaml and name is None:
         raise ValueError("--yaml prints one recipe; name it, as in `hjepa recipes dino --yaml`")
     if yaml and as_markdown:
@@ -97,6 +100,9 @@ def check_parity(
 
       hjepa parity dino --device cuda --json figures.json
     """
+    from hjepa import parity
+    from hjepa.configs.recipe_file import find_recipe
+
     can_be_written("--json", json_file)
     wanted = find_recipe(recipe)
     backends = parity.available()
@@ -145,7 +151,8 @@ def evaluate(
 
       hjepa eval latest.pt --data-path /data/imagenet --dataset imagenet --split val
     """
-    from hjepa import trained  # here, as in export: it loads timm, which takes longer than all that the other commands need
+    from hjepa import trained
+    from hjepa.pipeline.open_source import name_of
 
     can_be_written("--json", json_file)
     changes = {
@@ -211,7 +218,7 @@ def _described(recipe: Recipe) -> Text:
     return Text.assemble(summary(recipe), "\n", (recipe.source, "dim"))
 
 
-def _differences_table(backend: str, differences: list[parity.Difference]) -> Table:
+def _differences_table(backend: str, differences: "list[parity.Difference]") -> Table:
     table = Table(title=f"{backend}: difference from torchvision on PIL images, in levels of 255", title_justify="left")
     table.add_column("part")
     for name in ("mean", "p99", "max", "mean, p99 at most"):

@@ -17,7 +17,6 @@ from PIL import Image
 from hjepa.draws_in_words import in_words
 from hjepa.pipeline.backend import BackendName
 from hjepa.pipeline.batch import Batch
-from hjepa.pipeline.device import whole
 from hjepa.pipeline.header import upright
 from hjepa.pipeline.index import Progress
 from hjepa.pipeline.loader import Loader
@@ -26,7 +25,7 @@ from hjepa.pipeline.mask_sampler import BlockMasks
 from hjepa.pipeline.multicrop_masks import MaskingStrategy, MultiCropMaskGenerator
 from hjepa.pipeline.open_source import open_source
 from hjepa.pipeline.pixels import to_rgb
-from hjepa.pipeline.recipe import Recipe
+from hjepa.pipeline.recipe import Recipe, whole
 from hjepa.pipeline.source import Source, open_image
 from hjepa.pipeline.spelling import suggest
 from hjepa.recipe_table import summary

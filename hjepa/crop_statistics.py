@@ -14,9 +14,8 @@ from torch import Tensor
 
 from hjepa.multicrop_dataset import CropBatches
 from hjepa.pipeline.batch import Batch
-from hjepa.pipeline.device import whole
 from hjepa.pipeline.loader import Loader
-from hjepa.pipeline.recipe import Range, Recipe
+from hjepa.pipeline.recipe import Range, Recipe, whole
 
 # B images, V crops of one name
 

@@ -3,26 +3,21 @@
 import json
 import sys
 from dataclasses import asdict
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from hjepa.command_data import open_data
-from hjepa.configs.recipe_file import find_recipe
-from hjepa.data_check import look_at_data
 from hjepa.display import Display
 from hjepa.exits import FAILURE
-from hjepa.findings import Finding, is_healthy, judge_conduct, judge_data, judge_machine
-from hjepa.machine import look_at_machine
-from hjepa.pipeline.backend import BackendName
-from hjepa.pipeline.quarantine import DataError
-from hjepa.result_table import counted
-from hjepa.short_run import ShortRun, run_shortly
-from hjepa.troubleshooting import advise
-from hjepa.verdict import Verdict, judge_run
 from hjepa.view_command import Data
+
+if TYPE_CHECKING:
+    from hjepa.findings import Finding
+    from hjepa.pipeline.backend import BackendName
+    from hjepa.short_run import ShortRun
+    from hjepa.verdict import Verdict
 
 MARKS = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "problem": "[red]problem[/red]"}
 
@@ -49,6 +44,15 @@ def doctor(
 
       hjepa doctor photos --json > doctor.json
     """
+    from hjepa.command_data import open_data
+    from hjepa.configs.recipe_file import find_recipe
+    from hjepa.data_check import look_at_data
+    from hjepa.findings import Finding, is_healthy, judge_conduct, judge_data, judge_machine
+    from hjepa.machine import look_at_machine
+    from hjepa.short_run import run_shortly
+    from hjepa.troubleshooting import advise
+    from hjepa.verdict import judge_run
+
     if not step_ms >= 0:  # nan, too
         raise ValueError(f"--step-ms {step_ms:g} is no time; use 0 where it is not known")
     wanted = find_recipe(recipe)
@@ -61,7 +65,7 @@ def doctor(
         display.say(f"looking at {source.name}")
         images = look_at_data(source)
         # without DALI the doctor still sees what there is to see; the Loader refuses other names than it knows
-        engine = cast(BackendName, "torchvision" if machine.dali_error and backend == "dali" else backend)
+        engine = cast("BackendName", "torchvision" if machine.dali_error and backend == "dali" else backend)
         display.say(f"running {wanted.name} with {engine} for {2 * seconds:g} seconds")
         findings = [*judge_machine(machine), *judge_data(images, wanted, batch_size)]
         run, verdict = None, None
@@ -69,7 +73,7 @@ def doctor(
             run = run_shortly(source, wanted, backend=engine, device=device, batch_size=batch_size, seconds=seconds)
             verdict = judge_run(run, images, wanted, machine, step_ms)
             findings += judge_conduct(run)
-        except (DataError, RuntimeError) as error:  # of a driver that does not fit, too, which the table explains
+        except RuntimeError as error:  # of a driver that does not fit, too, which the table explains
             findings.append(Finding(level="problem", subject="short run", text=f"{error}", advice="then run this again"))
         advice = advise(wanted, batch_size, machine.cores)
         healthy = is_healthy(findings)
@@ -87,7 +91,7 @@ def doctor(
         sys.exit(FAILURE)
 
 
-def _tell_findings(display: Display, findings: list[Finding]) -> None:
+def _tell_findings(display: Display, findings: "list[Finding]") -> None:
     table = Table(title="Machine and images", title_justify="left", show_header=False)
     for _ in range(3):
         table.add_column(overflow="fold")
@@ -97,7 +101,9 @@ def _tell_findings(display: Display, findings: list[Finding]) -> None:
     display.console.print(table)
 
 
-def _tell_run(display: Display, run: ShortRun, verdict: Verdict) -> None:
+def _tell_run(display: Display, run: "ShortRun", verdict: "Verdict") -> None:
+    from hjepa.result_table import counted
+
     display.table("Where the time goes", _stages(run))
     display.say(f"\nWhat bounds you: {verdict.text}")
     how = " by torchvision's PIL" if run.engine == "torchvision" else ""
@@ -117,7 +123,7 @@ def _tell_advice(display: Display, advice: dict[str, tuple[str, ...]]) -> None:
             display.say(f"  -> {line}")
 
 
-def _stages(run: ShortRun) -> dict[str, str]:
+def _stages(run: "ShortRun") -> dict[str, str]:
     share = run.loader.images_per_second / run.decode.images_per_second
     disk = f"{run.read_per_second:.0f} images/s, {run.read_mib_per_second:.0f} MiB/s, by one thread"
     return {

@@ -11,7 +11,6 @@ from typing import Annotated, NoReturn, TypeAlias, cast
 
 import typer
 
-from hjepa.pipeline.quarantine import DataError
 from hjepa.start import INTERRUPTED
 
 MISTAKE, FAILURE = 2, 1
@@ -57,14 +56,15 @@ def run_command(app: typer.Typer, name: str) -> None:
     # --batch_size is --batch-size
     arguments = [re.sub(r"^--[^=]+", lambda flag: flag[0].replace("_", "-"), argument) for argument in sys.argv[1:]]
     try:
-        code = app(arguments, standalone_mode=False)  # of typer.Exit, which newer typers make of Ctrl-C
+        # its name is said here, where python -m and -c would have another; the code is typer.Exit's, which may be of Ctrl-C
+        code = app(arguments, prog_name=name.split()[0], standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except UsageError as error:
         _fail(name, error.format_message(), MISTAKE)  # type: ignore[attr-defined]  # of click's exceptions
     except (ValueError, FileNotFoundError) as error:  # SettingsError, CheckpointError and the loaders' checks among them
         _fail(name, error, MISTAKE)
-    except (DataError, OSError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:  # DataError among them
         _fail(name, error, FAILURE)
     if code == INTERRUPTED:
         _fail(name, "interrupted", INTERRUPTED)

@@ -43,9 +43,8 @@ def tune(
 
       hjepa tune --config small --step-ms 150
     """
-    # here: they load timm, which takes longer than all that the other commands need
     from hjepa.assembly import open_source
-    from hjepa.cli import choose_settings
+    from hjepa.training_run import choose_settings
     from hjepa.tune import Budget, Vary, tune_loader, tune_step
 
     if vary not in ("crops", "batch"):

@@ -2,15 +2,14 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from hjepa.command_data import open_data, say_left_out
-from hjepa.configs.recipe_file import find_recipe
 from hjepa.display import Display
-from hjepa.pipeline.backend import BackendName
-from hjepa.result_table import counted
+
+if TYPE_CHECKING:
+    from hjepa.pipeline.backend import BackendName
 
 FEW, MANY = 16, 50
 """Images that take no time worth a bar, and that make a sheet of which it is said that it is large."""
@@ -49,7 +48,10 @@ def view(
 
       hjepa view photos --masks cross_crop_prediction --count 2 --output sheet.png
     """
-    from hjepa.contact_sheet import check_place, gather, write  # imports matplotlib, for which --help need not wait
+    from hjepa.command_data import open_data, say_left_out
+    from hjepa.configs.recipe_file import find_recipe
+    from hjepa.contact_sheet import check_place, gather, write
+    from hjepa.result_table import counted
 
     files = output or [Path("crops.png"), Path("crops.html")]
     for file in files:
@@ -63,7 +65,7 @@ def view(
         sheet = gather(
             source,
             wanted,
-            backend=cast(BackendName, backend),  # the Loader refuses others
+            backend=cast("BackendName", backend),  # the Loader refuses others
             masks=masks,
             count=count,
             patch_size=patch_size or "auto",

@@ -25,14 +25,13 @@ from hjepa.multicrop_dataset import CropBatches
 from hjepa.multicrop_transforms import MultiCropEvalTransform
 from hjepa.pipeline.backends.torchvision import render_image
 from hjepa.pipeline.batch import Batch
-from hjepa.pipeline.device import whole
 from hjepa.pipeline.draws import Draws, draw
 from hjepa.pipeline.header import upright
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.mask_panel import INK
 from hjepa.pipeline.open_source import open_source
 from hjepa.pipeline.pixels import to_rgb
-from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Recipe
+from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Recipe, whole
 from hjepa.pipeline.source import open_image, spread
 from hjepa.recipe_transform import Picture, RecipeTransform, sizes_of, to_picture
 

@@ -3,8 +3,9 @@
 import os
 from typing import Literal
 
-import numpy as np
 import torch
+
+from hjepa.pipeline.recipe import whole
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -44,13 +45,6 @@ def resolve_load(hw_decoder_load: float, device: torch.device, backend: str) -> 
             "only DALI decodes with a GPU's JPEG engines; drop it"
         )
     return hw_decoder_load
-
-
-def whole(name: str, value: object, least: int) -> int:
-    """The value as the whole number that it is. Raises ValueError where it is none, or less than `least`."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r} is no whole number from {least} on; give one")
-    return int(value)
 
 
 def resolve_rank(rank: int | Literal["auto"], world_size: int | Literal["auto"]) -> tuple[int, int]:

@@ -20,11 +20,11 @@ from hjepa.pipeline.adapters import Adapter, open_adapter
 from hjepa.pipeline.backend import BackendName, BackendSettings, Engine, engine_of, open_backend
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.curriculum import Curriculum, as_plan, recipe_at
-from hjepa.pipeline.device import require_rank, resolve_device, resolve_load, resolve_rank, resolve_workers, whole
+from hjepa.pipeline.device import require_rank, resolve_device, resolve_load, resolve_rank, resolve_workers
 from hjepa.pipeline.mixture import mixture_of
 from hjepa.pipeline.open_source import open_source
 from hjepa.pipeline.quarantine import open_quarantine
-from hjepa.pipeline.recipe import Recipe
+from hjepa.pipeline.recipe import Recipe, whole
 from hjepa.pipeline.sampler import Sampler
 from hjepa.pipeline.stream import Stages, Stream
 

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hjepa.kernels import chance
-from hjepa.pipeline.device import whole
 from hjepa.pipeline.labels import is_number
 from hjepa.pipeline.open_source import open_source
 from hjepa.pipeline.order import permute
+from hjepa.pipeline.recipe import whole
 from hjepa.pipeline.source import BadImage, Samples, Source, Subset, read_files
 
 # P positions, J sources, B images of a batch

@@ -24,7 +24,7 @@ WALK = 0x62616421  # "bad!": keeps the walk's chance apart from the draws'
 log = logging.getLogger("hjepa")
 
 
-class DataError(Exception):
+class DataError(RuntimeError):
     """Data that a run cannot go on with."""
 
 

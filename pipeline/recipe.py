@@ -3,10 +3,9 @@
 import dataclasses
 from dataclasses import dataclass
 from math import inf, isfinite
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias, get_args
 
-from hjepa.pipeline.device import whole
 from hjepa.pipeline.spelling import suggest
 
 Range: TypeAlias = tuple[float, float]
@@ -189,6 +188,13 @@ def as_numbers(name: str, values: Any, count: int) -> tuple[float, ...]:
     is_row = isinstance(values, list | tuple) and len(values) == count and all(isinstance(one, Real) for one in values)
     require(is_row, f"{name}={values!r} is not {count} numbers; use ({', '.join(['number'] * count)})")
     return tuple(values)
+
+
+def whole(name: str, value: object, least: int) -> int:
+    """The value as the whole number that it is. Raises ValueError where it is none, or less than `least`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}={value!r} is no whole number from {least} on; give one")
+    return int(value)
 
 
 def require(holds: bool, message: str) -> None:

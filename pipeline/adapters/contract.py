@@ -13,8 +13,7 @@ from torch import Tensor
 
 from hjepa.kernels import chance
 from hjepa.pipeline.batch import MASKS, Batch
-from hjepa.pipeline.device import whole
-from hjepa.pipeline.recipe import Recipe
+from hjepa.pipeline.recipe import Recipe, whole
 
 # B images, V crops of one name, S pixels
 

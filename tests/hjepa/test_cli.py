@@ -16,6 +16,7 @@ from hjepa.configs.load import load_settings
 from hjepa.distributed import Ranks
 from hjepa.kernels.fused_crops import MissingKernelError
 from hjepa.run_folder import Resume, resume_notes
+from hjepa.training_run import choose_settings
 from tests.pipeline.test_arrays import write_cifar10
 
 WITHOUT_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -201,7 +202,7 @@ def test_dino_is_trained_by_its_flag(call: Call, labelled: Path) -> None:
     ids=["by path", "by another name", "both in a section", "in a section"],
 )
 def test_data_that_is_named_on_the_command_line_is_what_was_named(named: list[str]) -> None:
-    settings, reason = cli.choose_settings(None, named, {"device": "cpu"})
+    settings, reason = choose_settings(None, named, {"device": "cpu"})
     assert (settings.data.dataset, settings.data.data_path) == ("imagenet", "place")
     assert "no data was given" not in reason
 
@@ -210,11 +211,11 @@ def test_file_that_only_an_option_completes_trains_on_the_folder_that_was_named(
     file = tmp_path / "five.yaml"
     file.write_text("training: {epochs: 5}\n")  # fewer than the default's epochs of warm-up
     short: dict[str, object] = {"data.data_path": "photos", "training.warmup_epochs": 0}
-    assert cli.choose_settings(file, [], short)[0].data.dataset == "imagefolder"
+    assert choose_settings(file, [], short)[0].data.dataset == "imagefolder"
     overrides = ["data.data_path=photos", "training.warmup_epochs=0"]
-    assert cli.choose_settings(file, overrides, {})[0].data.dataset == "imagefolder"
+    assert choose_settings(file, overrides, {})[0].data.dataset == "imagefolder"
     file.write_text("training: {epochs: 5}\ndata: {dataset: webdataset}\n")
-    assert cli.choose_settings(file, [], short)[0].data.dataset == "webdataset"
+    assert choose_settings(file, [], short)[0].data.dataset == "webdataset"
 
 
 def test_numbers_of_a_named_data_set_and_areas_that_do_not_meet_are_said(call: Call, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -68,11 +69,42 @@ def test_both_commands_say_their_version_and_complete_words(
     assert whole in capsys.readouterr().out.split()
 
 
-def test_help_waits_for_no_library_that_it_does_not_need() -> None:
-    names = "{'timm', 'torchvision', 'torch._dynamo', 'matplotlib', 'nvidia.dali'}"
-    code = f"import sys, hjepa.commands, hjepa.cli; sys.exit(str({names} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
-    assert done.stderr == "set()\n"
+SLOW = {"numpy", "PIL", "torch", "torchvision", "timm", "nvidia", "matplotlib"}
+"""Modules that take their time."""
+QUICK = {
+    "hjepa": ["--version", "veiw", *(f"{command.name} --help" for command in commands.app.registered_commands)],
+    "hjepa-train": ["--version", "--help", "--batchsize 8", "trainig.lr=1e-3"],
+}
+"""Program -> what it answers without them."""
+ASKED = """
+import contextlib, sys
+from hjepa.start import commands, train
+for line in sys.argv[1:]:
+    sys.argv = line.split()
+    with contextlib.suppress(SystemExit):
+        train() if sys.argv[0] == "hjepa-train" else commands()
+print(*sys.modules)
+"""
+
+
+@pytest.mark.parametrize("program", QUICK)
+@pytest.mark.parametrize("is_completion", [False, True], ids=["answers", "completion"])
+def test_help_slips_and_completion_wait_for_no_slow_module(program: str, is_completion: bool) -> None:
+    words = {
+        f"_{program.upper().replace('-', '_')}_COMPLETE": "complete_bash",
+        "COMP_WORDS": f"{program} --",
+        "COMP_CWORD": "1",
+    }
+    lines = [program] if is_completion else [f"{program} {arguments}" for arguments in QUICK[program]]
+    printed = subprocess.run(
+        [sys.executable, "-c", ASKED, *lines],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **(words if is_completion else {})},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    assert ("--version\n" if is_completion else "--help") in printed
+    assert SLOW & set(printed.splitlines()[-1].split()) == set()
 
 
 @pytest.mark.parametrize(("wrong", "right"), [("veiw", "view"), ("docter", "doctor"), ("tun", "tune"), ("recipe", "recipes")])

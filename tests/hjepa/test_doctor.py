@@ -440,7 +440,7 @@ def test_table_that_explains_why_dali_does_not_run_is_still_shown(
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("CUDA driver version is insufficient for CUDA runtime version")
 
-    monkeypatch.setattr("hjepa.doctor_command.run_shortly", refuse)
+    monkeypatch.setattr("hjepa.short_run.run_shortly", refuse)
     code, output = call(monkeypatch, capsys, labelled, "--backend", "torchvision")
     assert code == 1
     assert "CUDA driver version is insufficient" in output
@@ -451,7 +451,7 @@ def test_table_that_explains_why_dali_does_not_run_is_still_shown(
 def test_command_says_what_bounds_and_whether_all_is_well(
     labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("hjepa.doctor_command.look_at_machine", lambda: LAPTOP)
+    monkeypatch.setattr("hjepa.machine.look_at_machine", lambda: LAPTOP)
     options = ("--seconds", 0.2, "--batch-size", 8, "--device", "cpu")
     code, output = call(monkeypatch, capsys, labelled, *options)
     assert code == 0
@@ -461,7 +461,7 @@ def test_command_says_what_bounds_and_whether_all_is_well(
     found = json.loads(output)
     assert (code, found["healthy"]) == (0, True)
     assert found["verdict"]["bound"] in ("decoding", "crops", "reading")
-    monkeypatch.setattr("hjepa.doctor_command.look_at_machine", lambda: replace(LAPTOP, kernel=""))
+    monkeypatch.setattr("hjepa.machine.look_at_machine", lambda: replace(LAPTOP, kernel=""))
     code, output = call(monkeypatch, capsys, labelled, *options)
     assert code == 1
     assert "Not healthy; problems in the table: 1." in output
@@ -481,7 +481,7 @@ def test_doctor_of_data_that_cannot_be_used_and_without_dali_still_reports(
     labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     missing = replace(LAPTOP, dali={}, dali_error="No module named 'nvidia'")
-    monkeypatch.setattr("hjepa.doctor_command.look_at_machine", lambda: missing)
+    monkeypatch.setattr("hjepa.machine.look_at_machine", lambda: missing)
     folder = tmp_path / "data"
     shutil.copytree(labelled, folder)
     for path in sorted(folder.rglob("*.jpg"))[:20]:

@@ -34,10 +34,14 @@ def test_interrupt_ends_a_program_with_a_word_and_130(
     assert interrupt(function, arguments, said, tmp_path, ROOT) == (130, f"{program}: interrupted\n")
 
 
-@pytest.mark.parametrize(("program", "function"), [("hjepa-train", "train"), ("hjepa", "commands")])
-def test_interrupt_while_torch_is_loading_shows_no_traceback(program: str, function: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("program", "function", "arguments"), [("hjepa-train", "train", []), ("hjepa", "commands", ["view"])], ids=["train", "view"]
+)
+def test_interrupt_while_torch_is_loading_shows_no_traceback(
+    program: str, function: str, arguments: list[str], tmp_path: Path
+) -> None:
     (tmp_path / "torch.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
-    assert interrupt(function, [], "loading", tmp_path, tmp_path, ROOT) == (130, f"{program}: interrupted\n")
+    assert interrupt(function, arguments, "loading", tmp_path, tmp_path, ROOT) == (130, f"{program}: interrupted\n")
 
 
 def test_warning_of_a_program_is_one_line(tmp_path: Path) -> None:

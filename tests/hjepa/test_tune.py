@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from hjepa import cli, commands
+from hjepa import commands
 from hjepa.assembly import build_loader
 from hjepa.configs.load import changes_to_yaml, load_settings, with_changes
 from hjepa.configs.schema import Settings
@@ -17,6 +17,7 @@ from hjepa.configs.yaml_file import SettingsError
 from hjepa.pipeline.open_source import open_source
 from hjepa.short_run import Rate
 from hjepa.step_cost import StepCost, measure_step
+from hjepa.training_run import choose_settings
 from hjepa.tune import Budget, first_near_best, last_that_fits, tune_loader, tune_step
 from hjepa.tune_command import _write
 
@@ -237,7 +238,7 @@ def test_file_is_what_training_starts_from(
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(tree))
     assert call(monkeypatch, "--config", "base.yaml", *budget) == 0
     assert "hjepa-train --config tuned.yaml" in capsys.readouterr().out
-    settings, _ = cli.choose_settings(Path("tuned.yaml"), [], {"data.data_path": None, "device": None})
+    settings, _ = choose_settings(Path("tuned.yaml"), [], {"data.data_path": None, "device": None})
     assert (settings.seed, settings.data.batch_size) == (9, 32)  # the largest batch that 40 images fill
     assert settings.data.num_workers != "auto"
     assert settings.data.data_path == str(tmp_path / "photos")  # from any folder
