@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from hjepa.completion import config_names, setting_names
 from hjepa.display import Display
 from hjepa.exits import Version, run_command
 
@@ -15,11 +16,17 @@ app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="markdown")
 @app.command()
 def train(
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Any setting by its path, such as masking.num_masks=6.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            help="Any setting by its path, such as masking.num_masks=6.", show_default=False, autocompletion=setting_names
+        ),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="YAML file, or the name of a shipped one: small, small_dino, cifar10_config, multicrop_training."),
+        typer.Option(
+            help="YAML file, or the name of a shipped one: small, small_dino, cifar10_config, multicrop_training.",
+            autocompletion=config_names,
+        ),
     ] = None,
     objective: Annotated[str | None, typer.Option(help="What is learned: hjepa, or dino.")] = None,
     pipeline: Annotated[

@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from hjepa.completion import recipe_names
 from hjepa.display import Display
 from hjepa.doctor_command import doctor
 from hjepa.exits import Version, can_be_written, not_empty, run_command
@@ -33,7 +34,9 @@ app.command("doctor")(doctor)
 app.command("tune")(tune)
 NARROW = 70
 """Columns of a terminal below which a recipe's name has a line of its own."""
-RecipeName = Annotated[str, typer.Argument(help="Name of a preset, or path of a recipe's YAML file.")]
+RecipeName = Annotated[
+    str, typer.Argument(help="Name of a preset, or path of a recipe's YAML file.", autocompletion=recipe_names)
+]
 
 
 @app.callback()
@@ -45,7 +48,10 @@ def describe(context: typer.Context, version: Version = False) -> None:
 
 @app.command("recipes")
 def show_recipes(
-    name: Annotated[str | None, typer.Argument(help="Name of a preset, or path of a YAML file; all presets without.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Name of a preset, or path of a YAML file; all presets without.", autocompletion=recipe_names),
+    ] = None,
     yaml: Annotated[bool, typer.Option("--yaml", help="Only the YAML, to be written into a file and edited.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="The table of docs/recipes.md.")] = False,
 ) -> None:

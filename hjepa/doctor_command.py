@@ -11,7 +11,7 @@ from rich.table import Table
 
 from hjepa.display import Display
 from hjepa.exits import FAILURE
-from hjepa.view_command import Data
+from hjepa.view_command import Data, RecipeOption
 
 if TYPE_CHECKING:
     from hjepa.findings import Finding
@@ -24,7 +24,7 @@ MARKS = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "problem": 
 
 def doctor(
     data: Data = None,
-    recipe: Annotated[str, typer.Option(help="Name of a preset, or path of a recipe's YAML file.")] = "hjepa",
+    recipe: RecipeOption = "hjepa",
     backend: Annotated[str, typer.Option(help="dali, fused, dali-ops, or torchvision (the reference).")] = "dali",
     batch_size: Annotated[int, typer.Option(help="Images per batch.")] = 64,
     step_ms: Annotated[float, typer.Option(help="How long a training step of one batch takes, in ms; 0: not known.")] = 0,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from hjepa.completion import config_names
 from hjepa.display import Display
 from hjepa.exits import can_be_written
 
@@ -21,7 +22,10 @@ def tune(
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="imagefolder, imagenet, cifar10, ...: what lies there.")] = None,
     config: Annotated[
-        Path | None, typer.Option(help="YAML file, or the name of a shipped one, to start from; as in hjepa-train.")
+        Path | None,
+        typer.Option(
+            help="YAML file, or the name of a shipped one, to start from; as in hjepa-train.", autocompletion=config_names
+        ),
     ] = None,
     output: Annotated[Path, typer.Option(help="File to write.")] = Path("tuned.yaml"),
     memory_gib: Annotated[float, typer.Option(help="Memory that a training step may take, in GiB; 0: no limit.")] = 0,

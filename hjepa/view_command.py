@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from hjepa.completion import recipe_names
 from hjepa.display import Display
 
 if TYPE_CHECKING:
@@ -17,10 +18,14 @@ Data = Annotated[
     str | None, typer.Argument(help="Folder, .tar, .parquet or .csv of images; the sample images without.", show_default=False)
 ]
 
+RecipeOption = Annotated[
+    str, typer.Option(help="Name of a preset, or path of a recipe's YAML file.", autocompletion=recipe_names)
+]
+
 
 def view(
     data: Data = None,
-    recipe: Annotated[str, typer.Option(help="Name of a preset, or path of a recipe's YAML file.")] = "hjepa",
+    recipe: RecipeOption = "hjepa",
     backend: Annotated[str, typer.Option(help="dali, fused, dali-ops, or torchvision (the reference).")] = "dali",
     masks: Annotated[
         str, typer.Option(help="global_only, global_with_local_context, cross_crop_prediction, or none.")

@@ -83,28 +83,48 @@ for line in sys.argv[1:]:
     sys.argv = line.split()
     with contextlib.suppress(SystemExit):
         train() if sys.argv[0] == "hjepa-train" else commands()
-print(*sys.modules)
+print("loaded", *sys.modules)
 """
 
 
 @pytest.mark.parametrize("program", QUICK)
-@pytest.mark.parametrize("is_completion", [False, True], ids=["answers", "completion"])
-def test_help_slips_and_completion_wait_for_no_slow_module(program: str, is_completion: bool) -> None:
-    words = {
-        f"_{program.upper().replace('-', '_')}_COMPLETE": "complete_bash",
-        "COMP_WORDS": f"{program} --",
-        "COMP_CWORD": "1",
-    }
-    lines = [program] if is_completion else [f"{program} {arguments}" for arguments in QUICK[program]]
+def test_help_and_slips_wait_for_no_slow_module(program: str) -> None:
+    printed, modules = ask([f"{program} {arguments}" for arguments in QUICK[program]], {})
+    assert "--help" in printed
+    assert modules & SLOW == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("hjepa vi", {"view"}),
+        ("hjepa view --recipe sim", {"simclr", "simple"}),
+        ("hjepa recipes sim", {"simclr", "simple"}),
+        ("hjepa view photos/", set()),  # the shell's turn
+        ("hjepa-train --batch", {"--batch-size"}),
+        ("hjepa-train --config small", {"small", "small_dino"}),
+        ("hjepa-train masking.n", {"masking.nested=", "masking.num_masks="}),
+    ],
+)
+def test_tab_offers_names_and_waits_for_no_slow_module(words: str, offered: set[str]) -> None:
+    program, *others = words.split()
+    name = f"_{program.upper().replace('-', '_')}_COMPLETE"
+    printed, modules = ask([program], {name: "complete_bash", "COMP_WORDS": words, "COMP_CWORD": f"{len(others)}"})
+    assert set(printed.split()) == offered
+    assert modules & SLOW == set()
+
+
+def ask(lines: list[str], environment: dict[str, str]) -> tuple[str, set[str]]:
+    """What the programs print on these command lines, in a process of their own, and the modules that are loaded then."""
     printed = subprocess.run(
         [sys.executable, "-c", ASKED, *lines],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **(words if is_completion else {})},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
         check=True,
         stdout=subprocess.PIPE,
         text=True,
     ).stdout
-    assert ("--version\n" if is_completion else "--help") in printed
-    assert SLOW & set(printed.splitlines()[-1].split()) == set()
+    said, _, modules = printed.rpartition("loaded ")
+    return said, set(modules.split())
 
 
 @pytest.mark.parametrize(("wrong", "right"), [("veiw", "view"), ("docter", "doctor"), ("tun", "tune"), ("recipe", "recipes")])
