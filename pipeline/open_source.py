@@ -1,12 +1,14 @@
 """One door for all data: whatever the user has, as a Source."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import numpy as np
 from torch.utils.data import Subset
 
+from hjepa.pipeline import source
 from hjepa.pipeline.cifar import holds_cifar, open_cifar
 from hjepa.pipeline.dataset import open_dataset
 from hjepa.pipeline.folder import open_folder
@@ -21,8 +23,8 @@ from hjepa.pipeline.webdataset import open_webdataset
 
 ACCEPTED = (
     "a folder (of images, tar shards, parquet files, CIFAR or STL-10), a .tar, .parquet, .csv or .txt file, "
-    "CIFAR's cifar-*.tar.gz, "
-    "a pattern such as shard-{0000..0009}.tar, a list of paths, images or pairs with labels, a map-style data set, or a Source"
+    "CIFAR's cifar-*.tar.gz, a pattern such as shard-{0000..0009}.tar, "
+    "a list of shards, paths, images or pairs with labels, a map-style data set, or a Source"
 )
 
 PACKED = {".tar": "webdataset", ".parquet": "parquet", ".csv": "csv", ".txt": "csv", ".lst": "csv"}
@@ -42,8 +44,11 @@ def open_source(data: Any, *, max_pixels: int = MAX_PIXELS, num_workers: int = 8
     if isinstance(data, str | bytes | os.PathLike):
         return _open_path(os.fsdecode(data), max_pixels, num_workers, progress)
     if isinstance(data, list | tuple):
-        return open_list(data, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
+        open_items = _opener(data)
+        return open_items(data, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
     chosen, whole = _choice(data)
+    if is_source(whole):  # torch's random_split of a Source, which has no items by number
+        return source.Subset(source=whole, chosen=np.array(chosen, dtype=np.int64))
     if _is_plain_folder(whole):
         items, classes = [whole.samples[number] for number in chosen], whole.classes
         return open_list(items, classes=classes, max_pixels=max_pixels, num_workers=num_workers, progress=progress)
@@ -83,6 +88,13 @@ def _choice(data: Any) -> tuple[Sequence[int], Any]:
         return range(len(data)) if hasattr(data, "__len__") else (), data
     chosen, whole = _choice(data.dataset)
     return [chosen[int(number)] for number in data.indices], whole
+
+
+def _opener(items: Sequence[Any]) -> Callable[..., Source]:
+    """What opens a list: of tar or parquet files as the first one says, and otherwise of images."""
+    first = Path(os.fsdecode(items[0])).suffix.lower() if items and isinstance(items[0], str | os.PathLike) else ""
+    openers: dict[str, Callable[..., Source]] = {".tar": open_webdataset, ".parquet": open_parquet}
+    return openers.get(first, open_list)
 
 
 def _is_plain_folder(data: Any) -> bool:

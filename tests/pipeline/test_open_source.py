@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import random_split
 from torchvision.datasets import ImageFolder
 
 import hjepa
@@ -255,3 +256,27 @@ def test_label_is_known_by_the_same_names_everywhere(name: str, tmp_path: Path) 
     sources = [open_source(tmp_path / "x.csv"), open_source(tmp_path / "x.tar")]
     sources.append(open_source(torch.utils.data.Subset([{"id": 1, name: 5, "image": PIXELS[0]}], [0])))
     assert [source.fetch(np.array([0])).labels.tolist() for source in sources] == [[5]] * 3
+
+
+def test_torchs_split_of_a_source_gives_the_images_of_each_part(tmp_path: Path) -> None:
+    for number in range(10):
+        Image.fromarray(PIXELS[0]).save(tmp_path / f"{number}.png")
+    whole = open_source(tmp_path)
+    parts = random_split(whole, [0.8, 0.2], generator=torch.Generator().manual_seed(0))
+    train, val = (open_source(part) for part in parts)
+    keys = [part.fetch(np.arange(len(part))).keys for part in (train, val)]
+    assert [len(part) for part in keys] == [8, 2]
+    assert {*keys[0], *keys[1]} == {f"{number}.png" for number in range(10)}
+    assert train.fingerprint() != val.fingerprint()
+
+
+def test_a_list_of_shards_is_read_as_shards(tmp_path: Path) -> None:
+    shards = [tmp_path / "a.tar", tmp_path / "b.tar"]
+    for shard in shards:
+        with tarfile.open(shard, "w") as archive:
+            member = tarfile.TarInfo("1.png")
+            content = png(PIXELS[0])
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    assert isinstance(open_source(shards), WebDatasetSource)
+    assert len(open_source([str(shard) for shard in shards])) == 2
