@@ -1,6 +1,7 @@
 """Signals that ask a run to save a checkpoint and end: Ctrl-C, SIGTERM, and SIGUSR1, which schedulers send ahead of time."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,7 +17,13 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """The first Ctrl-C or SIGTERM asks for the end; the second acts as it would without us. SIGUSR1 only ever asks."""
+        """The first Ctrl-C or SIGTERM asks for the end; the second acts as it would without us. SIGUSR1 only ever asks.
+
+        In another thread than the main one, as under Ray, no signal can be listened to: none asks for anything.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
 
         def stop(number: int, _: object) -> None:
             if number != signal.SIGUSR1:

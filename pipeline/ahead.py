@@ -23,7 +23,14 @@ class Ahead(Generic[Item], Iterator[Item]):
         self._closed, self._ended = threading.Event(), threading.Event()
         self._process = os.getpid()
         self._thread = threading.Thread(target=self._work, name="hjepa-ahead", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()  # waits for it to run
+        except RuntimeError:  # the system has no more threads
+            raise
+        except BaseException:  # interrupted, and it runs all the same, with nobody to close it
+            atexit.register(self.close)
+            self.close()
+            raise
         atexit.register(self.close)
 
     def __next__(self) -> Item:

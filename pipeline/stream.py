@@ -87,7 +87,8 @@ class Stream:
             self.next = (epoch, number + 1) if number + 1 < len(self._stages.sampler) else (epoch + 1, 0)
             batch = Batch(
                 crops=crops,
-                labels=torch.from_numpy(flight.samples.labels).to(self._stages.device, non_blocking=True),
+                # copied, because a source may give its own array, and the consumer may write on its batch
+                labels=torch.from_numpy(flight.samples.labels.copy()).to(self._stages.device, non_blocking=True),
                 indices=torch.from_numpy(flight.indices),
                 keys=flight.samples.keys,
                 draws=flight.request.draws,

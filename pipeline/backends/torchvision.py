@@ -140,7 +140,8 @@ def _decode(request: Request, number: int, recipe: Recipe) -> Image.Image | str:
 
 def _render_view(image: Image.Image, view: View, recipe: Recipe, draws: ViewDraws, at: tuple[int, int]) -> Tensor:
     crop = recolour(_crop(image, view, draws, at), view, draws, at)
-    normalized: Tensor = F.normalize(F.to_tensor(crop), list(recipe.mean), list(recipe.std))
+    levels = F.pil_to_tensor(crop).to(torch.float32) / 255  # F.to_tensor, but whatever torch's default type is
+    normalized: Tensor = F.normalize(levels, list(recipe.mean), list(recipe.std))
     return normalized
 
 

@@ -5,6 +5,7 @@ import math
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +289,14 @@ def test_larger_batches_that_leave_nothing_of_an_epoch_end_it(labelled: Path, tm
     saved = checkpoint.load(settings.checkpoint_folder / checkpoint.LATEST, torch.device("cpu"))
     with Display() as display, Trainer(settings, open_folder(labelled), display, saved) as resumed:
         assert resumed.is_done
+
+
+def test_a_run_on_another_thread_than_the_main_one_ends_as_any(labelled: Path, tmp_path: Path) -> None:
+    """As under Ray: Python lets the main thread alone listen to signals."""
+    settings = tiny(tmp_path, "training.epochs=1", "training.warmup_epochs=0")
+    with ThreadPoolExecutor(1) as pool:
+        trainer = pool.submit(train, settings, labelled).result()
+    assert trainer.result.finished
 
 
 def test_crash_resumes_from_the_end_of_the_last_saved_epoch(labelled: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import itertools
 import os
 import pickle
 import signal
@@ -207,6 +208,19 @@ def test_stage_that_is_closed_on_its_own_thread_ends() -> None:
     opened.set()
     assert closed.wait(5)
     stages[0].close()
+    assert own_threads() == 0
+
+
+def test_stage_whose_beginning_is_interrupted_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Ahead(itertools.count(), 1)
     assert own_threads() == 0
 
 

@@ -76,6 +76,19 @@ def test_settings_change_no_pixel(backend: str, options: dict[str, object], phot
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
+def test_torchs_default_type_changes_no_pixel(backend: str, dtype: torch.dtype, photographs: Path) -> None:
+    with open_loader(photographs, backend) as plain, open_loader(photographs, backend) as other:
+        expected = list(plain)
+        torch.set_default_dtype(dtype)
+        try:
+            actual = list(other)
+        finally:
+            torch.set_default_dtype(torch.float32)
+    assert_same(expected, actual)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_ranks_together_yield_the_batches_of_one(backend: str, photographs: Path) -> None:
     with open_loader(photographs, backend) as alone:
         expected = by_sample(list(alone))

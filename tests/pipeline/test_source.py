@@ -3,9 +3,12 @@
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from hjepa.pipeline.source import Samples
+from hjepa.pipeline.loader import Loader
+from hjepa.pipeline.presets.jepa import multicrop
+from hjepa.pipeline.source import Samples, as_ppm
 
 
 def samples(**other: Any) -> Samples:
@@ -39,3 +42,35 @@ def test_whole_numbers_of_any_width_are_taken() -> None:
 def test_what_a_loader_cannot_read_is_refused(field: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         samples(**{field: value})
+
+
+class OneArray:
+    """Gives the same array of labels for every batch."""
+
+    name, classes, bad = "memory", (), ()
+
+    def __init__(self, *, writeable: bool) -> None:
+        self.labels = np.full(2, -1)
+        self.labels.flags.writeable = writeable
+
+    def __len__(self) -> int:
+        return 4
+
+    def fetch(self, indices: npt.NDArray[np.int64]) -> Samples:
+        image = as_ppm(np.zeros((8, 8, 3), dtype=np.uint8))
+        sizes = np.full((len(indices), 2), 8)
+        return samples(encoded=[image] * len(indices), sizes=sizes, labels=self.labels[: len(indices)])
+
+    def fingerprint(self) -> str:
+        return "one array"
+
+
+@pytest.mark.parametrize("writeable", [True, False])
+def test_labels_of_a_batch_are_not_the_sources_array(writeable: bool) -> None:
+    source = OneArray(writeable=writeable)
+    recipe = multicrop(num_global_crops=1, num_local_crops=0, global_crop_size=16)
+    with Loader(source, recipe, batch_size=2, backend="torchvision", device="cpu", num_workers=0) as loader:
+        for batch in loader:
+            assert batch.labels.tolist() == [-1, -1]
+            batch.labels.fill_(7)
+    assert source.labels.tolist() == [-1, -1]
