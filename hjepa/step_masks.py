@@ -67,7 +67,7 @@ def draw_masks(
     places = local = None
     if masking.strategy != "global_only":
         places = _places(batch, generator, "global", "local")
-        local = _local_masks(generator, batch, blocks, places, masking)
+        local = _local_masks(generator, batch, keys, blocks, places, masking)
     return StepMasks(
         blocks=blocks,
         context_index=context_index,
@@ -81,7 +81,12 @@ def draw_masks(
 
 
 def _local_masks(
-    generator: MultiCropMaskGenerator, batch: Batch, blocks: BlockMasks, places: PatchPlaces, masking: MaskingSettings
+    generator: MultiCropMaskGenerator,
+    batch: Batch,
+    keys: Tensor,
+    blocks: BlockMasks,
+    places: PatchPlaces,
+    masking: MaskingSettings,
 ) -> LocalMasks:
     """What is read of the local crops for each level of each global crop; with cross_crop_prediction, what is masked, too.
 
@@ -94,26 +99,28 @@ def _local_masks(
     if masking.exclude_leaks:
         hidden = blocks.targets.any(-2).unsqueeze(2)
         seen = seen & ~touches(read.footprint.unsqueeze(1), hidden, generator.global_sampler.grid)
-    seen_index, seen_valid = _seen(seen, _fold(batch.mask_keys, READ, seen.shape[:3]), masking)
-    masked = _masked_locals(generator, batch, num_masked, masking) if num_masked else None
+    seen_index, seen_valid = _seen(seen, _fold(keys, READ, seen.shape[:3]), masking)
+    masked = _masked_locals(generator, batch, keys, num_masked, masking) if num_masked else None
     return LocalMasks(seen_index=seen_index, seen_valid=seen_valid, masked=masked)
 
 
-def _masked_locals(generator: MultiCropMaskGenerator, batch: Batch, num_masked: int, masking: MaskingSettings) -> MaskedLocals:
+def _masked_locals(
+    generator: MultiCropMaskGenerator, batch: Batch, keys: Tensor, num_masked: int, masking: MaskingSettings
+) -> MaskedLocals:
     """Blocks of the masked local crops and what is read beside them.
 
     Only the finest level is predicted: in a grid as small as theirs a coarser one leaves no context.
     """
-    blocks = generator.sample_local(batch.mask_keys)
+    blocks = generator.sample_local(keys)
     context, targets = blocks.context[:num_masked, 0], blocks.targets[:num_masked, 0]  # [M, B, n] and [M, B, T, n]
-    order = _fold(batch.mask_keys, MASKED, context.shape[:1])
+    order = _fold(keys, MASKED, context.shape[:1])
     context_index, context_valid, target_index, target_valid = _indices(context, targets, order, masking)
     # Where the other local crops lie in the masked ones, which is what the global crops are elsewhere.
     read = _places(batch, generator, "local", "local", slice(0, num_masked), slice(num_masked, None))
     seen = torch.ones_like(read.inside)  # [M, U, B, n]
     if masking.exclude_leaks:
         seen = ~touches(read.footprint, targets.any(-2).unsqueeze(1), generator.local_grid)
-    seen_index, seen_valid = _seen(seen, _fold(batch.mask_keys, READ_BESIDE, seen.shape[:2]), masking)
+    seen_index, seen_valid = _seen(seen, _fold(keys, READ_BESIDE, seen.shape[:2]), masking)
     return MaskedLocals(
         context_index=context_index,
         context_valid=context_valid,
@@ -154,7 +161,7 @@ def _places(
     device = batch.globals.device
     grids = {"global": generator.global_sampler.grid, "local": generator.local_grid}
     box, flip = (
-        {name: views.transpose(0, 1).to(device, non_blocking=True) for name, views in placed.items() if name in grids}
+        {name: views.transpose(0, 1).to(device, non_blocking=True) for name, views in placed.items() if name in (outer, inner)}
         for placed in (batch.boxes, batch.flips)
     )
     return place_patches(

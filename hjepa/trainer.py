@@ -70,6 +70,7 @@ class Trainer:
         self._kept = Kept(settings)
         self._unended = 0  # a number of epochs whose end, with evaluation and checkpoint, is still to come or under way
         self._window = Window()
+        self._note = ""  # what is shown beside the bar
         self._request = StopRequest()
         if resume is not None:
             self._restore(resume)
@@ -261,8 +262,6 @@ class Trainer:
             self._window = Window()
         description = f"epoch {epoch + 1}/{self.settings.training.epochs}"
         self.display.show(description, first, self.steps_per_epoch, self._note)
-
-    _note = ""
 
     def _state(self) -> dict[str, Any]:
         return {

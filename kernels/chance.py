@@ -60,11 +60,6 @@ def bits_tensor(keys: Tensor, counters: Tensor) -> Tensor:
     return state
 
 
-def uniform_tensor(keys: Tensor, counters: Tensor) -> Tensor:
-    """Uniform float32 in [0, 1), 24 bits, for each int64 key and counter (they broadcast)."""
-    return ((bits_tensor(keys, counters) >> 40) & 0xFFFFFF).to(torch.float32).mul_(2.0**-24)
-
-
 def fold_tensor(keys: Tensor, part: Tensor | int) -> Tensor:
     """`key` continued in torch: folds one more part into int64 keys."""
     if isinstance(part, Tensor):

@@ -150,7 +150,9 @@ def _read_lines(path: Path) -> tuple[list[bytes], list[str | None]]:
     keys: list[bytes] = []
     labels: list[str | None] = []
     for number, fields in rows[layout.is_named :]:
-        keys.append(os.fsencode(_field(fields, layout.path, path, number)))
+        if not (key := _field(fields, layout.path, path, number)):
+            raise ValueError(f"{path}, line {number}: {fields} names no image; write path,label on each line")
+        keys.append(os.fsencode(key))
         labels.append(None if layout.label is None else _field(fields, layout.label, path, number) or None)
     if not keys:
         raise ValueError(_no_images(path))
@@ -187,7 +189,7 @@ def _split(line: str) -> list[str]:
 
 
 def _field(fields: list[str], place: int, path: Path, number: int) -> str:
-    if place >= len(fields) or (place == 0 and not fields[0].strip()):
+    if place >= len(fields):
         raise ValueError(f"{path}, line {number}: {fields} has no column {place + 1}; write path,label on each line")
     if "\0" in fields[place]:
         raise ValueError(

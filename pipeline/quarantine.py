@@ -52,7 +52,7 @@ class Quarantine:
 
     file: where each is written to (id, path, reason, source), and read from at the start, as far as its lines are of the
     source with this fingerprint and will not pass: what could not be fetched is tried again by a later run. max_bad: share of
-    the images beyond which the run is not what it was meant to be (one bad image is always allowed).
+    the images beyond which the run is not what it was meant to be (one bad image is allowed, unless it is 0).
 
     Raises TooManyBadImagesError where the file has too many already.
     """

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from hjepa.pipeline.curriculum import Curriculum
 from hjepa.pipeline.mixture import stretches_from_state
 from hjepa.pipeline.recipe import Recipe
@@ -91,7 +93,9 @@ def _differences(name: str, saved: Any, own: Any) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON gives it back: tuples become lists."""
+    """The value as JSON gives it back: tuples become lists, and numbers of numpy, which recipes may have, Python's."""
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value

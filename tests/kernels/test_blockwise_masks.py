@@ -112,6 +112,11 @@ def test_sizes_are_stratified_over_the_masked_rows(rows: int, at_most: bool) -> 
     assert (counts.sum() == most) == (not at_most)
 
 
+def test_the_number_of_masked_rows_is_rounded_down_as_upstream() -> None:
+    counts, _ = stratified_counts(chance.key(0, np.arange(7)), 256, probability=0.25, ratio=(0.1, 0.5), at_most=False)
+    assert sorted(counts.tolist()) == [0] * 6 + [128]  # of 1.75 rows
+
+
 def test_upper_bound_of_the_published_batch_is_theirs() -> None:
     _, most = stratified_counts(chance.key(0, np.arange(64)), 256, probability=0.5, ratio=(0.1, 0.5), at_most=True)
     assert most == 2496  # run upstream at B = 32, 224 px, patch 14

@@ -1,7 +1,6 @@
 """The keyed generator: equal bits in numpy and torch, known answers, uniform."""
 
 import numpy as np
-import pytest
 import torch
 
 from hjepa.kernels import chance
@@ -37,15 +36,3 @@ def test_uniform_numbers_are_uniform_and_uncorrelated_between_neighbouring_keys(
 def test_no_part_of_a_key_is_ignored() -> None:
     base = chance.key(1, 2, 3)
     assert len({int(k) for k in (base, chance.key(2, 2, 3), chance.key(1, 3, 3), chance.key(1, 2, 4), chance.key(1, 2))}) == 5
-
-
-def test_uniform_tensor_is_uniform_and_follows_bits() -> None:
-    keys = chance.key_tensor(chance.key(3, np.arange(200)))
-    counters = torch.arange(500)
-    numbers = chance.uniform_tensor(keys[:, None], counters)
-    assert numbers.dtype == torch.float32
-    assert 0 <= numbers.min() < 1e-4
-    assert 1 - 1e-4 < numbers.max() < 1
-    assert numbers.mean().item() == pytest.approx(0.5, abs=4.5 * (1 / 12 / 100_000) ** 0.5)
-    exact = chance.uniform(chance.key(3, np.arange(200))[:, None], np.arange(500))
-    assert np.abs(exact - numbers.numpy()).max() <= 2**-24

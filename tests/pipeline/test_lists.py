@@ -97,6 +97,15 @@ def test_csv_with_and_without_names_and_text_file_say_the_same(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    "lines", [["path,label", "a.png,3", "a.png,"], ["label,path", "3,a.png", ",a.png"]], ids=["behind", "in front"]
+)
+def test_an_empty_label_is_none_wherever_its_column_stands(lines: list[str], tmp_path: Path) -> None:
+    write(tmp_path / "a.png")
+    (tmp_path / "x.csv").write_text("\n".join(lines))
+    assert everything(open_csv(tmp_path / "x.csv")).labels.tolist() == [3, -1]
+
+
+@pytest.mark.parametrize(
     ("header", "path", "label"),
     [
         ("bild,art", 0, 1),
@@ -187,11 +196,12 @@ def test_text_file_is_a_list_of_paths_with_or_without_numbers(tmp_path: Path) ->
         ("", "names no images"),
         ("path,label\n", "names no images"),
         ("path,label\na.png,1\na.png\n", "line 3: .* has no column 2"),
-        ("a.png,1\n,2\n", "line 2: .* has no column 1"),
+        ("a.png,1\n,2\n", "line 2: .* names no image"),
+        ("label,path\n1,a.png\n2,\n", "line 3: .* names no image"),
         ('a.png,1\n\n"a.png,2\n', r"line \d: .*double quotes"),
         ("gone.png,1\n", "none of the 1 images .*No such file"),
     ],
-    ids=["empty", "only names", "no label", "no path", "open quote", "missing file"],
+    ids=["empty", "only names", "no label", "no path", "no path behind a label", "open quote", "missing file"],
 )
 def test_mistake_in_a_csv_file_is_said_with_its_line(text: str, message: str, tmp_path: Path) -> None:
     write(tmp_path / "a.png")

@@ -507,6 +507,19 @@ def test_seed_may_be_of_numpy(photographs: Path) -> None:
         open_loader(photographs, seed=3.0)
 
 
+def test_numbers_of_numpy_in_a_recipe_or_an_epoch_leave_a_state_that_any_loading_reads(
+    photographs: Path, tmp_path: Path
+) -> None:
+    view = View(name="global", count=1, size=24, area=(np.float32(0.5), 1.0), blur=np.linspace(0, 1, 3)[1])
+    with open_loader(photographs, recipe=Recipe(name="swept", source="test", views=(view,))) as loader:
+        loader.set_epoch(np.int64(2))
+        state = loader.state_dict()
+        torch.save(state, tmp_path / "state.pt")
+        for read in (torch.load(tmp_path / "state.pt", weights_only=True), json.loads(json.dumps(state))):
+            loader.load_state_dict(read)
+            assert loader.epoch == 2
+
+
 @pytest.mark.parametrize("shuffle", [True, False, "blocks"])
 def test_state_of_version_2_is_read_where_orders_are_as_they_were(shuffle: bool | str, photographs: Path) -> None:
     with open_loader(photographs, shuffle=shuffle) as loader:

@@ -42,20 +42,6 @@ inline Floats load(const float* from) {
 inline void store(float* to, const Floats& values) {
     for (int i = 0; i < REGISTERS; ++i) *reinterpret_cast<LooseRegister*>(to + i * WIDTH) = values.parts[i];
 }
-inline Floats operator+(Floats a, const Floats& b) {
-    for (int i = 0; i < REGISTERS; ++i) a.parts[i] += b.parts[i];
-    return a;
-}
-inline Floats operator*(Floats a, float b) {
-    for (int i = 0; i < REGISTERS; ++i) a.parts[i] *= b;
-    return a;
-}
-
-// Levels and fractions of them, to the nearest, halves to even: a float keeps no fraction of so large a sum.
-inline Floats round_even(Floats a) {
-    for (int i = 0; i < REGISTERS; ++i) a.parts[i] = (a.parts[i] + 12582912.0f) - 12582912.0f;  // 3 * 2^22
-    return a;
-}
 
 // 16 bytes as floats.
 inline Floats widen(const uint8_t* from) {

@@ -20,7 +20,7 @@ struct Shared {
     int axes;         // 3: tubes; 2: blocks of one frame
 };
 
-// union: bool [N]; places: the first patch of each block, [count]; both written.
+// covered: bool [N], the blocks' union; places: the first patch of each block, [count]; both written.
 void draw_places(uint64_t key, const Shared& law, uint8_t* covered, int* places);
 
 // Paints a block whose first patch is `place` with a value.

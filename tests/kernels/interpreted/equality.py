@@ -38,7 +38,7 @@ from hjepa.kernels import (
     weighted_blocks_triton,
 )
 from hjepa.kernels.block_masks import BlockLaw
-from hjepa.kernels.rectangles import masks_of
+from hjepa.kernels.rectangles import masks_of, uniforms
 
 SIZES = [((14, 14), 4, 4), ((6, 6), 4, 1), ((24, 24), 3, 10), ((1, 17), 2, 1), ((33, 7), 1, 5)]
 SIZES += [((9, 16), 5, 2), ((4, 4), 4, 1), ((64, 64), 2, 100), ((7, 1), 3, 2), ((16, 12), 6, 30)]
@@ -95,7 +95,7 @@ def compare_blocks(
     found = [block_masks_triton.reference_masks(keys, reference, grid, **tries)]
     found += [native_masks.block_masks(keys, reference, grid, "reference", **tries)] if native else []
     same(f"reference, {where}", masks_of(drawn, grid), *found)
-    weights = chance.uniform_tensor(chance.fold_tensor(keys[:1], 7).view(1, 1, 1), torch.arange(grid[0] * grid[1])) ** 4
+    weights = uniforms(chance.fold_tensor(keys[0, 0], 7), grid[0] * grid[1]).view(1, 1, -1) ** 4
     sums, keys, most = weighted_blocks.weight_sums(weights, grid), keys.unsqueeze(0), {"arrangements": 3}
     draw = partial(exact_blocks.draw_exact, laws=exact, grid=grid, num_targets=targets, min_keep=min_keep)
     chosen = [weighted_blocks_triton.weighted_exact(keys, exact, sums, grid, **numbers, **most)]
