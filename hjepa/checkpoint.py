@@ -60,7 +60,8 @@ def save(path: Path, state: dict[str, Any]) -> None:
     except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
         with contextlib.suppress(OSError):  # there may be nothing to remove
             partial.unlink()
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        cause = error if isinstance(error, OSError) else error.__context__  # torch's own words are of positions in the file
+        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(error).splitlines()[0]
         raise OSError(
             f"cannot write the checkpoint {path} ({reason}); free some space there or set checkpoint.checkpoint_dir, "
             "then resume: the previous checkpoint is untouched"

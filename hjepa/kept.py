@@ -40,6 +40,10 @@ class Kept:
         return {"kept": dict(self._scores), "kept_by": self._measure}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from a checkpoint, as far as the files that it names are here."""
-        self._scores = {name: score for name, score in state["kept"].items() if (self._folder / name).exists()}
+        """Goes on from a checkpoint, as far as the files that it names are this folder's checkpoints.
+
+        What else a checkpoint from elsewhere might name, such as ../../thesis.tex, would be deleted in its turn.
+        """
+        here = {file.name for file in self._folder.glob("epoch_*.pt")}
+        self._scores = {name: score for name, score in state["kept"].items() if name in here}
         self._measure = state.get("kept_by", "knn" if state["accuracies"] else "loss")  # older ones do not say

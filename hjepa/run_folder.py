@@ -1,6 +1,7 @@
 """Which folder a run writes to, and which checkpoint it goes on from: no run overwrites another."""
 
 import glob
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -148,13 +149,20 @@ def mark_folder(settings: Settings, *, is_new: bool) -> bool:
     output = Path(settings.output_dir)
     is_made = not output.exists()
     make_folder(output)
+    # a resumed run's are written beside their place: a full disk must not leave the old ones empty
+    written = output / (SETTINGS if is_new else f".{SETTINGS}.partial")
     try:
-        with open(output / SETTINGS, "x" if is_new else "w", encoding="utf-8") as file:
+        with open(written, "x" if is_new else "w", encoding="utf-8") as file:
             file.write(to_yaml(settings))
+        os.replace(written, output / SETTINGS)
     except FileExistsError:
         raise ValueError(
             f"another run began in {output} at the same time; start this one again, and it takes a folder of its own"
         ) from None
+    except OSError:  # a new run that could not begin marks no folder
+        with suppress(OSError):  # there may be nothing to remove
+            written.unlink()
+        raise
     return is_made
 
 

@@ -128,7 +128,8 @@ def cache_folder() -> Path:
     if os.environ.get("HJEPA_CACHE"):
         return Path(os.path.expanduser(os.environ["HJEPA_CACHE"]))
     home = os.path.expanduser("~")
-    if home == "~" and not os.environ.get("XDG_CACHE_HOME"):  # neither $HOME nor an entry in passwd, as in some containers
+    # without an entry in passwd: "~" as it is, or / as docker sets $HOME for such a user, who cannot write there
+    if home in ("~", "/") and not os.environ.get("XDG_CACHE_HOME"):
         return Path(tempfile.gettempdir()) / f"hjepa-{os.getuid()}"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path(home, ".cache")) / "hjepa"
 

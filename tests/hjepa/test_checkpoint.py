@@ -40,6 +40,13 @@ def test_failed_write_leaves_the_previous_checkpoint(error: Exception, tmp_path:
     assert [file.name for file in tmp_path.iterdir()] == ["x.pt"]
 
 
+def test_full_disk_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / ".x.pt.partial").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"x\.pt \(No space left on device\)"):  # and not where torch was in the file
+        checkpoint.save(tmp_path / "x.pt", {"weights": torch.ones(100_000)})
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"i", None], ids=["empty", "foreign", "no opcode", "truncated"])
 def test_damaged_file_is_refused_with_its_name(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "x.pt"

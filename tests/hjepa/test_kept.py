@@ -74,3 +74,16 @@ def test_files_that_are_not_here_take_no_place(tmp_path: Path) -> None:
     result = Result(accuracies={3: 0.1, 4: 0.2})
     add(kept, tmp_path, 3, result)
     assert add(kept, tmp_path, 4, result) == ["epoch_0003.pt", "epoch_0004.pt"]
+
+
+def test_no_file_but_the_checkpoints_of_its_folder_is_deleted_for_a_foreign_checkpoint(tmp_path: Path) -> None:
+    folder, thesis = tmp_path / "checkpoints", tmp_path / "thesis.tex"
+    folder.mkdir()
+    mine = [thesis, folder / "latest.pt"]
+    for file in mine:
+        file.touch()
+    kept = open_kept(folder)
+    kept.restore({"kept": {"../thesis.tex": 0.0, str(thesis): 0.0, "latest.pt": 0.0}, "kept_by": "newest", "accuracies": {}})
+    for epochs in (1, 2, 3):
+        add(kept, folder, epochs, Result())
+    assert all(file.exists() for file in mine)

@@ -386,10 +386,11 @@ def test_cache_folder_that_is_empty_is_not_the_current_one(monkeypatch: pytest.M
     assert index.cache_folder() == Path("/cache/hjepa")
 
 
-def test_user_without_a_home_has_a_cache_among_temporary_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("home", ["~", "/"], ids=["none", "as docker sets it"])
+def test_user_without_a_home_has_a_cache_among_temporary_folders(home: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HJEPA_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(index.os.path, "expanduser", lambda path: path)  # as where there is neither $HOME nor an entry
+    monkeypatch.setattr(index.os.path, "expanduser", lambda _: home)  # as where there is no entry in passwd
     assert index.cache_folder() == Path(tempfile.gettempdir()) / f"hjepa-{os.getuid()}"
 
 
