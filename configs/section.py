@@ -4,7 +4,7 @@ Strict: a text is never read as a number and true is never read as 1, so a slip 
 """
 
 from collections.abc import Iterator
-from typing import Annotated, get_args
+from typing import Annotated, TypeGuard, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -43,15 +43,19 @@ Weights = Annotated[tuple[NotNegative, ...], Field(strict=False)]
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
 
 
+def _is_section(held: object) -> TypeGuard[type[Section]]:
+    # get_origin: Python 3.10 calls tuple[int] a type, too
+    return isinstance(held, type) and get_origin(held) is None and issubclass(held, Section)
+
+
 def subsection(field: FieldInfo) -> type[Section] | None:
     """The section that a field holds, or None where it holds a value."""
-    held = field.annotation
-    return held if isinstance(held, type) and issubclass(held, Section) else None
+    return field.annotation if _is_section(field.annotation) else None
 
 
 def item_section(field: FieldInfo) -> type[Section] | None:
     """The section that the items of a field's list are, or None where it holds something else."""
-    items = [item for item in get_args(field.annotation) if isinstance(item, type) and issubclass(item, Section)]
+    items = [item for item in get_args(field.annotation) if _is_section(item)]
     return items[0] if items else None
 
 

@@ -88,6 +88,7 @@ def test_wheel_holds_every_module_without_the_links_or_a_compiler(tmp_path: Path
     ):
         assert wanted in names
     assert not [name for name in names if name.startswith(("tests", "benchmarks", "pipeline/"))]
+    assert not [name for name in names if name.endswith((".cpp", ".h"))]
 
 
 def test_a_script_beside_the_clone_finds_the_package_and_not_the_clone(tmp_path: Path) -> None:
