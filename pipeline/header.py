@@ -92,7 +92,8 @@ def read_file_header(path: bytes) -> Header:
 
 def refused(error: Exception) -> Header:
     """The header of an image that an exception stood in the way of."""
-    passing = isinstance(error, OSError) and error.errno is not None and error.errno not in SEEN_WITHOUT_READING
+    passing = isinstance(error, Warning)  # PIL's, which a program made errors of, as pytest's filters do: not the image's state
+    passing |= isinstance(error, OSError) and error.errno is not None and error.errno not in SEEN_WITHOUT_READING
     return Header(reason=explain(error), passing=passing)
 
 

@@ -3,6 +3,7 @@
 import errno
 import io
 import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.header import explain, open_content, orientation_of, read_file_header, read_header, upright
 from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.source import Samples, read_files, why_not
@@ -206,6 +208,20 @@ def test_lack_of_handles_is_no_fault_of_an_image(number: int, monkeypatch: pytes
     for look in (lambda: read_file_header(b"x.jpg"), lambda: why_not(paths, 0), lambda: read_files(samples)):
         with pytest.raises(OSError, match=r"Too many open files.*: raise the limit"):
             look()
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_a_warning_made_an_error_refuses_no_image_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As PYTHONWARNINGS=error and pytest's filterwarnings do: the index, which is kept, must not remember it."""
+    monkeypatch.setenv("HJEPA_CACHE", str(tmp_path / "cache"))
+    cut = b"Exif\0\0MM\0*\0\0\0\x08\0\x05\1\x12\0\3\0\0\0\1\0\1\0\0"  # one of the five entries that it announces
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cut.jpg").write_bytes(encode(PICTURE, "JPEG", exif=cut))
+    (tmp_path / "photos" / "whole.jpg").write_bytes(encode(PICTURE, "JPEG"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        open_folder(tmp_path / "photos")
+    assert len(open_folder(tmp_path / "photos")) == 2
 
 
 XMP = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:tiff='http://ns.adobe.com/tiff/1.0/' tiff:Orientation='6'/>"
