@@ -18,7 +18,7 @@ def config_names(incomplete: str) -> list[str]:
 
 
 def setting_names(incomplete: str) -> Iterator[tuple[str, str]]:
-    """The settings that begin so, ready for a value, and what each is."""
+    """The settings that begin so, with the sign before a value, and what each is."""
     from hjepa.configs.names import DESCRIPTIONS, LEAVES  # here: the other words need not wait for all settings
 
     return ((f"{name}=", DESCRIPTIONS[name]) for name in sorted(LEAVES) if name.startswith(incomplete))

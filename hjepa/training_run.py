@@ -96,7 +96,7 @@ def _train_or_explain(settings: Settings, source: Source, display: Display, stat
 
 
 def _train(settings: Settings, source: Source, display: Display, state: Resume | None, ranks: Ranks) -> None:
-    from hjepa.trainer import Trainer  # imports tensorboard and matplotlib, which take seconds that --help need not wait
+    from hjepa.trainer import Trainer  # imports tensorboard and matplotlib, for which no mistake in the settings need wait
 
     if state is not None:
         for note in resume_notes(state, settings, ranks):

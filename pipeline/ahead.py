@@ -23,15 +23,12 @@ class Ahead(Generic[Item], Iterator[Item]):
         self._closed, self._ended = threading.Event(), threading.Event()
         self._process = os.getpid()
         self._thread = threading.Thread(target=self._work, name="hjepa-ahead", daemon=True)
+        atexit.register(self.close)
         try:
-            self._thread.start()  # waits for it to run
-        except RuntimeError:  # the system has no more threads
-            raise
-        except BaseException:  # interrupted, and it runs all the same, with nobody to close it
-            atexit.register(self.close)
+            self._thread.start()
+        except BaseException:  # where it was interrupted, the thread may run all the same, with nobody to close it
             self.close()
             raise
-        atexit.register(self.close)
 
     def __next__(self) -> Item:
         ok, item = self._queue.get()
@@ -50,8 +47,9 @@ class Ahead(Generic[Item], Iterator[Item]):
         if self._process != os.getpid():  # a forked process has not the thread
             return
         if threading.current_thread() is not self._thread:  # where garbage is collected, and with it an iterator nobody holds
-            self._ended.wait()  # join alone takes a thread for ended once it was interrupted (bpo-45274)
-            self._thread.join()
+            if self._thread.ident is not None:  # else it never ran, or is yet to find that this is closed
+                self._ended.wait()  # join alone takes a thread for ended once it was interrupted (bpo-45274)
+                self._thread.join()
             with self._queue.mutex:
                 self._queue.queue.clear()
             self._end_by(StopIteration())
@@ -63,7 +61,8 @@ class Ahead(Generic[Item], Iterator[Item]):
 
     def _work(self) -> None:
         try:
-            self._make()
+            if not self._closed.is_set():
+                self._make()
         finally:
             self._ended.set()
 

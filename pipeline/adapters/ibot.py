@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hjepa.kernels import chance
 from hjepa.kernels.blockwise_masks import CHOSEN, SHARE, blockwise_masks
-from hjepa.pipeline.adapters.contract import host_mask_keys, require_patches, require_views
+from hjepa.pipeline.adapters.contract import host_mask_keys, require_globals_first, require_patches, require_views
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.recipe import Recipe
 
@@ -31,10 +31,11 @@ class IBot:
     """How far, up or down, each of these shares may be off: uniform."""
 
     def __post_init__(self) -> None:
-        if not self.pred_ratio or len(self.pred_ratio) != len(self.pred_ratio_var):
+        rows = [len(row) for row in (self.pred_ratio, self.pred_ratio_var) if isinstance(row, list | tuple)]
+        if len(rows) < 2 or rows[0] != rows[1] or not rows[0]:
             raise ValueError(
-                f"pred_ratio={self.pred_ratio} and pred_ratio_var={self.pred_ratio_var} are not of one length; "
-                "use a deviation for each share"
+                f"pred_ratio={self.pred_ratio} and pred_ratio_var={self.pred_ratio_var} are not rows of one length; "
+                "use tuples, with a deviation for each share"
             )
         for share, deviation in zip(self.pred_ratio, self.pred_ratio_var, strict=True):
             if not 0 <= deviation <= share <= 1 - deviation:
@@ -43,8 +44,9 @@ class IBot:
                 )
 
     def check(self, recipe: Recipe) -> None:
-        """Crops named "global", and perhaps some named "local", of whole patches."""
+        """Crops named "global", and perhaps some named "local" after them, of whole patches."""
         require_views("iBOT", recipe, {"global": None} | ({"local": None} if "local" in recipe.names else {}))
+        require_globals_first("iBOT", recipe)
         require_patches("iBOT", recipe, self.patch_size)
 
     def __call__(self, batch: Batch) -> tuple[list[Tensor], Tensor, list[Tensor]]:

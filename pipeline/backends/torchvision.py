@@ -140,8 +140,9 @@ def _decode(request: Request, number: int, recipe: Recipe) -> Image.Image | str:
 
 def _render_view(image: Image.Image, view: View, recipe: Recipe, draws: ViewDraws, at: tuple[int, int]) -> Tensor:
     crop = recolour(_crop(image, view, draws, at), view, draws, at)
-    levels = F.pil_to_tensor(crop).to(torch.float32) / 255  # F.to_tensor, but whatever torch's default type is
-    normalized: Tensor = F.normalize(levels, list(recipe.mean), list(recipe.std))
+    # F.to_tensor, but whatever torch's default type is; not contiguous, all that follows would take half as long again
+    levels = F.pil_to_tensor(crop).contiguous().to(torch.float32).div_(255)
+    normalized: Tensor = F.normalize(levels, list(recipe.mean), list(recipe.std), inplace=True)
     return normalized
 
 

@@ -211,11 +211,13 @@ def test_stage_that_is_closed_on_its_own_thread_ends() -> None:
     assert own_threads() == 0
 
 
-def test_stage_whose_beginning_is_interrupted_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_running", [True, False], ids=["running", "not yet running"])
+def test_stage_whose_beginning_is_interrupted_leaves_no_thread(is_running: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     start = threading.Thread.start
 
     def interrupted(thread: threading.Thread) -> None:
-        start(thread)
+        if is_running:
+            start(thread)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(threading.Thread, "start", interrupted)
