@@ -9,7 +9,7 @@ from PIL import Image
 
 from hjepa import evaluate
 from hjepa.configs.load import load_settings
-from hjepa.evaluate import knn_accuracy, measure
+from hjepa.evaluate import Evaluation, knn_accuracy, measure
 from hjepa.model_assembly import build_model
 from hjepa.pipeline.lists import open_list
 from hjepa.pipeline.source import Subset
@@ -21,6 +21,22 @@ def test_separate_clusters_are_told_apart_and_noise_is_not() -> None:
     clusters = torch.eye(3)[labels] + 0.1 * torch.randn(300, 3, generator=generator)
     assert knn_accuracy(clusters, labels, k=20, temperature=0.07) > 0.99
     assert knn_accuracy(torch.randn(300, 8, generator=generator), labels, k=20, temperature=0.07) < 0.45
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 10, 99])
+def test_votes_are_those_of_the_definition(k: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(40) % 3
+    features = torch.eye(3)[labels] + 0.7 * torch.randn(40, 3, generator=generator)
+    correct = 0
+    for image, label in enumerate(labels.tolist()):
+        likeness = torch.cosine_similarity(features[image : image + 1].double(), features.double())
+        others = sorted((other for other in range(40) if other != image), key=lambda other: -likeness[other])
+        votes = torch.zeros(3, dtype=torch.float64)
+        for other in others[:k]:
+            votes[labels[other]] += (likeness[other] / 0.5).exp()
+        correct += int(votes.argmax()) == label
+    assert knn_accuracy(features, labels, k=k, temperature=0.5) == correct / 40
 
 
 def test_a_low_temperature_leaves_the_vote_to_the_nearest() -> None:
@@ -76,6 +92,24 @@ def test_images_of_which_none_read_has_a_label_have_no_accuracy() -> None:
     unlabelled = Subset(source=source, chosen=np.arange(2, 12))
     found = measure(build_model(settings, torch.device("cpu")), unlabelled, settings, lambda *_: None)
     assert (found.knn_accuracy, found.linear_probe_accuracy) == (None, None)
+
+
+def test_images_of_the_first_class_count_as_those_of_any_other() -> None:
+    settings = load_settings(Path("small"), ["data.pipeline=torchvision", "data.num_workers=0", "device=cpu"])
+    source = open_list([(Image.new("RGB", (48, 48), (40 * number, 0, 0)), number // 4) for number in range(6)])
+    first = Subset(source=source, chosen=np.arange(4))
+    found = measure(build_model(settings, torch.device("cpu")), first, settings, lambda *_: None)
+    assert found.knn_accuracy == 1
+    assert found.num_dimensions == 3  # of four images, however many channels there are
+
+
+@pytest.mark.parametrize(("dead", "rank", "is_collapse"), [(0.5, 10, False), (0.51, 10, True), (0.5, 9.9, True)])
+def test_collapse_is_more_than_half_of_the_dimensions_dead_or_a_rank_below_a_tenth(
+    dead: float, rank: float, is_collapse: bool
+) -> None:
+    numbers = {"knn_accuracy": None, "linear_probe_accuracy": None, "feature_std": 1.0, "num_images": 200, "num_available": 200}
+    found = Evaluation(rankme=rank, dead_channels=dead, num_dimensions=100, **numbers)
+    assert (found.collapse is not None) == is_collapse
 
 
 def test_encoder_whose_training_diverged_is_not_measured() -> None:

@@ -41,6 +41,12 @@ def test_of_epochs_without_an_accuracy_the_newest_stay(tmp_path: Path) -> None:
     assert left[4] == ["epoch_0003.pt", "epoch_0005.pt"]
 
 
+def test_of_equals_the_newest_stay_beyond_four_digits_too(tmp_path: Path) -> None:
+    kept, result = open_kept(tmp_path), Result(accuracies={9998: 0.5, 9999: 0.5, 10000: 0.5})
+    left = [add(kept, tmp_path, epochs, result) for epochs in result.accuracies]
+    assert left[-1] == ["epoch_10000.pt", "epoch_9999.pt"]
+
+
 def test_the_newest_are_kept_where_no_accuracy_is_measured(tmp_path: Path) -> None:
     kept = open_kept(tmp_path)
     for epochs, loss in {1: 1.0, 2: 2.0, 3: 3.0}.items():

@@ -1,9 +1,12 @@
 """The linear probe: right on data whose answer is known, measured on images it was not trained on, and repeatable."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
+from hjepa import linear_probe
 from hjepa.configs.run_sections import LinearProbeSettings
 from hjepa.linear_probe import linear_probe_accuracy, split
 
@@ -42,6 +45,24 @@ def test_images_that_the_layer_was_trained_on_do_not_count() -> None:
     features = torch.randn(400, 512, generator=torch.Generator().manual_seed(0))
     labels = torch.randint(0, 2, (400,), generator=torch.Generator().manual_seed(1))
     assert linear_probe_accuracy(features, labels, SHORT, 0) == pytest.approx(0.5, abs=0.15)
+
+
+def test_the_layer_is_trained_by_sgd_with_momentum_along_a_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float64, from the formulas; one batch holds all images, so that their order does not matter."""
+    features, labels = _clusters(50, 0.5)
+    trained = split(50, 0)[0]
+    layers = []
+    fit = linear_probe._fit
+    monkeypatch.setattr(linear_probe, "_fit", lambda *given: layers.append(fit(*given)) or layers[0])
+    linear_probe_accuracy(features, labels, LinearProbeSettings(enabled=True, batch_size=64, epochs=6, lr=0.5), 0)
+    known, wanted = features[trained].double(), torch.eye(3, dtype=torch.float64)[labels[trained]]
+    known = (known - known.mean(0)) / known.std(0, correction=0)  # of the images trained on alone
+    known = torch.cat([known, torch.ones(40, 1)], dim=1)
+    layer, speed = torch.zeros(3, 4, dtype=torch.float64), torch.zeros(3, 4, dtype=torch.float64)
+    for step in range(6):
+        speed = 0.9 * speed + ((known @ layer.T).softmax(1) - wanted).T @ known / 40
+        layer = layer - 0.5 * (1 + math.cos(math.pi * step / 6)) / 2 * speed
+    torch.testing.assert_close(torch.cat([layers[0][0], layers[0][1][:, None]], dim=1).double(), layer, rtol=1e-4, atol=1e-5)
 
 
 def test_the_layer_is_linear() -> None:

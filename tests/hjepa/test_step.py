@@ -64,6 +64,18 @@ def test_the_teacher_follows_the_weights_of_this_step() -> None:
     assert isinstance(model, HierarchicalJepa)
 
 
+def test_an_update_decays_matrices_as_the_schedule_says_and_vectors_not_at_all() -> None:
+    settings = settings_of()
+    model = build_model(settings, torch.device("cpu"))
+    optimizer = build_optimizer(model, settings)
+    before = {name: parameter.detach().clone() for name, parameter in model.encoder.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+    update(model, optimizer, replace(VALUES, learning_rate=0.5, weight_decay=0.2), clip_grad=0)
+    for name, parameter in model.encoder.named_parameters():
+        torch.testing.assert_close(parameter, before[name] * (0.9 if parameter.ndim > 1 else 1), msg=name)
+
+
 def test_held_prototypes_stay_and_all_else_of_the_student_moves() -> None:
     settings = settings_of(*KINDS["dino"], objective="dino")
     model = build_model(settings, torch.device("cpu"))

@@ -94,6 +94,17 @@ def test_indices_have_their_share_of_the_patches_and_contexts_the_least_that_is_
     assert torch.equal(masks.target_valid.sum(-1), shown)
 
 
+def test_of_a_local_crop_nothing_is_read_that_lies_outside_of_the_global_crop(batch: Batch) -> None:
+    settings = settings_of("masking.strategy=global_with_local_context")
+    masks = draw_masks(build_masks(settings), batch, settings)
+    assert masks.local is not None
+    assert masks.places is not None
+    inside = masks.places.inside.unsqueeze(1).expand(-1, masks.local.seen_index.shape[1], -1, -1, -1)
+    assert masks.local.seen_valid.any()
+    assert not inside.all()
+    assert inside.gather(-1, masks.local.seen_index)[masks.local.seen_valid].all()
+
+
 @pytest.mark.parametrize("watched", [False, True], ids=["by chance", "watched"])
 @pytest.mark.parametrize("law", ["exact", "nested", "reference"])
 @pytest.mark.parametrize("strategy", ["global_only", "global_with_local_context", "cross_crop_prediction"])

@@ -36,3 +36,4 @@ def test_uniform_numbers_are_uniform_and_uncorrelated_between_neighbouring_keys(
 def test_no_part_of_a_key_is_ignored() -> None:
     base = chance.key(1, 2, 3)
     assert len({int(k) for k in (base, chance.key(2, 2, 3), chance.key(1, 3, 3), chance.key(1, 2, 4), chance.key(1, 2))}) == 5
+    assert len({int(chance.key(seed)) for seed in (0, 1, 2**32, 2**40, 2**63, -1)}) == 6

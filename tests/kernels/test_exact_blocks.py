@@ -29,6 +29,12 @@ def draw(law: BlockLaw, grid: tuple[int, int], count: int, seed: int = 0, target
     return context[0], masks[0]
 
 
+def test_a_share_that_is_a_whole_number_of_patches_is_that_number() -> None:
+    law = BlockLaw(target_scale=(0.29, 0.57), context_scale=(0.58, 1.0), aspect_ratio=(1, 1), fallback=(1, 1))
+    assert 0.29 * 100 < 29  # in floats; 64ths of a patch are cut off
+    assert exact_blocks.exact_law_tensor([law], (10, 10), 1, 1)[0, :4].tolist() == [29, 57, 58, 100]
+
+
 @st.composite
 def any_setting(chosen: st.DrawFn) -> tuple[BlockLaw, tuple[int, int], int, int]:
     grid = (chosen(st.integers(1, 64)), chosen(st.integers(1, 64)))

@@ -143,3 +143,5 @@ def test_min_keep_must_fit(min_keep: int) -> None:
     mask = torch.zeros(ROWS, 36, dtype=torch.bool)
     with pytest.raises(ValueError, match=r"min_keep=.* use 0 to 9"):
         context_indices(mask, mask, 9, min_keep, keys_of(0))
+    with pytest.raises(ValueError, match=r"and 4 patches; use 0 to 4"):  # of a grid smaller than the length
+        context_indices(mask[..., :4], mask[..., :4], 9, 5, keys_of(0))

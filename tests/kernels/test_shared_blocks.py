@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 
 from hjepa.kernels import chance
-from hjepa.kernels.shared_blocks import batch_key, block_areas, block_masks, block_size, tube_masks
+from hjepa.kernels.shared_blocks import (
+    batch_key,
+    block_areas,
+    block_masks,
+    block_size,
+    context_length,
+    most_frames,
+    tube_length,
+    tube_masks,
+)
 
 ASPECT = (0.75, 1.5)
 
@@ -146,3 +155,9 @@ def test_no_step_looks_at_a_value() -> None:
     keys = torch.empty(8, dtype=torch.int64, device="meta")
     assert block_masks(keys, (5, 5), (2, 2), (6, 6), num_targets=4, min_outside=1)[1].shape == (8, 4, 36)
     assert tube_masks(keys, (1, 3, 3), (2, 6, 6), 4, 1)[0].shape == (8, 72)
+
+
+def test_frames_are_a_share_rounded_down_and_one_at_least() -> None:
+    assert [most_frames((0.0, share), 100) for share in (0.001, 0.29, 0.299, 1.0)] == [1, 29, 29, 100]  # 0.29 * 100 < 29
+    assert [context_length(share, 7) for share in (0.1, 0.5, 0.99, 1.0)] == [1, 3, 6, 7]
+    assert {tube_length(chance.key(seed), (0.25, 0.75), 8) for seed in range(200)} == {2, 3, 4, 5}

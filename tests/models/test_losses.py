@@ -71,6 +71,16 @@ def test_spread_is_zero_for_independent_channels_and_one_for_a_collapsed_batch()
     assert spread_loss(copies).item() == pytest.approx(7 * 16 / 25, rel=0.1)  # 7 neighbours with a covariance of 4 each
 
 
+def test_spread_of_few_images_is_that_of_their_unbiased_covariances() -> None:
+    features = 0.5 * torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
+    expected = torch.zeros(())
+    for view in features:
+        covariance = torch.cov(view.T)
+        others = covariance - covariance.diagonal().diag()
+        expected += F.relu(1 - (covariance.diagonal() + 1e-4).sqrt()).mean() / 2 + others.square().sum() / 3 / 25 / 2
+    torch.testing.assert_close(spread_loss(features), expected)
+
+
 def test_spread_of_a_collapsed_batch_has_a_finite_gradient() -> None:
     features = torch.ones(1, 4, 3, requires_grad=True)
     spread_loss(features).backward()

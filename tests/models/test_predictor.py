@@ -73,6 +73,22 @@ def test_context_and_level_of_a_row_matter_to_this_row_alone(
     assert _differs(predictor, question, **{part: changed}).flatten(1).all(1).tolist() == [False, True, False]
 
 
+def test_the_level_is_said_to_context_and_targets_alike(
+    predictor: Predictor, question: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered: list[Tensor] = []
+
+    def predict(tokens: Tensor, valid: Tensor, block_size: int) -> Tensor:
+        entered.append(tokens)
+        return torch.zeros(len(tokens), block_size, 12)
+
+    monkeypatch.setattr(predictor, "_predict", predict)
+    for level in (0, 2):
+        predictor(**(question | {"level": torch.full((3,), level)}), grid=(4, 4))
+    embedding = predictor.level_embedding.weight
+    torch.testing.assert_close(entered[1] - entered[0], (embedding[2] - embedding[0]).expand_as(entered[0]))
+
+
 def test_leaving_out_the_context_after_the_last_block_changes_no_prediction(
     predictor: Predictor, question: dict[str, Tensor]
 ) -> None:

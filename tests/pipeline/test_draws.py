@@ -1,12 +1,16 @@
 """The draws: torchvision's laws, keyed by sample, identity where not applied."""
 
+import zlib
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
 import torch
 from torchvision.transforms import RandomResizedCrop
 
+from hjepa.kernels import chance
 from hjepa.pipeline.draws import draw
 from hjepa.pipeline.presets.dino import dino
 from hjepa.pipeline.presets.jepa import evaluation, multicrop
@@ -49,10 +53,70 @@ def largest_gap(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.abs(shares[0] - shares[1]).max())
 
 
+def torchvisions_box(number: Callable[[int], float], view: View, height: int, width: int) -> list[int]:
+    """RandomResizedCrop.get_params, with the numbers of a crop's key in place of its generator."""
+    least, greatest = view.ratio
+    for attempt in range(10):
+        area = height * width * (view.area[0] + (view.area[1] - view.area[0]) * number(16 + 2 * attempt))
+        aspect = np.exp(np.log(least) + (np.log(greatest) - np.log(least)) * number(17 + 2 * attempt))
+        rows, columns = round(np.sqrt(area / aspect)), round(np.sqrt(area * aspect))
+        if 0 < rows <= height and 0 < columns <= width:
+            return [int(number(11) * (height - rows + 1)), int(number(12) * (width - columns + 1)), rows, columns]
+    rows = max(1, round(width / least)) if width / height < least else height
+    columns = max(1, round(height * greatest)) if width / height > greatest else width
+    return [(height - rows) // 2, (width - columns) // 2, rows, columns]
+
+
+@pytest.mark.parametrize("largest", [5, 20, 700])
+def test_every_draw_is_made_of_the_numbers_of_its_counters(largest: int) -> None:
+    """Another counter, or another number of attempts, would change every experiment and still follow the same laws."""
+    count = 400
+    sizes = np.random.default_rng(0).integers(1, largest + 1, (count, 2)).astype(np.int32)
+    jitter = Jitter(brightness=0.4, contrast=0.3, saturation=1.5, hue=0.1, probability=0.8)
+    views = tuple(
+        View(
+            name=name, count=2, size=32, area=area, flip=0.3, jitter=jitter, gray=0.2, blur=0.6, sigma=(0.5, 2.0), solarize=0.1
+        )
+        for name, area in (("global", (0.2, 1.0)), ("local", (0.05, 0.2)))
+    )
+    drawn = draw(Recipe(name="test", source="", views=views), 3, 5, np.arange(count), sizes).views
+    orders = list(permutations(range(4)))
+    for index, view, crop in ((index, view, crop) for index in range(count) for view in views for crop in range(2)):
+        key = chance.key(0, chance.key(3, 5, np.array(index)), zlib.crc32(view.name.encode()), crop)
+        numbers = chance.uniform(key, np.arange(36)).tolist()
+        own = {field: getattr(drawn[view.name], field)[index, crop] for field in drawn[view.name].__slots__}
+        assert own["box"].tolist() == torchvisions_box(numbers.__getitem__, view, *sizes[index].tolist())
+        assert (own["flip"], own["gray"], own["solarize"]) == (numbers[0] < 0.3, numbers[7] < 0.2, numbers[10] < 0.1)
+        lows, highs = np.array([0.6, 0.7, 0.0, -0.1]), np.array([1.4, 1.3, 2.5, 0.1])
+        factors = lows + (highs - lows) * numbers[2:6] if numbers[1] < 0.8 else [1, 1, 1, 0]
+        np.testing.assert_allclose(own["jitter"], factors, atol=1e-6)
+        assert tuple(own["order"]) == orders[int(numbers[6] * 24)]
+        assert own["sigma"] == pytest.approx(0.5 + 1.5 * numbers[9] if numbers[8] < 0.6 else 0)
+
+
+def test_every_place_is_drawn_and_the_last_as_often_as_the_first() -> None:
+    """Boxes of 2 x 3 pixels; 4000 images, so that a place of four is drawn 1000 times, and +-30 is one deviation."""
+    for height, width in ((2, 3), (3, 6), (5, 4)):
+        view = {"area": (6 / (height * width),) * 2, "ratio": (1.5, 1.5)}
+        sizes = np.tile(np.array([height, width], dtype=np.int32), (4000, 1))
+        box = draw(one_view(**view), 0, 0, np.arange(4000), sizes).views["global"].box[:, 0]
+        assert np.unique(box[:, 2:], axis=0).tolist() == [[2, 3]]
+        for starts, free in ((box[:, 0], height - 2), (box[:, 1], width - 3)):
+            counts = np.bincount(starts)
+            assert len(counts) == free + 1
+            assert np.abs(counts - 4000 / (free + 1)).max() < 5 * np.sqrt(4000 / (free + 1))
+
+
+def test_where_no_attempt_fits_the_largest_box_of_the_range_is_cut_from_the_centre() -> None:
+    sizes = np.array([[11, 40], [40, 11], [1, 3], [3, 1]], dtype=np.int32)  # 11 * 4/3 = 14.67 pixels
+    box = draw(one_view(area=(1, 1)), 0, 0, np.arange(4), sizes).views["global"].box[:, 0]
+    assert box.tolist() == [[0, 12, 11, 15], [12, 0, 15, 11], [0, 1, 1, 1], [1, 0, 1, 1]]
+
+
 def test_draws_do_not_depend_on_the_batch() -> None:
-    chance = np.random.default_rng(0)
-    sizes = chance.integers(1, 700, (64, 2)).astype(np.int32)
-    indices = chance.permutation(10_000)[:64]
+    generator = np.random.default_rng(0)
+    sizes = generator.integers(1, 700, (64, 2)).astype(np.int32)
+    indices = generator.permutation(10_000)[:64]
     whole = draw(dino(), 3, 5, indices, sizes)
     parts = [draw(dino(), 3, 5, indices[part], sizes[part]) for part in (slice(0, 1), slice(1, 40), slice(40, 64))]
     for name, view in whole.views.items():

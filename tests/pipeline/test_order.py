@@ -48,6 +48,11 @@ def test_few_images_are_shuffled_by_blocks_as_well(length: int) -> None:
     assert np.mean(np.diff(order) == 1) < 0.1
 
 
+def test_neighbours_that_fill_no_block_are_others_with_another_key() -> None:
+    last = {tuple(permute_blocks(np.array([8, 9]), 10, chance.key(seed), 4, 2).tolist()) for seed in range(200)}
+    assert last == {(image, (image + 1) % 10) for image in range(10)}
+
+
 def test_seeds_and_epochs_give_other_orders_of_blocks() -> None:
     orders = {tuple(permute_blocks(np.arange(512), 512, chance.key(0, epoch), 16, 4).tolist()) for epoch in range(20)}
     assert len(orders) == 20
