@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hjepa import checkpoint, cli
+from hjepa import checkpoint, cli, training_run
 from hjepa.configs.load import load_settings
 from hjepa.distributed import Ranks
 from hjepa.kernels.fused_crops import MissingKernelError
@@ -136,7 +136,7 @@ def test_of_two_runs_that_begin_at_once_one_takes_the_folder(
     command = ["--data_path", labelled, "--output_dir", "out", *REFERENCE, *TINY]
     assert call(*command)[0] == 0
     files = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
-    monkeypatch.setattr(cli, "fresh_folder", lambda settings: settings)  # as it was before the other one had begun
+    monkeypatch.setattr(training_run, "fresh_folder", lambda settings: settings)  # as it was before the other one had begun
     code, _, errors = call(*command)
     assert code == 2
     assert "another run began in out at the same time" in errors
