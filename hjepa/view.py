@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,10 @@ Picture = npt.NDArray[np.float32]
 """[H, W, 3] in [0, 1]"""
 
 EDGES = {"global": "#ffb000", "local": "#4fc3f7"}
+CELL, SIDE, TITLE = (1.6, 1.75), 1.5, 0.6
+"""Inches: width and height of a picture's cell, longest side of a picture in it, height of the title of all."""
+LONGEST_NAME = 27
+"""Letters of an image's name that its cell has room for."""
 
 
 def save_picture(
@@ -37,20 +42,21 @@ def save_picture(
     columns = 1 + max(num_globals * (1 + num_levels), num_locals)
     rows = 2 if num_locals else 1
     num_images = min(num_images, len(batch.labels))
-    figure = Figure(figsize=(1.6 * columns, 1.75 * rows * num_images + 0.7), layout="constrained")
+    width, height = CELL[0] * columns, CELL[1] * rows * num_images
+    figure = Figure(figsize=(width, height + TITLE))
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows * num_images, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
+    axis = figure.add_axes((0, 0, 1, height / (height + TITLE)))  # one for all: each takes longer to make than its picture
+    axis.set_axis_off()
     for image in range(num_images):
-        own = axes[image * rows : (image + 1) * rows]
-        _show_source(own[0, 0], batch, image, recipe, source)
-        _show_globals(own[0, 1:], batch, masks, image, recipe)
+        row = image * rows
+        _show_source(axis, row, batch, image, recipe, source)
+        _show_globals(axis, row, batch, masks, image, recipe)
         if num_locals:
-            _show_locals(own[1, 1:], batch, masks, image, recipe)
+            _show_locals(axis, row + 1, batch, masks, image, recipe)
+    axis.set(xlim=(0, width), ylim=(height, 0))
     title = "Masked crops: gray = hidden from the student, full colour = its context, tint = target blocks"
     boxes = "Boxes in the image: orange = global crops, blue = local crops"
-    figure.suptitle(f"{'Crops' if masks is None else title}\n{boxes}", fontsize=9)
+    figure.suptitle(f"{'Crops' if masks is None else title}\n{boxes}", fontsize=9, y=1 - 0.1 / (height + TITLE))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
@@ -83,37 +89,38 @@ def scatter(index: torch.Tensor, valid: torch.Tensor, num_patches: int) -> torch
     return shown[..., :-1]
 
 
-def _show_source(axis: Axes, batch: Batch, image: int, recipe: Recipe, source: Source) -> None:
+def _show_source(axis: Axes, row: int, batch: Batch, image: int, recipe: Recipe, source: Source) -> None:
     samples = source.fetch(batch.indices[image : image + 1].numpy())
     with open_image(samples.encoded, 0) as stored:
         turned = upright(stored) if recipe.orientation == "exif" else stored
-        axis.imshow(np.asarray(to_rgb(turned)))
+        pixels = np.asarray(to_rgb(turned))
+    name = os.path.join(*Path(batch.keys[image]).parts[-2:]).encode(errors="replace").decode()
+    _show(axis, row, 0, pixels, name if len(name) <= LONGEST_NAME else f"\N{HORIZONTAL ELLIPSIS}{name[1 - LONGEST_NAME :]}")
+    x, y, pixel = _place(row, 0, *pixels.shape[:2])
     for name, draws in batch.draws.views.items():
         for top, left, height, width in draws.box[image].tolist():
-            edge = EDGES.get(name, "white")
-            axis.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=edge, linewidth=1))
-    name = os.path.join(*Path(batch.keys[image]).parts[-2:]).encode(errors="replace").decode()
-    axis.set_title(name, fontsize=7, parse_math=False)  # a name with two dollar signs is no formula
+            corner, edge = (x + pixel * left, y + pixel * top), EDGES.get(name, "white")
+            axis.add_patch(Rectangle(corner, pixel * width, pixel * height, fill=False, edgecolor=edge, linewidth=1))
 
 
-def _show_globals(axes: npt.NDArray[np.object_], batch: Batch, masks: StepMasks | None, image: int, recipe: Recipe) -> None:
+def _show_globals(axis: Axes, row: int, batch: Batch, masks: StepMasks | None, image: int, recipe: Recipe) -> None:
     if masks is None:
         for number, crop in enumerate(batch.globals[:, image]):
-            _show(axes[number], to_picture(crop, recipe), f"global {number}")
+            _show(axis, row, 1 + number, to_picture(crop, recipe), f"global {number}")
         return
     num_levels, num_patches = masks.blocks.context.shape[1], masks.blocks.context.shape[-1]
     context = scatter(masks.context_index, masks.context_valid, num_patches)[:, :, image].cpu()
     targets = scatter(masks.target_index, masks.target_valid, num_patches)[:, :, image].cpu()
     for number, crop in enumerate(batch.globals[:, image]):
         picture = to_picture(crop, recipe)
-        first = number * (1 + num_levels)
-        _show(axes[first], picture, f"global {number}")
+        first = 1 + number * (1 + num_levels)
+        _show(axis, row, first, picture, f"global {number}")
         for level in range(num_levels):
             masked = mask_picture(picture, context[number, level], targets[number, level])
-            _show(axes[first + 1 + level], masked, f"global {number}, level {level}")
+            _show(axis, row, first + 1 + level, masked, f"global {number}, level {level}")
 
 
-def _show_locals(axes: npt.NDArray[np.object_], batch: Batch, masks: StepMasks | None, image: int, recipe: Recipe) -> None:
+def _show_locals(axis: Axes, row: int, batch: Batch, masks: StepMasks | None, image: int, recipe: Recipe) -> None:
     """Those that are masked with their masks, which have one level."""
     masked = None if masks is None or masks.local is None else masks.local.masked
     assert batch.locals is not None
@@ -124,9 +131,19 @@ def _show_locals(axes: npt.NDArray[np.object_], batch: Batch, masks: StepMasks |
             context = scatter(masked.context_index[number, image], masked.context_valid[number, image], num_patches)
             targets = scatter(masked.target_index[number, image], masked.target_valid[number, image], num_patches)
             picture, title = mask_picture(picture, context, targets), f"{title}, masked"
-        _show(axes[number], picture, title)
+        _show(axis, row, 1 + number, picture, title)
 
 
-def _show(axis: Axes, picture: Picture, title: str) -> None:
-    axis.imshow(picture)
-    axis.set_title(title, fontsize=7)
+def _show(axis: Axes, row: int, column: int, picture: npt.NDArray[Any], title: str) -> None:
+    height, width = picture.shape[:2]
+    x, y, pixel = _place(row, column, height, width)
+    axis.imshow(picture, extent=(x, x + pixel * width, y + pixel * height, y))
+    # a name with two dollar signs is no formula
+    axis.text(CELL[0] * (column + 0.5), y - 0.05, title, fontsize=7, horizontalalignment="center", parse_math=False)
+
+
+def _place(row: int, column: int, height: int, width: int) -> tuple[float, float, float]:
+    """Left and top of a picture in the middle of its cell, below its title, and the length of its pixels, all in inches."""
+    pixel = SIDE / max(height, width)
+    left, top = ((length - pixel * pixels) / 2 for length, pixels in zip(CELL, (width, height), strict=True))
+    return CELL[0] * column + left, CELL[1] * row + top + (CELL[1] - CELL[0]) / 2, pixel

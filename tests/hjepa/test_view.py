@@ -17,7 +17,7 @@ def test_local_crops_that_are_masked_are_shown_with_their_masks(
     labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: dict[str, view.Picture] = {}
-    monkeypatch.setattr(view, "_show", lambda axis, picture, title: shown.__setitem__(title, picture))
+    monkeypatch.setattr(view, "_show", lambda axis, row, column, picture, title: shown.__setitem__(title, picture))
     settings, source = settings_of(CROSS), open_folder(labelled)
     with build_loader(settings, source, "train") as loader:
         batch = next(iter(loader))
