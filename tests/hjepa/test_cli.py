@@ -17,6 +17,7 @@ from hjepa.distributed import Ranks
 from hjepa.kernels.fused_crops import MissingKernelError
 from hjepa.run_folder import Resume, resume_notes
 from hjepa.training_run import choose_settings
+from tests.hjepa.calling import Call
 from tests.pipeline.test_arrays import write_cifar10
 
 WITHOUT_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -36,26 +37,9 @@ REFERENCE = ["--pipeline", "torchvision", "--num_workers", "0", "--device", "cpu
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> "Call":
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "250")
-    return Call(monkeypatch, capsys)
-
-
-class Call:
-    """Runs hjepa-train in this process: exit code, standard output, standard error."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self._monkeypatch, self._capsys = monkeypatch, capsys
-
-    def __call__(self, *arguments: object) -> tuple[int, str, str]:
-        self._monkeypatch.setattr(sys, "argv", ["hjepa-train", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *self._capsys.readouterr()
+    return Call("hjepa-train", cli.main, monkeypatch, capsys)
 
 
 def test_help_names_every_documented_flag(call: Call) -> None:

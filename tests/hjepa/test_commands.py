@@ -18,31 +18,15 @@ from hjepa import cli, commands, parity
 from hjepa.configs.recipe_file import load_recipe, recipe_to_yaml
 from hjepa.pipeline.presets import PRESETS, preset
 from hjepa.recipe_table import markdown
+from tests.hjepa.calling import Call
 
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "recipes.md"
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> "Call":
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "250")
-    return Call(monkeypatch, capsys)
-
-
-class Call:
-    """Runs hjepa in this process: exit code, standard output, standard error."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self._monkeypatch, self._capsys = monkeypatch, capsys
-
-    def __call__(self, *arguments: object) -> tuple[int, str, str]:
-        self._monkeypatch.setattr(sys, "argv", ["hjepa", *map(str, arguments)])
-        code = 0
-        try:
-            commands.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *self._capsys.readouterr()
+    return Call("hjepa", commands.main, monkeypatch, capsys)
 
 
 def test_without_a_command_the_commands_are_shown(call: Call) -> None:
