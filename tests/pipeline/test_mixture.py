@@ -68,6 +68,33 @@ def test_weights_change_at_the_next_period_and_no_image_is_lost() -> None:
     assert [stretch.start for stretch in twice.stretches] == [0, 512]  # going back forgets what came later
 
 
+def test_weights_that_change_before_the_first_batch_are_those_of_the_whole_run() -> None:
+    changed = order_of((50, 500), [1, 1]).reweighted(0, [1, 3]).choose(np.arange(600))
+    expected = order_of((50, 500), [1, 3]).choose(np.arange(600))
+    np.testing.assert_array_equal(changed["indices"], expected["indices"])
+
+
+def test_no_two_sources_passes_or_stretches_have_one_order() -> None:
+    order = order_of((50, 50), [1, 1]).reweighted(256, [1, 1])
+    chosen = order.choose(np.arange(512))
+    owner = owners(order, chosen["indices"])
+    passes = [
+        tuple(chosen["indices"][(owner == source) & (chosen["passes"] == number)] - 50 * source)
+        for source in range(2)
+        for number in range(2)
+    ]
+    assert len(set(passes)) == 4
+    assert order.stretches[-1].start == 256
+    assert (owner[:256] != owner[256:]).any()
+
+
+def test_no_source_is_left_out_of_a_period() -> None:
+    weights = [600, 1, 1, 400]  # the second and third source: their edges round against each other
+    stretch = Stretch(start=0, counts=(0,) * len(weights), weights=shares(weights, len(weights)))
+    counts = np.array([stretch.counts_before(number) for number in range(40)])
+    assert (np.diff(counts, axis=0) > 0).all()
+
+
 def folder(root: Path, name: str, count: int, shade: int) -> Path:
     (root / name).mkdir()
     for number in range(count):
@@ -144,7 +171,7 @@ def test_classes_of_the_same_name_are_one_class(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("weights", "message"),
-    [([1], "1 weights came for 2"), ([0, 0], "not all of them 0"), ([-1, 2], "no weights"), ([1, 1e-9], "not resolved")],
+    [([1], "1 weights came for 2"), ([0, 0], "not all of them 0"), ([-1, 2], "no weights"), ([1, 1e-5], "not resolved")],
     ids=str,
 )
 def test_impossible_weights_are_refused(weights: list[float], message: str) -> None:

@@ -28,11 +28,19 @@ def test_stand_ins_are_good_and_do_not_depend_on_when_an_image_was_found_to_be_b
     assert len(set(replaced[bad].tolist())) > 1  # not the same neighbour for all
 
 
+def test_walk_of_stand_ins_is_the_one_that_earlier_runs_took(tmp_path: Path) -> None:
+    quarantine = Quarantine(10, "source", tmp_path / "bad.jsonl", max_bad=1.0)
+    for index in range(7):
+        quarantine.add(index, "path", "reason")
+    assert quarantine.replace(np.arange(10)).tolist() == [9, 9, 8, 9, 8, 7, 8, 7, 8, 9]
+
+
 def test_list_is_read_again_and_nothing_is_written_twice(tmp_path: Path) -> None:
     file = tmp_path / "folder" / "bad.jsonl"
     for _ in range(2):
         quarantine = Quarantine(10, "source", file, max_bad=1.0)
-        quarantine.note([BadImage(path="left/out.jpg", reason="a header")])
+        for _ in range(2):
+            quarantine.note([BadImage(path="left/out.jpg", reason="a header")])
         quarantine.add(7, "ü.jpg", "broken\nin two lines")
         quarantine.add(7, "ü.jpg", "again")
     entries = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
@@ -50,6 +58,28 @@ def test_one_bad_image_is_always_allowed_but_not_with_zero(tmp_path: Path) -> No
         few.add(1, "b.jpg", "reason")
     with pytest.raises(TooManyBadImagesError, match="1 of 10"):
         Quarantine(10, "source", tmp_path / "none", max_bad=0).add(0, "a.jpg", "reason")
+
+
+def test_bad_images_of_earlier_runs_count(tmp_path: Path) -> None:
+    earlier = Quarantine(10, "source", tmp_path / "bad.jsonl", max_bad=1.0)
+    for index, lasting in enumerate([True, True, False, False]):
+        earlier.add(index, f"{index}.jpg", "reason", lasting=lasting)
+    later = Quarantine(10, "source", tmp_path / "bad.jsonl", max_bad=0.2)
+    assert [index for index in range(10) if index in later] == [0, 1]
+    with pytest.raises(TooManyBadImagesError, match=r"2 of 10 images .* as an earlier run found"):
+        Quarantine(10, "source", tmp_path / "bad.jsonl", max_bad=0.1)
+
+
+def test_sources_with_one_list_have_their_own_bad_images(tmp_path: Path) -> None:
+    file, left_out = tmp_path / "bad.jsonl", [BadImage(path="left/out.jpg", reason="a header")]
+    one = Quarantine(10, "one", file, max_bad=1.0)
+    one.add(3, "a.jpg", "reason")
+    one.note(left_out)
+    other = Quarantine(10, "other", file, max_bad=0)
+    assert len(other) == 0
+    other.note(left_out)
+    noted = [json.loads(line)["source"] for line in file.read_text().splitlines() if "left/out.jpg" in line]
+    assert noted == ["one", "other"]
 
 
 def test_damaged_list_and_impossible_limit_are_refused(tmp_path: Path) -> None:
@@ -73,6 +103,9 @@ def test_line_that_was_torn_costs_itself_alone(tmp_path: Path) -> None:
     Quarantine(10, "source", file, max_bad=1.0).add(5, "c.jpg", "reason")
     again = Quarantine(10, "source", file, max_bad=1.0)
     assert [index for index in range(10) if index in again] == [3, 5]
+    with open(file, "ab") as opened:
+        opened.write(b'{"id": 6, "path": "{d}')  # no entry without its end, whatever it ends with
+    assert len(Quarantine(10, "source", file, max_bad=1.0)) == 2
 
 
 def test_list_that_cannot_be_written_is_said_and_survived(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

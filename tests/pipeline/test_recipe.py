@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from hjepa.pipeline.recipe import Jitter, Recipe, View
+from hjepa.pipeline.recipe import Jitter, Recipe, View, area_gap
 
 VIEW = View(name="global", count=1, size=32, area=(0.2, 0.9))
 
@@ -21,7 +21,7 @@ VIEW = View(name="global", count=1, size=32, area=(0.2, 0.9))
         ({"blur_window": -1}, "blur_window"),
         ({"sigma": (0.0, 1.0)}, "sigma"),
         ({"ratio": (2.0, 1.0)}, "ratio"),
-        ({"solarize_threshold": 300}, "solarize_threshold"),
+        ({"solarize_threshold": 257}, "solarize_threshold"),
         ({"size": 32.0}, "size=32.0 is no whole number"),
         ({"count": True}, "count=True is no whole number"),
         ({"flip": "0.5"}, "flip='0.5' is not a probability"),
@@ -43,6 +43,26 @@ def test_bad_number_is_refused_by_name(changes: dict[str, object], named: str) -
 def test_jitter_of_no_strength_is_refused(part: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"Jitter.{part}="):
         Jitter(**{"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1, part: value})
+
+
+def test_bounds_themselves_are_allowed() -> None:
+    assert replace(VIEW, solarize_threshold=256).solarize_threshold == 256  # no level is inverted
+    strongest = Jitter(brightness=0, contrast=0, saturation=0, hue=0.5)
+    with pytest.raises(ValueError, match=r"Jitter.hue=0.51 is outside"):
+        replace(strongest, hue=0.51)
+
+
+def test_gap_is_between_the_least_global_and_the_largest_local_area() -> None:
+    def gap(*areas: tuple[str, float, float]) -> str | None:
+        views = tuple(View(name=name, count=1, size=32, area=(low, high)) for name, low, high in areas)
+        return area_gap(Recipe(name="test", source="", views=views))
+
+    smaller, larger = ("local", 0.05, 0.2), ("local", 0.1, 0.3)
+    assert gap(("global", 0.3, 1.0), ("global", 0.4, 0.9), smaller, larger) is None
+    assert "cover 0.4 of the image or more, local ones 0.3 or less" in str(gap(("global", 0.4, 1.0), smaller, larger))
+    assert "unless the gap is meant" in str(gap(("global", 0.4, 1.0), larger))
+    assert "unless the overlap is meant" in str(gap(("global", 0.25, 1.0), ("global", 0.4, 0.5), larger))
+    assert gap(("global", 0.4, 1.0)) is None
 
 
 def test_lists_become_tuples_so_that_a_recipe_hashes() -> None:

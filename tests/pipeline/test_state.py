@@ -1,0 +1,63 @@
+"""A loader's place, as samplers alone have it: the same over any number of ranks, and refused where orders differ."""
+
+from dataclasses import replace
+
+import pytest
+
+from hjepa.pipeline import state
+from hjepa.pipeline.mixture import MixtureOrder, Stretch
+from hjepa.pipeline.presets.jepa import multicrop
+from hjepa.pipeline.sampler import Sampler
+
+RECIPE = multicrop(num_global_crops=1, num_local_crops=0, global_crop_size=8)
+
+
+class Twelve:
+    """A source whose images nobody asks for."""
+
+    name, classes, bad = "twelve", ("one",), ()
+
+    def __len__(self) -> int:
+        return 12
+
+    def fingerprint(self) -> str:
+        return "twelve"
+
+
+def resume(saved: dict[str, object], sampler: Sampler) -> tuple[int, int]:
+    place = state.load(saved, sampler, Twelve(), RECIPE)
+    return place.epoch, place.number
+
+
+def test_place_that_two_ranks_saved_is_the_same_for_one_and_for_four() -> None:
+    ranks = [Sampler(num_samples=12, batch_size=2, rank=rank, world_size=2) for rank in range(2)]
+    one, other = (state.save(rank, Twelve(), RECIPE, 4, 1) for rank in ranks)
+    assert one == other
+    assert one["position"] == 4
+    assert resume(one, Sampler(num_samples=12, batch_size=2)) == (4, 2)
+    assert resume(one, Sampler(num_samples=12, batch_size=4)) == (4, 1)
+    saved = state.save(ranks[1], Twelve(), RECIPE, 4, 2)
+    assert resume(saved, Sampler(num_samples=12, batch_size=1, rank=2, world_size=4)) == (4, 2)
+
+
+def test_place_after_which_no_larger_batch_fits_is_the_next_epochs_start() -> None:
+    saved = state.save(Sampler(num_samples=12, batch_size=2), Twelve(), RECIPE, 4, 4)
+    assert resume(saved, Sampler(num_samples=12, batch_size=8)) == (5, 0)
+    assert resume(saved, Sampler(num_samples=12, batch_size=4)) == (4, 2)
+
+
+def test_epochs_of_another_length_are_refused() -> None:
+    saved = state.save(Sampler(num_samples=12, batch_size=2), Twelve(), RECIPE, 1, 1)
+    with pytest.raises(ValueError, match="epoch_length was 12, now 10"):
+        resume(saved, Sampler(num_samples=10, batch_size=2))
+
+
+def test_state_of_a_mixture_is_none_of_a_single_source() -> None:
+    plain = Sampler(num_samples=12, batch_size=2)
+    stretch = Stretch(start=0, counts=(0, 0), weights=(0.5, 0.5))
+    mixed = replace(plain, mixture=MixtureOrder(lengths=(6, 6), seed=0, stretches=(stretch,)))
+    for one, other in ((plain, mixed), (mixed, plain)):
+        saved = state.save(one, Twelve(), RECIPE, 0, 1)
+        assert resume(saved, one) == (0, 1)
+        with pytest.raises(ValueError, match="only one of the two reads a Mixture"):
+            resume(saved, other)
