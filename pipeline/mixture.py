@@ -48,7 +48,7 @@ class Stretch:
         return edges
 
     def period(self) -> int:
-        """Positions of a period: of a source with a weight above 0 at least two come in each."""
+        """Positions of a period: of a source with a weight above 0 about two come in each, or more."""
         parts = np.diff(self.edges())
         return max(PERIOD, -(-2 * SHARES // int(parts[parts > 0].min())))
 
@@ -95,7 +95,8 @@ class MixtureOrder:
         start = current.start + number * current.period()
         counts = tuple(current.counts_before(number).tolist())
         following = Stretch(start=start, counts=counts, weights=shares(weights, len(self.lengths)))
-        return replace(self, stretches=(*(stretch for stretch in kept if stretch.start < start), following))
+        first, *others = kept  # stays, if only for no image: by the weights that it began with a state knows its run
+        return replace(self, stretches=(first, *(stretch for stretch in others if stretch.start < start), following))
 
     def _place(self, stretch: Stretch, positions: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Source [P] of each position, and how many images of it came before."""

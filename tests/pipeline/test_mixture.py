@@ -130,6 +130,24 @@ def test_loader_reads_a_mixture_and_resumes_it_with_its_weights(tmp_path: Path) 
         assert torch.equal(one.globals, other.globals)
 
 
+def test_a_run_whose_weights_were_set_before_its_first_batch_resumes(tmp_path: Path) -> None:
+    """As by a schedule that sets them for every epoch, the first one, too."""
+    mixture = Mixture([folder(tmp_path, name, 20, 0) for name in ("a", "b")], weights=[1, 1])
+    whole, resumed = (
+        Loader(mixture, RECIPE, backend="torchvision", num_workers=0, device="cpu", batch_size=10) for _ in range(2)
+    )
+    with whole, resumed:
+        whole.set_weights([1, 3])
+        whole.set_weights([3, 1])
+        batches = [batch.indices.tolist() for batch in whole]
+        state = json.loads(json.dumps(whole.state_dict()))
+        later = [batch.indices.tolist() for batch in whole]
+        resumed.load_state_dict(state)
+        assert [batch.indices.tolist() for batch in resumed] == later
+        resumed.set_epoch(0)
+        assert [batch.indices.tolist() for batch in resumed] == batches
+
+
 def test_images_of_one_name_in_two_sources_are_told_apart(tmp_path: Path) -> None:
     roots = [folder(tmp_path, name, 1, 0) for name in ("a", "b")]
     (name,) = {path.name for root in roots for path in root.iterdir()}
