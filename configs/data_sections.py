@@ -171,6 +171,8 @@ class DataSettings(Section):
     """Share of the images that may be replaced before the run ends after all; one always may, unless this is 0."""
     orientation: Literal["ignore", "exif"] = "ignore"
     """ignore the camera's EXIF rotation, as PIL and torchvision do, or turn images upright: exif."""
+    decoding: Literal["full", "reduced"] = "full"
+    """full, or on a CPU: large JPEGs to a half or a quarter of their sides where all crops are small enough: reduced."""
     mean: Levels = IMAGENET_MEAN
     """Mean of red, green and blue that is subtracted, in [0, 1]; without it the data set's own, or ImageNet's."""
     std: Deviations = IMAGENET_STD

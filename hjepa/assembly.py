@@ -72,7 +72,7 @@ def build_recipe(settings: Settings) -> Recipe | Curriculum:
         horizontal_flip_prob=crops.horizontal_flip_prob,
         orientation=data.orientation,
     )
-    recipe = replace(recipe, mean=data.mean, std=data.std)
+    recipe = replace(recipe, decoding=data.decoding, mean=data.mean, std=data.std)
     if settings.objective == "dino":
         source = f"{dino().source}; sizes, areas and jitter are the settings'"
         recipe = replace(recipe, name="dino", source=source, views=_like_dino(recipe.views, settings.dino.blur_sigma))

@@ -26,6 +26,11 @@ COUNTERS = np.array([*range(LEFT + 1), ATTEMPTS[0], ATTEMPTS[0] + 1])
 ORDERS = np.array(list(permutations(range(4))), dtype=np.uint8)
 """All orders of brightness (0), contrast (1), saturation (2) and hue (3)."""
 
+REDUCTIONS = (4, 2)
+"""What the sides of an image may be divided by as it is decoded."""
+LEAST_KEPT = 1.4
+"""Pixels of the reduced image, along a side of any crop, for each pixel of the crop: enough for its filter to see none missing."""
+
 IDENTITY = np.array([1, 1, 1, 0], dtype=np.float64)
 """Factors of brightness, contrast and saturation, and hue in turns, that change nothing."""
 
@@ -60,6 +65,8 @@ class Draws:
     """[B]: uint64 keys of (seed, epoch, sample), from which masks go on."""
     sizes: npt.NDArray[np.integer[Any]]
     """[B, 2]: height and width of the source image in pixels, as the boxes count them."""
+    reduction: npt.NDArray[np.int32]
+    """[B]: what both sides of the image may be divided by as it is decoded, 1, 2 or 4, of which its boxes are multiples."""
     views: dict[str, ViewDraws]
     """One entry per name of view."""
 
@@ -81,8 +88,11 @@ def draw(
     numbers = chance.uniform(crop_keys[..., None], COUNTERS)  # [B, C, 15]
     blurred = numbers[..., BLURRED] < laws.blur
     sigma = laws.sigma[0] + laws.sigma[1] * numbers[..., SIGMA]
+    box, reduction = _boxes(laws, crop_keys, numbers, sizes)[:, laws.leader], np.ones(len(indices), dtype=np.int32)
+    if recipe.decoding == "reduced":
+        box, reduction = _reduce(box, laws.size, sizes)
     drawn = ViewDraws(
-        box=_boxes(laws, crop_keys, numbers, sizes)[:, laws.leader],
+        box=box,
         flip=(numbers[..., FLIP] < laws.flip)[:, laws.leader],
         jitter=_jitter(laws, numbers),
         order=ORDERS[(numbers[..., ORDER] * len(ORDERS)).astype(np.int64)],
@@ -90,9 +100,8 @@ def draw(
         sigma=np.where(blurred, sigma, 0).astype(np.float32),
         solarize=numbers[..., SOLARIZED] < laws.solarize,
     )
-    return Draws(
-        indices=indices, keys=keys, sizes=sizes, views={name: _part(drawn, crops) for name, crops in laws.crops.items()}
-    )
+    views = {name: _part(drawn, crops) for name, crops in laws.crops.items()}
+    return Draws(indices=indices, keys=keys, sizes=sizes, reduction=reduction, views=views)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,6 +116,8 @@ class _Laws:
     """Of the crop among those of its name."""
     leader: npt.NDArray[np.int64]
     """The row whose box and flip the crop has: its own, or with `same_box_as` another's."""
+    size: npt.NDArray[np.int64]
+    """Side of the output."""
     central: npt.NDArray[np.bool_]
     area: npt.NDArray[np.float64]
     log_ratio: npt.NDArray[np.float64]
@@ -132,6 +143,7 @@ def _laws(recipe: Recipe) -> _Laws:
         name=np.array([zlib.crc32(name.encode()) for name in names], dtype=np.uint64),
         number=np.array([row - first[name] for row, name in enumerate(names)]),
         leader=np.array([row - first[view.name] + first[view.same_box_as or view.name] for row, view in enumerate(views)]),
+        size=np.array([view.size for view in views]),
         central=np.array([view.crop == "center" for view in views]),
         area=_start_and_length([view.area for view in views]),
         log_ratio=_start_and_length(np.log([view.ratio for view in views])),
@@ -241,6 +253,21 @@ def _central_boxes(shares: npt.NDArray[np.float64], sizes: npt.NDArray[np.intege
     """[B, len(shares), 4]: central squares whose sides are these shares of the image's short side."""
     side = np.maximum(1, np.rint(sizes.min(axis=1)[:, None] * shares))
     return np.stack([(sizes[:, :1] - side) // 2, (sizes[:, 1:] - side) // 2, side, side], axis=-1).astype(np.int32)
+
+
+def _reduce(
+    boxes: npt.NDArray[np.int32], outputs: npt.NDArray[np.int64], sizes: npt.NDArray[np.integer[Any]]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """What each image may be reduced by, [B], and its boxes [B, C, 4], whose edges go to the nearest pixel of the reduced image.
+
+    outputs [C]: sides of the crops. Whether an image is one that can be reduced, a backend sees; its boxes are these anyway.
+    """
+    kept = (boxes[..., 2:].min(axis=-1) / outputs).min(axis=1)
+    reduction = np.select([kept >= LEAST_KEPT * by for by in REDUCTIONS], REDUCTIONS, 1).astype(np.int32)
+    by = reduction[:, None, None]
+    end = np.minimum((2 * (boxes[..., :2] + boxes[..., 2:]) + by) // (2 * by), sizes.astype(np.int32)[:, None] // by)
+    start = np.minimum((2 * boxes[..., :2] + by) // (2 * by), end - 1)
+    return np.concatenate([start, end - start], axis=-1) * by, reduction
 
 
 def _part(drawn: ViewDraws, crops: slice) -> ViewDraws:

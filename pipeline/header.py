@@ -240,6 +240,20 @@ def _known(orientation: Any) -> int:
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
+def is_reducible(image: Image.Image, *, turns: bool) -> bool:
+    """Whether an image is one that hjepa's decoder takes, and so can reduce (kernels/csrc/jpeg): a sequential JPEG, gray or YCbCr
+    of usual sampling, that is not turned."""
+    if not isinstance(image, JpegImagePlugin.JpegImageFile) or "progressive" in image.info:
+        return False
+    if turns and orientation_of(image) != 1:
+        return False
+    names, sampling = [layer[0] for layer in image.layer], [layer[1:3] for layer in image.layer]
+    if len(names) == 1:
+        return True
+    is_ycc = "jfif" in image.info or (image.info["adobe_transform"] == 1 if "adobe" in image.info else names == [1, 2, 3])
+    return is_ycc and sampling[0] in ((1, 1), (2, 1), (2, 2)) and sampling[1:] == [(1, 1), (1, 1)]
+
+
 def upright(image: Image.Image) -> Image.Image:
     """The image turned as its EXIF orientation says."""
     turn = TURNS.get(orientation_of(image))

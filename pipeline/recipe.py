@@ -15,6 +15,7 @@ Channels: TypeAlias = tuple[float, float, float]
 Crop: TypeAlias = Literal["random", "center"]
 Interpolation: TypeAlias = Literal["bicubic", "bilinear"]
 Orientation: TypeAlias = Literal["ignore", "exif"]
+Decoding: TypeAlias = Literal["full", "reduced"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -107,6 +108,8 @@ class Recipe:
     std: Channels = IMAGENET_STD
     orientation: Orientation = "ignore"
     """Leave images as they are stored (as torchvision does), or turn them upright by their EXIF tag first."""
+    decoding: Decoding = "full"
+    """Decode every pixel, or JPEGs to a half or a quarter of their sides where all crops are small enough: on a CPU."""
 
     def __post_init__(self) -> None:
         are_views = isinstance(self.views, list | tuple) and all(isinstance(view, View) for view in self.views)
@@ -115,6 +118,7 @@ class Recipe:
         for option in ("mean", "std"):
             object.__setattr__(self, option, as_numbers(f"recipe {self.name}: {option}", getattr(self, option), 3))
         _require_one_of(f"recipe {self.name}: orientation", self.orientation, Orientation)
+        _require_one_of(f"recipe {self.name}: decoding", self.decoding, Decoding)
         require(self.num_views > 0, f"recipe {self.name}: no view has a count above 0")
         require(all(map(isfinite, self.mean)), f"recipe {self.name}: mean={self.mean} must be finite")
         require(all(0 < std < inf for std in self.std), f"recipe {self.name}: std={self.std} must be positive and finite")
@@ -162,8 +166,11 @@ class Recipe:
         return tuple(tuple(view for view in self.views if view.name == name and view.count) for name in self.names)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, lists and strings, for JSON and YAML."""
-        return dataclasses.asdict(self)
+        """Plain numbers, lists and strings, for JSON and YAML; without what loaders' states of earlier versions do not know."""
+        plain = dataclasses.asdict(self)
+        if self.decoding == "full":
+            del plain["decoding"]
+        return plain
 
 
 def area_gap(recipe: Recipe) -> str | None:

@@ -3,12 +3,16 @@
 The decoder (kernels/csrc/jpeg) is an extension of nvImageCodec, the library that DALI decodes with. nvImageCodec asks it first,
 and goes on to libjpeg-turbo with what it does not take: progressive, CMYK or turned images, and every file with an error in it,
 so that what a bad file looks like, or whether it is one, is decided where it always was. Other formats do not come near it.
+
+A content with a mark behind it comes out at a half or a quarter of its sides, in the memory for the whole image; where another
+decoder takes it, it comes out whole. So whoever marks one asks for what became of it.
 """
 
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
@@ -17,6 +21,7 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 
 import numpy as np
+import numpy.typing as npt
 import nvidia.dali.fn as fn
 from nvidia.dali.pipeline import Pipeline
 from PIL import Image
@@ -53,6 +58,21 @@ def takes_part() -> bool:
     before = module.num_decoded()
     pipe.run()
     return bool(module.num_decoded() > before)
+
+
+@lru_cache
+def mark_of(reduction: int) -> npt.NDArray[np.uint8]:
+    """Bytes that ask, behind a content, for an image whose sides are divided by 2 or 4; none for 1."""
+    mark = b"" if reduction == 1 or decoder_file() is None else import_module("hjepa.kernels._jpeg").mark(reduction)
+    return np.frombuffer(mark, dtype=np.uint8)
+
+
+def reductions(pointers: npt.NDArray[np.int64], sizes: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """[B]: what the sides of images were divided by that DALI decoded to addresses [B] and that have sizes [B, 2]."""
+    if decoder_file() is None:
+        return np.ones(len(pointers), dtype=np.int32)
+    found: npt.NDArray[np.int32] = import_module("hjepa.kernels._jpeg").reductions(pointers, sizes)
+    return found
 
 
 @contextmanager

@@ -7,11 +7,12 @@ place, view-major and contiguous. On a GPU it is fused_gpu.py.
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import nvidia.dali.fn as fn
 from nvidia.dali.pipeline import Pipeline, pipeline_def
 from torch import Tensor
@@ -21,7 +22,7 @@ from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request
 from hjepa.pipeline.backends.dali_decode import Node, check_ends, check_sizes, decode, device_id, ends, read
 from hjepa.pipeline.backends.dali_inputs import Contents, contents_of, count
-from hjepa.pipeline.backends.dali_jpeg import build
+from hjepa.pipeline.backends.dali_jpeg import build, mark_of, reductions
 from hjepa.pipeline.backends.dali_pipe import DaliPipe, Feed
 from hjepa.pipeline.buffers import Buffers
 from hjepa.pipeline.recipe import View
@@ -37,7 +38,8 @@ class FusedBackend:
     def __init__(self, settings: BackendSettings) -> None:
         builds()  # what is missing is said now
         self._settings = settings
-        self._pipe = DaliPipe(settings, partial(build_decoder, settings), images_of, partial(check_decoded, settings))
+        inputs = images_of if settings.recipe.decoding == "full" else marked_images_of
+        self._pipe = DaliPipe(settings, partial(build_decoder, settings), inputs, partial(check_decoded, settings))
         self._buffers = Buffers(settings.prefetch + 2)
 
     def render(self, requests: Iterator[Request]) -> Iterator[Crops]:
@@ -57,10 +59,11 @@ class FusedBackend:
 
 
 def _render_batch(images: Any, request: Request, settings: BackendSettings, threads: Threads, buffers: Buffers) -> Crops:
-    recipe = settings.recipe
+    recipe, whole = settings.recipe, decoded(images, request)
+    seen, request = (whole, request) if recipe.decoding == "full" else _as_reduced(whole, request)
     crops = {group[0].name: _output(group, len(images), settings, buffers) for group in recipe.groups()}
     groups = [crop_group(group[0], request, crops[group[0].name]) for group in recipe.groups()]
-    threads.render(decoded(images, request), groups, recipe.mean, recipe.std)
+    threads.render(seen, groups, recipe.mean, recipe.std)
     return crops
 
 
@@ -70,9 +73,21 @@ def decoded(images: Any, request: Request) -> Decoded:
     return Decoded(pointers=pointers, sizes=request.sizes)
 
 
+def _as_reduced(images: Decoded, request: Request) -> tuple[Decoded, Request]:
+    """The images of which some are reduced, and their boxes in their own pixels."""
+    by = reductions(images.pointers, images.sizes)[:, None]
+    boxes = {name: replace(drawn, box=drawn.box // by[..., None]) for name, drawn in request.draws.views.items()}
+    return replace(images, sizes=-(-images.sizes // by)), replace(request, draws=replace(request.draws, views=boxes))
+
+
 def images_of(request: Request) -> Contents:
     """What the decoder is fed with."""
     return contents_of(request.encoded)
+
+
+def marked_images_of(request: Request) -> tuple[Contents, list[npt.NDArray[np.uint8]]]:
+    """The same, and what is put behind each content so that the image may come out reduced."""
+    return images_of(request), [mark_of(by) for by in request.draws.reduction.tolist()]
 
 
 def check_decoded(settings: BackendSettings, outputs: list[Any], request: Request) -> None:
@@ -134,5 +149,9 @@ def build_decoder(settings: BackendSettings, feed: Feed, from_files: bool) -> Pi
 @pipeline_def  # type: ignore[untyped-decorator]  # DALI's stub
 def _graph(settings: BackendSettings, feed: Feed, from_files: bool) -> tuple[Node, ...]:
     """The decoded images."""
-    encoded = read(fn.external_source(source=feed, batch=True), from_files)
+    if settings.recipe.decoding == "full":
+        encoded = read(fn.external_source(source=feed, batch=True), from_files)
+    else:
+        contents, marks = fn.external_source(source=feed, batch=True, num_outputs=2)
+        encoded = fn.cat(read(contents, from_files), marks)
     return decode(encoded, settings), *ends(encoded, settings)

@@ -19,7 +19,7 @@ from torchvision.transforms import InterpolationMode
 from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request, check_size
 from hjepa.pipeline.draws import Draws, ViewDraws
-from hjepa.pipeline.header import explain, upright
+from hjepa.pipeline.header import explain, is_reducible, upright
 from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.recipe import Recipe, View
 from hjepa.pipeline.source import open_image
@@ -106,40 +106,48 @@ def render_batch(request: Request, recipe: Recipe, dtype: torch.dtype) -> Crops:
         crops[group[0].name] = torch.empty(count, len(request.encoded), 3, size, size, dtype=dtype, device="cpu")
     reasons: dict[tuple[int, int], str] = {}
     for number in range(len(request.encoded)):
-        image = _decode(request, number, recipe)
-        if isinstance(image, str):
-            reasons[0, number] = image
+        decoded = _decode(request, number, recipe)
+        if isinstance(decoded, str):
+            reasons[0, number] = decoded
             continue
-        for name, stacked in render_image(image, recipe, request.draws, number).items():
+        image, reduction = decoded
+        for name, stacked in render_image(image, recipe, request.draws, number, reduction).items():
             crops[name][:, number] = stacked
     if reasons:
         raise BadBatchError(reasons)
     return crops
 
 
-def render_image(image: Image.Image, recipe: Recipe, draws: Draws, number: int) -> dict[str, Tensor]:
-    """All crops of image `number` of the draws, float32 [V, 3, S, S] by name."""
+def render_image(image: Image.Image, recipe: Recipe, draws: Draws, number: int, reduction: int = 1) -> dict[str, Tensor]:
+    """All crops of image `number` of the draws, whose sides were divided by `reduction`; float32 [V, 3, S, S] by name."""
     crops = {}
     for group in recipe.groups():
         drawn = draws.views[group[0].name]
         places = [(number, view) for view in range(drawn.flip.shape[1])]
-        crops[group[0].name] = torch.stack([_render_view(image, group[0], recipe, drawn, at) for at in places])
+        crops[group[0].name] = torch.stack([_render_view(image, group[0], recipe, drawn, at, reduction) for at in places])
     return crops
 
 
-def _decode(request: Request, number: int, recipe: Recipe) -> Image.Image | str:
-    """The RGB image, or why there is none."""
+def _decode(request: Request, number: int, recipe: Recipe) -> tuple[Image.Image, int] | str:
+    """The RGB image, and what its sides were divided by; or why there is none."""
+    turns = recipe.orientation == "exif"
     try:
         with open_image(request.encoded, number) as image:
-            turned = upright(image) if recipe.orientation == "exif" else image
-            rgb = to_rgb(turned)
+            height, width = image.height, image.width
+            reduction = int(request.draws.reduction[number]) if is_reducible(image, turns=turns) else 1
+            if reduction > 1:
+                image.draft(None, (width // reduction, height // reduction))
+            rgb = to_rgb(upright(image) if turns else image)
     except Exception as error:  # PIL's decoders raise OSError, SyntaxError, ValueError and more for bad data
         return explain(error)
-    return check_size((rgb.height, rgb.width), tuple(request.sizes[number].tolist())) or rgb
+    found = (height, width) if reduction > 1 else (rgb.height, rgb.width)
+    return check_size(found, tuple(request.sizes[number].tolist())) or (rgb, reduction)
 
 
-def _render_view(image: Image.Image, view: View, recipe: Recipe, draws: ViewDraws, at: tuple[int, int]) -> Tensor:
-    crop = recolour(_crop(image, view, draws, at), view, draws, at)
+def _render_view(
+    image: Image.Image, view: View, recipe: Recipe, draws: ViewDraws, at: tuple[int, int], reduction: int
+) -> Tensor:
+    crop = recolour(_crop(image, view, draws, at, reduction), view, draws, at)
     # F.to_tensor, but whatever torch's default type is; not contiguous, all that follows would take half as long again
     levels = F.pil_to_tensor(crop).contiguous().to(torch.float32).div_(255)
     normalized: Tensor = F.normalize(levels, list(recipe.mean), list(recipe.std), inplace=True)
@@ -154,8 +162,8 @@ def recolour(crop: Image.Image, view: View, draws: ViewDraws, at: tuple[int, int
     return _solarize(crop, view, draws, at)
 
 
-def _crop(image: Image.Image, view: View, draws: ViewDraws, at: tuple[int, int]) -> Image.Image:
-    top, left, height, width = draws.box[at].tolist()
+def _crop(image: Image.Image, view: View, draws: ViewDraws, at: tuple[int, int], reduction: int) -> Image.Image:
+    top, left, height, width = (draws.box[at] // reduction).tolist()
     size = [view.size, view.size]
     crop: Image.Image = F.resized_crop(image, top, left, height, width, size, FILTERS[view.interpolation], antialias=True)
     return crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if draws.flip[at] else crop

@@ -20,12 +20,14 @@ int main(int, char** names) {
             ++refused;
             continue;
         }
-        const size_t stride = 3 * static_cast<size_t>(frame.width);
         for (const hjepa::JpegBuild& build : hjepa::jpeg_builds()) {
-            std::vector<uint8_t> rgb(stride * static_cast<size_t>(frame.height));
-            const bool known = hjepa::decode_jpeg(
-                build, memory, file.data(), file.size(), frame.height, frame.width, rgb.data(), stride);
-            ++(known ? decoded : refused);
+            for (const int reduction : {1, 2, 4}) {
+                const size_t stride = 3 * static_cast<size_t>((frame.width + reduction - 1) / reduction);
+                std::vector<uint8_t> rgb(stride * static_cast<size_t>((frame.height + reduction - 1) / reduction));
+                const bool known = hjepa::decode_jpeg(
+                    build, memory, file.data(), file.size(), frame.height, frame.width, reduction, rgb.data(), stride);
+                ++(known ? decoded : refused);
+            }
         }
     }
     std::printf("%zu decoded %zu refused clean\n", decoded, refused);

@@ -78,7 +78,11 @@ STALE_TABLES = [
 """Files that must come in this order: a table with codes of every length, one that is refused, and one without codes."""
 
 
-def by_pillow(file: bytes) -> Pixels:
-    """The levels that libjpeg-turbo gives."""
+def by_pillow(file: bytes, reduction: int = 1) -> Pixels:
+    """The levels that libjpeg-turbo gives, both sides divided by the reduction and rounded up."""
     with Image.open(io.BytesIO(file)) as image:
+        if reduction > 1:
+            sides = image.size
+            image.draft(None, (max(1, sides[0] // reduction), max(1, sides[1] // reduction)))
+            assert image.size == tuple(-(-side // reduction) for side in sides)
         return np.asarray(image.convert("RGB"))

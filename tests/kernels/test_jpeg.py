@@ -32,12 +32,46 @@ def test_every_width_and_height_ends_as_in_libjpeg_turbo(sampling: int, quality:
             np.testing.assert_array_equal(jpeg.decode(file, height, width, build), by_pillow(file))
 
 
+@pytest.mark.parametrize("reduction", [2, 4])
+@pytest.mark.parametrize("build", jpeg.builds())
+def test_reduced_levels_are_those_of_libjpeg_turbo(build: str, reduction: int) -> None:
+    chance, decoded = np.random.default_rng(reduction), 0
+    for _ in range(300):
+        file, height, width = random_jpeg(chance, most=150)
+        levels = jpeg.decode(file, height, width, build, reduction)
+        if levels is not None:
+            decoded += 1
+            np.testing.assert_array_equal(levels, by_pillow(file, reduction))
+    assert decoded > 280  # all but narrow ones of 4:2:2
+
+
+@pytest.mark.parametrize("reduction", [2, 4])
+@pytest.mark.parametrize("sampling", [0, 1, 2], ids=["444", "422", "420"])
+def test_every_width_and_height_is_reduced_as_by_libjpeg_turbo(sampling: int, reduction: int) -> None:
+    chance = np.random.default_rng(sampling)
+    for side in range(4 * reduction + 1, 40 + 4 * reduction):
+        for height, width in ((side, 33), (17, side), (reduction, side)):
+            file = encode(picture(chance, height, width), subsampling=sampling, quality=95)
+            np.testing.assert_array_equal(jpeg.decode(file, height, width, reduction=reduction), by_pillow(file, reduction))
+
+
+def test_reductions_that_are_not_known_are_left() -> None:
+    file = encode(picture(np.random.default_rng(0), 40, 50))
+    assert [jpeg.decode(file, 40, 50, reduction=by) is None for by in (1, 2, 3, 4, 8)] == [False, False, True, False, True]
+    narrow = encode(picture(np.random.default_rng(0), 40, 8), subsampling=1)
+    assert jpeg.decode(narrow, 40, 8, reduction=2) is None  # libjpeg does not smooth colours of so few pixels
+    with pytest.raises(ValueError, match="reduction is 1, 2 or 4"):
+        jpeg.decode(file, 40, 50, reduction=0)
+
+
 @pytest.mark.parametrize("build", jpeg.builds())
 def test_photographs_are_decoded(build: str, photographs: Path) -> None:
     for path in sorted(photographs.glob("*.jpg")):
         file = path.read_bytes()
         expected = by_pillow(file)
         np.testing.assert_array_equal(jpeg.decode(file, *expected.shape[:2], build), expected)
+        for by in (2, 4):
+            np.testing.assert_array_equal(jpeg.decode(file, *expected.shape[:2], build, by), by_pillow(file, by))
 
 
 def test_a_damaged_file_is_refused_or_decoded_as_libjpeg_turbo_does() -> None:
@@ -53,6 +87,9 @@ def test_a_damaged_file_is_refused_or_decoded_as_libjpeg_turbo_does() -> None:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # Pillow's, of numbers in EXIF or JFIF
                     np.testing.assert_array_equal(levels, by_pillow(broken))
+                    for by in (2, 4):
+                        reduced = jpeg.decode(broken, height, width, reduction=by)
+                        assert reduced is None or (reduced == by_pillow(broken, by)).all()
     assert 700 < refused < 1400
 
 

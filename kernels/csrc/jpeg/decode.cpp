@@ -33,10 +33,10 @@ const std::vector<JpegBuild>& jpeg_builds() {
 }
 
 bool decode_jpeg(const JpegBuild& build, JpegMemory& memory, const uint8_t* file, size_t size, int height, int width,
-                 uint8_t* rgb, size_t stride) {
+                 int reduction, uint8_t* rgb, size_t stride) {
     Frame frame;
     if (!read_frame(file, size, memory.tables, frame)) return false;
-    if (frame.height != height || frame.width != width) return false;
+    if (frame.height != height || frame.width != width || !reduce(frame, reduction)) return false;
     const size_t scan_bytes = static_cast<size_t>(frame.end - frame.scan) + SCAN_SLACK;
     if (memory.scan.size() < scan_bytes) memory.scan.resize(scan_bytes);
     const size_t scratch_bytes = build.scratch_bytes(frame) + ALIGNMENT;

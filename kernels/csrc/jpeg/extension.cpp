@@ -10,6 +10,7 @@
 #include <nvimgcodec.h>
 
 #include "decode.h"
+#include "mark.h"
 
 std::atomic<int64_t> hjepa::num_decoded{0};
 
@@ -59,18 +60,30 @@ nvimgcodecProcessingStatus_t can_decode(nvimgcodecDecoder_t decoder, const nvimg
     return known(file, params);
 }
 
+// A reduced image lies at the start of the plane's memory, without gaps between its rows, and the mark at the end.
+bool decode_file(hjepa::JpegMemory& memory, const uint8_t* file, size_t size, const nvimgcodecImagePlaneInfo_t& plane,
+                 uint8_t* levels) {
+    const auto reduction = static_cast<size_t>(hjepa::read_mark(file + size, size));
+    const size_t rows = (plane.height + reduction - 1) / reduction, columns = (plane.width + reduction - 1) / reduction;
+    const size_t stride = reduction == 1 ? plane.row_stride : 3 * columns;
+    const size_t bytes = plane.row_stride * (plane.height - 1) + 3 * size_t{plane.width};
+    if (reduction > 1 && rows * stride + hjepa::MARK_BYTES > bytes) return false;
+    const bool decoded = hjepa::decode_jpeg(hjepa::jpeg_builds()[0], memory, file, size, static_cast<int>(plane.height),
+                                            static_cast<int>(plane.width), static_cast<int>(reduction), levels, stride);
+    if (decoded && reduction > 1) hjepa::write_mark(levels + bytes - hjepa::MARK_BYTES, static_cast<int>(reduction));
+    return decoded;
+}
+
 bool decode_to(const nvimgcodecImageInfo_t& info, nvimgcodecIoStreamDesc_t* io) {
     thread_local hjepa::JpegMemory memory;
     size_t size = 0;
     void* file = nullptr;
     if (io->size(io->instance, &size) != NVIMGCODEC_STATUS_SUCCESS) return false;
     if (io->map(io->instance, &file, 0, size) != NVIMGCODEC_STATUS_SUCCESS || !file) return false;
-    const nvimgcodecImagePlaneInfo_t& plane = info.plane_info[0];
     bool decoded = false;
     try {
-        decoded = hjepa::decode_jpeg(hjepa::jpeg_builds()[0], memory, static_cast<const uint8_t*>(file), size,
-                                     static_cast<int>(plane.height), static_cast<int>(plane.width),
-                                     static_cast<uint8_t*>(info.buffer), plane.row_stride);
+        decoded = decode_file(
+            memory, static_cast<const uint8_t*>(file), size, info.plane_info[0], static_cast<uint8_t*>(info.buffer));
     } catch (const std::bad_alloc&) {  // C code is above
     }
     io->unmap(io->instance, file, size);

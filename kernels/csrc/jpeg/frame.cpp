@@ -100,6 +100,7 @@ struct Header {
             const int sampling = segment.byte();
             frame.components[i].across = sampling >> 4;
             frame.components[i].down = sampling & 15;
+            frame.components[i].side = BLOCK;
             quantization[i] = segment.byte();
         }
         if (!segment.used_up() || !is_side(frame.width) || !is_side(frame.height) || !sampling_is_known()) return false;
@@ -125,6 +126,8 @@ struct Header {
             if (components[i].across != 1 || components[i].down != 1) return false;
         }
         const int across = components[0].across, down = components[0].down;
+        frame.half_columns = across == 2;
+        frame.half_rows = down == 2;
         if (across == 2) return (down == 1 || down == 2) && frame.width > 4;  // libjpeg smooths no narrower colours
         return across == 1 && down == 1;
     }
@@ -186,6 +189,18 @@ bool read_frame(const uint8_t* file, size_t size, Tables& tables, Frame& frame) 
         frame.end = file + size;
         return header.read_scan(segment);
     }
+}
+
+bool reduce(Frame& frame, int reduction) {
+    if (reduction == 1) return true;
+    if (reduction != 2 && reduction != 4) return false;
+    for (int i = 0; i < frame.num_components; ++i) {
+        frame.components[i].side = (i > 0 && frame.half_rows ? 2 * BLOCK : BLOCK) / reduction;
+    }
+    if (frame.half_rows) frame.half_columns = frame.half_rows = false;
+    frame.width = (frame.width + reduction - 1) / reduction;
+    frame.height = (frame.height + reduction - 1) / reduction;
+    return !frame.half_columns || frame.width > 4;  // as above
 }
 
 }  // namespace hjepa

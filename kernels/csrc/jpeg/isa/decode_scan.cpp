@@ -5,6 +5,7 @@
 #include "colour.h"
 #include "entropy.h"
 #include "idct.h"
+#include "reduced_idct.h"
 
 namespace hjepa {
 namespace HJEPA_ISA {
@@ -16,15 +17,17 @@ constexpr int GROUP = COEFFICIENTS * BLOCKS;  // coefficients of blocks that are
 // Rows of a component's levels. Row 0 is the last one of the MCUs above; the row behind the last one is for colours, which are
 // smoothed downwards beyond the image's end.
 struct Plane {
-    int rows;  // of a row of MCUs
+    int side;  // pixels on a side of a block
+    int down;  // blocks in a row of MCUs
     int groups;  // across
     size_t stride;
-    uint8_t* levels;  // [rows + 2, stride]
-    int16_t* coefficients;  // [rows / 8, groups, 8, BLOCKS, 8]
+    uint8_t* levels;  // [rows() + 2, stride]
+    int16_t* coefficients;  // [down, groups, 8, BLOCKS, 8]
     int16_t* quantization;  // [8, BLOCKS, 8]
 
+    int rows() const { return side * down; }
     uint8_t* row(int number) const { return levels + static_cast<size_t>(number + 1) * stride; }  // -1: of the MCUs above
-    size_t num_coefficients() const { return static_cast<size_t>(rows / BLOCK) * static_cast<size_t>(groups) * GROUP; }
+    size_t num_coefficients() const { return static_cast<size_t>(down) * static_cast<size_t>(groups) * GROUP; }
 };
 
 struct Work {
@@ -38,10 +41,11 @@ Work take_work(Arena& arena, const Frame& frame) {
     for (int i = 0; i < frame.num_components; ++i) {
         Plane& plane = work.planes[i];
         const int blocks = frame.mcus_across * frame.components[i].across;
-        plane.rows = BLOCK * frame.components[i].down;
+        plane.side = frame.components[i].side;
+        plane.down = frame.components[i].down;
         plane.groups = (blocks + BLOCKS - 1) / BLOCKS;
-        plane.stride = static_cast<size_t>(round_up(plane.groups * SHORTS + PIXELS, 64));
-        plane.levels = arena.take<uint8_t>(static_cast<int64_t>(plane.stride) * (plane.rows + 2));
+        plane.stride = static_cast<size_t>(round_up(plane.groups * BLOCKS * plane.side + PIXELS, 64));
+        plane.levels = arena.take<uint8_t>(static_cast<int64_t>(plane.stride) * (plane.rows() + 2));
         plane.coefficients = arena.take<int16_t>(static_cast<int64_t>(plane.num_coefficients()));
         plane.quantization = arena.take<int16_t>(GROUP);
     }
@@ -126,18 +130,27 @@ class Reader {
 };
 
 // False for coefficients that no image has.
-bool transform_plane(const Plane& plane) {
+template <int SIDE> bool transform_blocks(const Plane& plane) {
     const int16_t* coefficients = plane.coefficients;
     Shorts sizes{};
-    for (int down = 0; down < plane.rows; down += BLOCK) {
-        for (int group = 0; group < plane.groups; ++group, coefficients += GROUP) {
-            inverse_dct(coefficients, plane.quantization, plane.row(down) + static_cast<size_t>(group) * SHORTS, plane.stride,
-                        sizes);
+    for (int down = 0; down < plane.down; ++down) {
+        uint8_t* to = plane.row(SIDE * down);
+        for (int group = 0; group < plane.groups; ++group, coefficients += GROUP, to += SIDE * BLOCKS) {
+            if constexpr (SIDE == BLOCK) inverse_dct(coefficients, plane.quantization, to, plane.stride, sizes);
+            else reduced_inverse_dct<SIDE>(coefficients, plane.quantization, to, plane.stride, sizes);
         }
     }
     int16_t most = 0;
     for (int i = 0; i < SHORTS; ++i) most |= sizes[i];
     return most < MOST_SIZE;
+}
+
+bool transform_plane(const Plane& plane) {
+    switch (plane.side) {
+        case 2: return transform_blocks<2>(plane);
+        case 4: return transform_blocks<4>(plane);
+        default: return transform_blocks<BLOCK>(plane);
+    }
 }
 
 // A row of colours at twice their resolution; `far` weighs a quarter, or is null for rows that are not between two.
@@ -159,9 +172,8 @@ class Writer {
         : frame_(frame), work_(work), rgb_(rgb), stride_(stride) {}
 
     void write(int mcu) const {
-        const Component& first = frame_.components[0];
-        const int rows = BLOCK * first.down, start = mcu * rows, end = least(start + rows, frame_.height);
-        if (first.down == 1) {
+        const int rows = work_.planes[0].rows(), start = mcu * rows, end = least(start + rows, frame_.height);
+        if (!frame_.half_rows) {
             for (int y = start; y < end; ++y) write_row(y, y - start, y - start, -1);
             return;
         }
@@ -194,8 +206,8 @@ class Writer {
         for (int i = 0; i < 2; ++i) {
             const Plane& plane = work_.planes[i + 1];
             colours[i] = plane.row(near);
-            if (frame_.components[0].across == 1) continue;
-            const uint8_t* between = frame_.components[0].down == 2 ? plane.row(far) : nullptr;
+            if (!frame_.half_columns) continue;
+            const uint8_t* between = frame_.half_rows ? plane.row(far) : nullptr;
             smooth_row(colours[i], between, (width + 1) / 2, work_.sums + SHORTS, work_.smoothed[i]);
             colours[i] = work_.smoothed[i];
         }
