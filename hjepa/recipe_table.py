@@ -53,7 +53,9 @@ def recipe_table(recipe: Recipe) -> Table:
         table.add_column(Text(heading), overflow="fold")
     for name, *cells in list(zip(COLUMNS, *views, strict=True))[1:]:
         table.add_row(name, *cells)
-    table.caption = f"normalised by {_statistics(recipe)}; EXIF orientation: {recipe.orientation}; decoding: {recipe.decoding}"
+    table.caption = f"normalised by {_statistics(recipe)}; EXIF orientation: {recipe.orientation}"
+    if recipe.decoding != "full":
+        table.caption += f"; decoding: {recipe.decoding}"
     table.caption_justify = "left"
     return table
 

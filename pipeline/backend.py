@@ -114,7 +114,9 @@ def engine_of(name: BackendName, device: torch.device) -> Engine:
 def open_backend(name: BackendName, settings: BackendSettings) -> Backend:
     """The backend of that name. Raises ValueError for another name, or where what it needs is not installed."""
     engine = engine_of(name, settings.device)
-    if settings.recipe.decoding == "reduced" and (engine == "dali-ops" or (engine == "fused" and settings.device.type != "cpu")):
+    if settings.recipe.decoding == "reduced" and (
+        engine == "dali-ops" or (engine == "fused" and settings.device.type != "cpu")
+    ):
         raise ValueError(
             f"the recipe's decoding='reduced' is for a CPU and backend='fused' or 'torchvision', not for {engine!r} on "
             f"{settings.device}; use decoding='full'"

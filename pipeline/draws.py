@@ -29,7 +29,7 @@ ORDERS = np.array(list(permutations(range(4))), dtype=np.uint8)
 REDUCTIONS = (4, 2)
 """What the sides of an image may be divided by as it is decoded."""
 LEAST_KEPT = 1.4
-"""Pixels of the reduced image, along a side of any crop, for each pixel of the crop: enough for its filter to see none missing."""
+"""Pixels of the reduced image, along a side of any crop, for each pixel of the crop: few of their levels change then."""
 
 IDENTITY = np.array([1, 1, 1, 0], dtype=np.float64)
 """Factors of brightness, contrast and saturation, and hue in turns, that change nothing."""
@@ -258,7 +258,7 @@ def _central_boxes(shares: npt.NDArray[np.float64], sizes: npt.NDArray[np.intege
 def _reduce(
     boxes: npt.NDArray[np.int32], outputs: npt.NDArray[np.int64], sizes: npt.NDArray[np.integer[Any]]
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """What each image may be reduced by, [B], and its boxes [B, C, 4], whose edges go to the nearest pixel of the reduced image.
+    """What each image may be reduced by, [B], and its boxes [B, C, 4], whose edges go to the nearest pixels of the reduced one.
 
     outputs [C]: sides of the crops. Whether an image is one that can be reduced, a backend sees; its boxes are these anyway.
     """

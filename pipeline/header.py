@@ -241,8 +241,10 @@ def _known(orientation: Any) -> int:
 
 
 def is_reducible(image: Image.Image, *, turns: bool) -> bool:
-    """Whether an image is one that hjepa's decoder takes, and so can reduce (kernels/csrc/jpeg): a sequential JPEG, gray or YCbCr
-    of usual sampling, that is not turned."""
+    """Whether an image is one that hjepa's decoder takes, and so can reduce (kernels/csrc/jpeg).
+
+    A sequential JPEG is, gray or YCbCr of usual sampling, unless it is turned.
+    """
     if not isinstance(image, JpegImagePlugin.JpegImageFile) or "progressive" in image.info:
         return False
     if turns and orientation_of(image) != 1:

@@ -20,6 +20,7 @@ from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.open_source import open_source
 from hjepa.pipeline.presets import preset
 from hjepa.pipeline.presets.jepa import evaluation, multicrop
+from hjepa.pipeline.recipe import Recipe
 from hjepa.short_run import Rate, ShortRun, rate, run_shortly
 from hjepa.troubleshooting import advise, batch_mib
 from hjepa.verdict import judge_run, useful_side
@@ -274,6 +275,20 @@ def test_advice_fits_the_bound() -> None:
     shrink = verdict(with_loader(2500), large).advice[0]
     assert f"can use {useful_side(RECIPE)}" in shrink
     assert not any("Shrink" in line for line in verdict(with_loader(2500)).advice)
+
+
+def test_decoding_at_a_reduced_scale_is_advice_where_it_would_do_something() -> None:
+    large = replace(PHOTOS, short_side=(1500, 1500, 2000), long_side=(2000, 2000, 3000))
+
+    def is_said(data: DataSet = large, recipe: Recipe = RECIPE, **changes: Any) -> bool:
+        advice = judge_run(with_loader(2500, **changes), data, recipe, LAPTOP).advice
+        return any("data.decoding=reduced" in line for line in advice)
+
+    assert is_said()
+    assert not is_said(PHOTOS)
+    assert not is_said(recipe=replace(RECIPE, decoding="reduced"))
+    assert not is_said(engine="dali-ops")
+    assert not is_said(device="cuda:0")
 
 
 def test_useful_side_is_that_of_the_smallest_crop_without_enlargement() -> None:
