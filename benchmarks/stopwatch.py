@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from engines import HJEPA, Batches, engine, loader_of
+from engines import Batches, backend_of, engine, loader_of
 from gpu_usage import GpuUsage
 from peers import DALI_PLAIN, FFCV, PEERS, Torchvision
 
@@ -169,8 +169,8 @@ def _moments(views: list[torch.Tensor]) -> Moments:
 
 
 def _parity(recipe: Recipe, name: str, device: torch.device, photographs: Path) -> str:
-    assert name in HJEPA
-    differences = list(parity.end_to_end(recipe, photographs, name, str(device)))
+    backend, recipe = backend_of(name, recipe)
+    differences = list(parity.end_to_end(recipe, photographs, backend, str(device)))
     beyond = [f"{difference.part} is {difference.mean:.2f} levels off" for difference in differences if not difference.within]
     return ", ".join(beyond)
 

@@ -2,15 +2,15 @@
 
     python benchmarks/throughput.py [--data FOLDER] [--recipe dino] [--engines fused torchvision ...] [--quick]
 
-"fused" is DALI with hjepa's JPEG decoder and kernel, "dali-ops" hjepa's graph of DALI's operators, "dali-plain" the graph that
-users of DALI write, and "decode" DALI as it comes, reading and decoding alone: what other pipelines of DALI cannot pass, and
-"fused" may where decoding is most of the work. Libraries that are installed take part (peers.py, ffcv_loader.py);
-FFCV only crops and flips. Each engine lives in a process of its own; other libraries get the best number of workers, searched
-first. Pixels are checked before anything is timed: hjepa's against torchvision's for the same draws, other libraries' levels
-against torchvision's of the same work on average; one that fails is shown without a speed. Then they run in turn, A B C A B C,
-each opened anew and warmed up. The table shows medians; the JSON file every round, the machine, versions and the command; the
-PNG file beside it the table as bars. On a machine that has other work to do, compare the CPU time (of all threads and worker
-processes) rather than the rate.
+"fused" is DALI with hjepa's JPEG decoder and kernel, "fused-reduced" the same with JPEGs decoded at a reduced scale,
+"dali-ops" hjepa's graph of DALI's operators, "dali-plain" the graph that users of DALI write, and "decode" DALI as it comes,
+reading and decoding alone: what other pipelines of DALI cannot pass, and "fused" may where decoding is most of the work.
+Libraries that are installed take part (peers.py, ffcv_loader.py); FFCV only crops and flips. Each engine lives in a process of
+its own; other libraries get the best number of workers, searched first. Pixels are checked before anything is timed: hjepa's
+against torchvision's for the same draws, other libraries' levels against torchvision's of the same work on average; one that
+fails is shown without a speed. Then they run in turn, A B C A B C, each opened anew and warmed up. The table shows medians;
+the JSON file every round, the machine, versions and the command; the PNG file beside it the table as bars. On a machine that
+has other work to do, compare the CPU time (of all threads and worker processes) rather than the rate.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from engines import DECODE, ENGINES, HJEPA, available, engine
+from engines import DECODE, ENGINES, HJEPA, REDUCED, available, engine
 from images import Size, resized, spread_paths
 from peers import INSTALL, OTHERS
 from record import RESULTS, described, duration, output_file, whole, write
@@ -104,8 +104,8 @@ def parse() -> argparse.Namespace:
     if arguments.quick:
         arguments.rounds, arguments.seconds = 2, 2.0
         arguments.workers = arguments.workers or cores
-    chosen = arguments.engines or (QUICK if arguments.quick else ENGINES)
-    arguments.engines = [name for name in dict.fromkeys(chosen) if name in available() or arguments.engines]
+    usual = (name for name in (QUICK if arguments.quick else ENGINES) if name in available() and name != REDUCED)
+    arguments.engines = list(dict.fromkeys(arguments.engines or usual))
     return arguments
 
 
