@@ -13,6 +13,7 @@ import torch
 
 from hjepa.kernels import fused_crops_triton
 from hjepa.kernels.fused_crops import CropGroup, Threads
+from tests.kernels.interpreted.quicker import hurry
 from tests.kernels.test_fused_crops import (
     MEAN,
     ORDERS,
@@ -48,6 +49,7 @@ def compare(images: list[np.ndarray], *groups: CropGroup) -> int:
 
 def main() -> None:
     """Prints how many crops were equal; anything else is an error."""
+    hurry()
     few = pictures([(40, 61)])
     total = compare(few, random_group(few, 1, 33, seed=4, sigma=np.full((1, 1), 1.5, np.float32)), random_group(few, 1, 9))
     fused_crops_triton.RESIZE |= {"Y": 32, "GROUPS": 16}  # the interpreter takes its time by the operation, not by the number
