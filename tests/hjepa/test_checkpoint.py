@@ -10,6 +10,7 @@ import torch
 from hjepa import checkpoint
 from hjepa.configs.load import load_settings
 from hjepa.run_folder import find_resume
+from hjepa.run_lock import RunLock
 
 CPU = torch.device("cpu")
 STATE: dict[str, object] = {"model": {}, "settings": {}}
@@ -77,7 +78,7 @@ def test_weights_alone_are_no_checkpoint_to_go_on_from(tmp_path: Path) -> None:
     assert checkpoint.load(named, CPU)["model"] == {}
     settings = load_settings(Path("small"), ["data.dataset=sample"], {"checkpoint.resume": str(named)})
     with pytest.raises(checkpoint.CheckpointError, match=r"x\.pt is no checkpoint to go on from: it lacks optimizer, step, "):
-        find_resume(settings)
+        find_resume(settings, RunLock())
 
 
 def test_newest_is_the_latest_and_then_by_the_number_of_epochs(tmp_path: Path) -> None:
