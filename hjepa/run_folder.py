@@ -97,8 +97,8 @@ def resume_notes(resume: Resume, settings: Settings, ranks: Ranks) -> Iterator[s
         yield f"the crops were made by {before} so far and are by {now} from here on: the same crops in other colours"
     ranks_before = resume.content.get("world_size", ranks.world_size)
     images = settings.data.batch_size * settings.training.accumulation_steps
-    saved = resume.content["settings"]
-    images_before = saved["data"]["batch_size"] * saved["training"]["accumulation_steps"] * ranks_before
+    saved = checkpoint.saved_settings(resume.content)
+    images_before = saved["data.batch_size"] * saved["training.accumulation_steps"] * ranks_before
     if images_before != images * ranks.world_size:
         yield (
             f"note: an update was of {images_before} images on {ranks_before} ranks and is of {images * ranks.world_size} on "

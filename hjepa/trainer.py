@@ -282,6 +282,7 @@ class Trainer:
             **self._kept.state(),
         }
 
+    @checkpoint.damage_said()
     def _restore(self, state: dict[str, Any]) -> None:
         load_model(self.model, state["model"])
         load_optimizer(self.optimizer, state["optimizer"])

@@ -275,6 +275,26 @@ def test_larger_batches_make_the_steps_that_are_left_of_the_epoch(
         assert result.step == 2 * (40 // batch_size // accumulation)
 
 
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({"optimizer": {}}, "KeyError: 'param_groups'"),
+        ({"model": {}}, "RuntimeError: Error"),
+        ({"torch_rng": torch.zeros(3)}, "TypeError: "),
+        ({"loader": {"position": None}}, "TypeError: "),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_checkpoint_that_is_damaged_inside_is_refused(
+    entry: dict[str, Any], reason: str, labelled: Path, tmp_path: Path
+) -> None:
+    with Display() as display, Trainer(tiny(tmp_path), open_folder(labelled), display) as trainer:
+        state = trainer._state()
+    state |= {"loader": state["loader"] | entry["loader"]} if "loader" in entry else entry
+    with pytest.raises(checkpoint.CheckpointError, match=rf"is damaged, or another hjepa's \({reason}.*\); resume from"):
+        train(tiny(tmp_path), labelled, state)
+
+
 def test_larger_batches_that_leave_nothing_of_an_epoch_end_it(labelled: Path, tmp_path: Path) -> None:
     with Display() as display, Trainer(tiny(tmp_path, "data.batch_size=4"), open_folder(labelled), display) as trainer:
         state = trainer._state() | {"step": 9, "first_loss": 1.0}
