@@ -65,6 +65,30 @@ def test_file_that_is_read_only_or_would_lie_in_such_a_folder_is_refused(
                 exits.can_be_written("--json", file)
 
 
+def test_full_disk_under_tensorboard_is_said_once_and_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "full.py").write_text(
+        """
+import resource, signal, typer
+from hjepa.exits import run_command
+from torch.utils.tensorboard import SummaryWriter
+app = typer.Typer()
+@app.command()
+def write():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    writer = SummaryWriter("logs")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))  # bytes
+    writer.add_text("long", "word " * 100)
+    writer.close()
+main = lambda: run_command(app, "hjepa")
+"""
+    )
+    script = "from hjepa import start; start._start('hjepa', 'full')"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "hjepa: [Errno 27] File too large\n")
+
+
 def interrupt(function: str, arguments: list[str], said: str, folder: Path, *search: Path) -> tuple[int, str]:
     """Sends a program SIGINT once it has printed a line that begins so; its exit code and standard error."""
     with subprocess.Popen(
