@@ -19,19 +19,17 @@ SLOW = [f"{name}=240" for name in SIZES]
 REFERENCE = ["--pipeline", "torchvision", "--num-workers", "0", "--device", "cpu", "--batch-size", "1"]
 
 
-@pytest.mark.parametrize(
-    ("program", "function", "arguments", "said"),
-    [
-        ("hjepa-train", "train", ["--data-path", "photos", *REFERENCE, *SLOW], "evaluation after 0 epochs: "),
-        ("hjepa", "commands", ["doctor", "photos", "--backend", "torchvision", "--seconds", "60"], "running hjepa with "),
-    ],
-    ids=["train", "doctor"],
-)
-def test_interrupt_ends_a_program_with_a_word_and_130(
-    program: str, function: str, arguments: list[str], said: str, labelled: Path, tmp_path: Path
-) -> None:
+def test_interrupt_ends_a_program_with_a_word_and_130(labelled: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").symlink_to(labelled)
-    assert interrupt(function, arguments, said, tmp_path, ROOT) == (130, f"{program}: interrupted\n")
+    doctor = ["doctor", "photos", "--backend", "torchvision", "--seconds", "60"]
+    assert interrupt("commands", doctor, "running hjepa with ", tmp_path, ROOT) == (130, "hjepa: interrupted\n")
+
+
+def test_interrupt_before_the_first_step_leaves_a_checkpoint_to_go_on_from(labelled: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").symlink_to(labelled)
+    arguments = ["--data-path", "photos", "--output-dir", "out", *REFERENCE, *SLOW]
+    assert interrupt("train", arguments, "evaluation after 0 epochs: ", tmp_path, ROOT) == (130, "")
+    assert (tmp_path / "out" / "checkpoints" / "latest.pt").exists()
 
 
 @pytest.mark.parametrize(
