@@ -5,8 +5,10 @@ A file is written beside its place, flushed to the disk and renamed; so a crash 
 
 import contextlib
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeAlias
 
 import torch
 
@@ -14,10 +16,28 @@ from hjepa.configs.schema import Settings
 
 FORMAT = 1
 LATEST = "latest.pt"
-NEEDED = ("model", "settings")
+Kinds: TypeAlias = Mapping[str, type | UnionType]
+NEEDED: Kinds = {"model": dict, "settings": dict}
 """Of what a checkpoint holds: what everyone reads."""
-RESUMED = (*NEEDED, "optimizer", "step", "loader", "torch_rng", "accuracies", "first_loss", "kept")
+RESUMED: Kinds = {
+    **NEEDED,
+    "optimizer": dict,
+    "step": int,
+    "loader": dict,
+    "torch_rng": torch.Tensor,
+    "accuracies": dict,
+    "first_loss": float | None,
+    "kept": dict,
+}
 """What a run needs to go on from it; one without is still there to be evaluated and exported."""
+LATER: Kinds = {
+    "steps_per_epoch": int,
+    "world_size": int,
+    "probe_accuracies": dict,
+    "rankme": dict,
+    "unended": int,
+}
+"""The same, which older checkpoints lack."""
 
 FREE = (
     "device",
@@ -68,7 +88,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
         ) from error
 
 
-def load(path: Path, device: torch.device, needed: tuple[str, ...] = NEEDED) -> dict[str, Any]:
+def load(path: Path, device: torch.device, needed: Kinds = NEEDED) -> dict[str, Any]:
     """Reads a checkpoint; it may hold nothing but tensors and plain values. Raises CheckpointError."""
     if not path.is_file():
         raise CheckpointError(
@@ -77,7 +97,9 @@ def load(path: Path, device: torch.device, needed: tuple[str, ...] = NEEDED) -> 
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         version = state["format"]
-        foreign = [name for name in needed if name not in state or (name in NEEDED and not isinstance(state[name], dict))]
+        foreign = [name for name, kind in needed.items() if name not in state or not isinstance(state[name], kind)]
+        if needed is RESUMED:
+            foreign += [name for name, kind in LATER.items() if name in state and not isinstance(state[name], kind)]
     except OSError as error:
         raise CheckpointError(
             f"cannot read the checkpoint {path} ({error.strerror or error}); see whether it can be"
@@ -87,10 +109,22 @@ def load(path: Path, device: torch.device, needed: tuple[str, ...] = NEEDED) -> 
     if version != FORMAT:
         raise CheckpointError(f"{path} has format {version}, this hjepa reads format {FORMAT}; use the hjepa that wrote it")
     if foreign:
-        what = "not a checkpoint of hjepa" if set(foreign) & set(NEEDED) else "no checkpoint to go on from"
+        what = "not a checkpoint of hjepa" if NEEDED.keys() & foreign else "no checkpoint to go on from"
         raise CheckpointError(f"{path} is {what}: it lacks {', '.join(foreign)}; resume from another")
     loaded: dict[str, Any] = state
     return loaded
+
+
+@contextlib.contextmanager
+def damage_said() -> Iterator[None]:
+    """Makes whatever the inside of a damaged checkpoint leads to, where it is taken over, a CheckpointError."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:  # RuntimeError: torch's, of other weights
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise CheckpointError(f"the checkpoint is damaged, or another hjepa's ({reason}); resume from another") from error
 
 
 def newest_first(folder: Path) -> list[Path]:
@@ -99,14 +133,19 @@ def newest_first(folder: Path) -> list[Path]:
     return [path for path in (folder / LATEST, *named) if path.exists()]
 
 
+def saved_settings(state: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a checkpoint by dotted path. What it is too old to name was as it is by default."""
+    return _flat(plain_settings(Settings())) | _flat(state["settings"])
+
+
+@damage_said()
 def check_settings(state: dict[str, Any], current: Settings, path: Path, world_size: int = 1) -> None:
     """Raises CheckpointError where a setting that decides the experiment has changed since `state` was saved.
 
     An update may be divided otherwise among ranks and accumulated batches, as long as it has as many images; and with a term
     of the loss that sees all images of a batch together, as long as these are as many, too.
     """
-    # What the checkpoint is too old to name was as it is by default.
-    before, now = _flat(plain_settings(Settings())) | _flat(state["settings"]), _flat(plain_settings(current))
+    before, now = saved_settings(state), _flat(plain_settings(current))
     saved_by = state.get("world_size", world_size)
     divided = _images_together(before, saved_by, current) == _images_together(now, world_size, current)
     free = FREE + (DIVISION if divided else ())

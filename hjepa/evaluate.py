@@ -60,6 +60,13 @@ class Evaluation:
         }
 
     @property
+    def in_words(self) -> str:
+        """What a line of a run's output says."""
+        knn = [] if self.knn_accuracy is None else [f"kNN accuracy {self.knn_accuracy:.1%}"]
+        probe = [] if self.linear_probe_accuracy is None else [f"linear probe {self.linear_probe_accuracy:.1%}"]
+        return ", ".join([*knn, *probe, f"RankMe {self.rankme:.1f}"])
+
+    @property
     def collapse(self) -> str | None:
         """What is wrong, in a sentence; None for features that have not collapsed, or of one image, which cannot show it."""
         if self.num_dimensions < 1:

@@ -31,7 +31,8 @@ class Metrics:
             elif not settings.logging.log_dir:  # of a run that ended before its first checkpoint
                 os.replace(settings.metrics_file, settings.metrics_file.with_suffix(".before.jsonl"))
         self._lines = open(settings.metrics_file, "a", encoding="utf-8")  # noqa: SIM115 - open for the life of this object
-        purged = None if resume is None else resume["step"] + 1
+        # of the step itself nothing but an evaluation is made again, and before the first step there is nothing else
+        purged = None if resume is None else resume["step"] + 1 if resume["step"] else 0
         self._writer = SummaryWriter(str(folder), purge_step=purged) if settings.logging.tensorboard.enabled else None
 
     def record(self, kind: str, step: int, values: dict[str, float | int]) -> None:

@@ -17,7 +17,8 @@ def result_rows(result: Result, settings: Settings, num_classes: int, total_step
     if result.first_loss is not None and result.last_loss is not None:
         first, last = f"{result.first_loss:.4f}", f"{result.last_loss:.4f}"
         rows["loss"] = last if first == last else f"{first} at first, {last} at last"
-    rows["kNN accuracy"] = _figures(result.accuracies, ".1%") or f"not measured ({_why_not(settings, num_classes)})"
+    why_not = _why_not(settings, num_classes, is_evaluated=bool(result.rankme))
+    rows["kNN accuracy"] = _figures(result.accuracies, ".1%") or f"not measured ({why_not})"
     if result.probe_accuracies:
         rows["linear probe"] = _figures(result.probe_accuracies, ".1%")
     if result.rankme:
@@ -43,12 +44,14 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{ending}"
 
 
-def _why_not(settings: Settings, num_classes: int) -> str:
+def _why_not(settings: Settings, num_classes: int, *, is_evaluated: bool) -> str:
     if not settings.evaluation.knn.enabled:
         return "evaluation.knn.enabled=false"
     if num_classes == 1:
         return "all images are of one class"
-    return "no two images have labels" if num_classes else "no labels"
+    if num_classes == 0:
+        return "no labels"
+    return "no two images have labels" if is_evaluated else "it was interrupted before"
 
 
 def _figures(figures: dict[int, float], form: str) -> str:

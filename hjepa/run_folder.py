@@ -15,6 +15,7 @@ from hjepa.configs.load import to_yaml
 from hjepa.configs.schema import Settings
 from hjepa.distributed import Ranks
 from hjepa.pipeline.backend import engine_of
+from hjepa.run_lock import RunLock
 
 SETTINGS = "settings.yaml"
 """File that marks a folder as a run's."""
@@ -31,14 +32,19 @@ class Resume:
     """Newer checkpoints that could not be read, and why."""
 
 
-def find_resume(settings: Settings) -> Resume | None:
-    """What checkpoint.resume asks for; with auto the newest run's newest checkpoint that can be read, None without a run."""
+def find_resume(settings: Settings, lock: RunLock) -> Resume | None:
+    """What checkpoint.resume asks for; with auto the newest run's newest checkpoint that can be read, None without a run.
+
+    The folder is locked first: a run that is under way there writes newer ones.
+    """
     resume = settings.checkpoint.resume
     if resume is None:
         return None
     if resume != "auto":
-        return _named(Path(resume), settings)
+        return _named(Path(resume), settings, lock)
     output = (_run_folders(settings) or [Path(settings.output_dir)])[-1]
+    if output.is_dir():
+        lock.take(output)
     folder = settings.model_copy(update={"output_dir": str(output)}).checkpoint_folder
     damaged: dict[Path, str] = {}
     # Nothing to go on from starts anew: not even an older run is taken, which would be another experiment.
@@ -51,15 +57,18 @@ def find_resume(settings: Settings) -> Resume | None:
             return Resume(path=path, output=output, content=content, damaged=damaged)
     if damaged:
         raise checkpoint.CheckpointError("; ".join(damaged.values()))
+    lock.release()
     return None
 
 
-def _named(path: Path, settings: Settings) -> Resume:
+def _named(path: Path, settings: Settings, lock: RunLock) -> Resume:
     """The checkpoint of that path, to go on from in its own run's folder, or in one that no other run has."""
-    content = checkpoint.load(path, torch.device("cpu"), checkpoint.RESUMED)
     if not settings.checkpoint.checkpoint_dir and path.parent.name == "checkpoints":
         settings = settings.model_copy(update={"output_dir": str(path.parent.parent)})
     output = Path(settings.output_dir)
+    if output.is_dir():
+        lock.take(output)
+    content = checkpoint.load(path, torch.device("cpu"), checkpoint.RESUMED)
     elsewhere = path.parent.resolve() != settings.checkpoint_folder.resolve()
     if elsewhere and (settings.metrics_file.exists() or checkpoint.newest_first(settings.checkpoint_folder)):
         raise ValueError(
@@ -88,8 +97,8 @@ def resume_notes(resume: Resume, settings: Settings, ranks: Ranks) -> Iterator[s
         yield f"the crops were made by {before} so far and are by {now} from here on: the same crops in other colours"
     ranks_before = resume.content.get("world_size", ranks.world_size)
     images = settings.data.batch_size * settings.training.accumulation_steps
-    saved = resume.content["settings"]
-    images_before = saved["data"]["batch_size"] * saved["training"]["accumulation_steps"] * ranks_before
+    saved = checkpoint.saved_settings(resume.content)
+    images_before = saved["data.batch_size"] * saved["training.accumulation_steps"] * ranks_before
     if images_before != images * ranks.world_size:
         yield (
             f"note: an update was of {images_before} images on {ranks_before} ranks and is of {images * ranks.world_size} on "
@@ -141,14 +150,15 @@ def folder_note(settings: Settings, wanted: str) -> str | None:
     return f"note: {wanted} holds another run, which --resume auto would go on with; this one is {output}"
 
 
-def mark_folder(settings: Settings, *, is_new: bool) -> bool:
-    """Writes the settings, which makes the folder the run's, and says whether there was none.
+def mark_folder(settings: Settings, lock: RunLock, *, is_new: bool) -> bool:
+    """Locks the folder and writes the settings, which makes it the run's, and says whether there was none.
 
     Raises ValueError where another new run did so before.
     """
     output = Path(settings.output_dir)
     is_made = not output.exists()
     make_folder(output)
+    lock.take(output)
     # a resumed run's are written beside their place: a full disk must not leave the old ones empty
     written = output / (SETTINGS if is_new else f".{SETTINGS}.partial")
     try:
@@ -166,11 +176,12 @@ def mark_folder(settings: Settings, *, is_new: bool) -> bool:
     return is_made
 
 
-def release_folder(settings: Settings, *, is_made: bool) -> None:
+def release_folder(settings: Settings, lock: RunLock, *, is_made: bool) -> None:
     """Leaves the folder of a run that ends before its first checkpoint to the next one, which would take another beside it."""
     output = Path(settings.output_dir)
     if not checkpoint.newest_first(settings.checkpoint_folder):
         (output / SETTINGS).unlink(missing_ok=True)
+        lock.release()
         if is_made:  # and not a user's own folder, which may be the current one
             with suppress(OSError):  # it is not empty, unless the run could not start
                 output.rmdir()

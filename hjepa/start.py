@@ -1,6 +1,7 @@
 """Where the programs `hjepa` and `hjepa-train` start: Ctrl-C is answered from here on, not only once torch is loaded."""
 
 import sys
+import threading
 import warnings
 from importlib import import_module
 
@@ -23,9 +24,16 @@ def _start(program: str, module: str) -> None:
         return f"{program}: warning: {message}\n"
 
     warnings.formatwarning = in_a_line  # Python's own adds the place and a line of the source
+    threading.excepthook = _end_of_thread
     try:
         main = import_module(module).main
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
     main()
+
+
+def _end_of_thread(ended: threading.ExceptHookArgs) -> None:
+    """Says nothing of TensorBoard's thread: what ended it, as a full disk, is raised by the curves' next point."""
+    if not type(ended.thread).__module__.startswith("tensorboard."):
+        threading.__excepthook__(ended)

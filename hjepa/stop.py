@@ -8,12 +8,21 @@ from contextlib import contextmanager
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
+class StopAskedError(Exception):
+    """One of the signals came, in the middle of what can be done again."""
+
+
 class StopRequest:
     """Remembers that one of the signals came."""
 
     def __init__(self) -> None:
         self.signal = 0
         """Number of the signal; 0 before one came."""
+
+    def check(self) -> None:
+        """Raises StopAskedError once a signal came."""
+        if self.signal:
+            raise StopAskedError
 
     @contextmanager
     def listening(self) -> Iterator[None]:

@@ -25,7 +25,7 @@ from hjepa.schedules import Schedule, schedule
 from hjepa.sharding import is_sharded, load_model, load_optimizer, whole
 from hjepa.step import backward, build_optimizer, update, watch
 from hjepa.step_masks import StepMasks, draw_masks
-from hjepa.stop import StopRequest
+from hjepa.stop import StopAskedError, StopRequest
 from hjepa.view import save_picture
 from hjepa.wandb_run import check_wandb
 from hjepa.window import Window
@@ -89,9 +89,9 @@ class Trainer:
 
     def run(self) -> Result:
         """Trains to the end, or until a signal on any rank (stop.py), which saves a checkpoint after the step in progress."""
-        if self.result.first_loss is None:  # nothing was trained yet
-            self.evaluate(0)
         with self._request.listening():
+            if self.result.first_loss is None:  # nothing was trained yet
+                self.evaluate(0)
             if self._unended:
                 self.end_epoch(self._unended)
             for epoch in range(self.loader.epoch, self.settings.training.epochs):
@@ -151,20 +151,24 @@ class Trainer:
         if last or epochs_done % settings.evaluation.eval_frequency == 0:
             if to_save:
                 self.save()
-            self.evaluate(epochs_done)
+            if self.evaluate(epochs_done):
+                return
         self._unended = 0
         if to_save:
             self.save(epochs_done)
 
-    def evaluate(self, epochs_done: int) -> None:
+    def evaluate(self, epochs_done: int) -> bool:
         """Collapse monitors of the teacher's features, and accuracies where the images have labels.
 
-        The first rank measures, the others wait.
+        The first rank measures, the others wait. Says whether a signal broke it off, which leaves it to a resumed run.
         """
-        model = self._whole_model()
+        model, broken_off = self._whole_model(), False
         if self.metrics is not None:
-            self._evaluate(epochs_done, model, self.metrics)
-        self.ranks.wait()
+            try:
+                self._evaluate(epochs_done, model, self.metrics)
+            except StopAskedError:
+                broken_off = True
+        return self.ranks.largest(broken_off) > 0 and self._agree_to_stop()
 
     def save(self, epochs_done: int | None = None) -> None:
         """Writes the latest checkpoint; at the end of an epoch also keeps it under its name while it is among the best."""
@@ -215,24 +219,19 @@ class Trainer:
         return copy
 
     def _evaluate(self, epochs_done: int, model: Model, metrics: Metrics) -> None:
-        task = f"evaluation after {counted(epochs_done, 'epoch')}"
-
         def show(done: int, total: int) -> None:
-            self.display.show(task, done, total)
+            self._request.check()
+            self.display.show(f"evaluation after {counted(epochs_done, 'epoch')}", done, total)
 
         found = measure(model, self.source, self.settings, show, self.probe_source)
         self.result.rankme[epochs_done] = found.rankme
-        spoken = []
         if found.knn_accuracy is not None:
             self.result.accuracies[epochs_done] = found.knn_accuracy
-            spoken.append(f"kNN accuracy {found.knn_accuracy:.1%}")
         if found.linear_probe_accuracy is not None:
             self.result.probe_accuracies[epochs_done] = found.linear_probe_accuracy
-            spoken.append(f"linear probe {found.linear_probe_accuracy:.1%}")
-        spoken.append(f"RankMe {found.rankme:.1f}")
         measured = {name: value for name, value in asdict(found).items() if value is not None}
         metrics.record("evaluation", self.step, {"epoch": epochs_done, **measured})
-        self.display.say(f"after {counted(epochs_done, 'epoch')}: {', '.join(spoken)}")
+        self.display.say(f"after {counted(epochs_done, 'epoch')}: {found.in_words}")
         if found.collapse is not None and epochs_done:  # an untrained encoder has nothing to lose
             self.display.say(found.collapse)
 
@@ -282,6 +281,7 @@ class Trainer:
             **self._kept.state(),
         }
 
+    @checkpoint.damage_said()
     def _restore(self, state: dict[str, Any]) -> None:
         load_model(self.model, state["model"])
         load_optimizer(self.optimizer, state["optimizer"])

@@ -36,6 +36,7 @@ from hjepa.run_folder import (
     release_folder,
     resume_notes,
 )
+from hjepa.run_lock import RunLock
 from hjepa.schedules import early_end
 from hjepa.start import INTERRUPTED
 
@@ -52,10 +53,10 @@ ENGINES: dict[Engine, str] = {
 def run(config: Path | None, overrides: list[str], flags: dict[str, object], display: Display) -> None:
     """Trains as asked, and says what is done with what, and where the results are."""
     settings, reason = choose_settings(config, overrides, flags)
-    with Ranks(settings) as ranks:
+    with Ranks(settings) as ranks, RunLock() as lock:
         if not ranks.is_first:
             display = Display(Console(quiet=True))
-        state, wanted = ranks.share(find_resume(settings) if ranks.is_first else None), settings.output_dir
+        state, wanted = ranks.share(find_resume(settings, lock) if ranks.is_first else None), settings.output_dir
         if state is None:
             settings = ranks.share(fresh_folder(settings) if ranks.is_first else settings)
         else:
@@ -69,7 +70,7 @@ def run(config: Path | None, overrides: list[str], flags: dict[str, object], dis
             display.say(note)
         source = _open_in_turn(settings, ranks, display)
         _introduce(settings, source, display)
-        _train_or_explain(settings, source, display, state, ranks)
+        _train_or_explain(settings, source, display, state, ranks, lock)
 
 
 def _open_in_turn(settings: Settings, ranks: Ranks, display: Display) -> Source:
@@ -83,9 +84,11 @@ def _open_in_turn(settings: Settings, ranks: Ranks, display: Display) -> Source:
     return source
 
 
-def _train_or_explain(settings: Settings, source: Source, display: Display, state: Resume | None, ranks: Ranks) -> None:
+def _train_or_explain(
+    settings: Settings, source: Source, display: Display, state: Resume | None, ranks: Ranks, lock: RunLock
+) -> None:
     try:
-        _train(settings, source, display, state, ranks)
+        _train(settings, source, display, state, ranks, lock)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM):
             raise
@@ -95,7 +98,7 @@ def _train_or_explain(settings: Settings, source: Source, display: Display, stat
         ) from error
 
 
-def _train(settings: Settings, source: Source, display: Display, state: Resume | None, ranks: Ranks) -> None:
+def _train(settings: Settings, source: Source, display: Display, state: Resume | None, ranks: Ranks, lock: RunLock) -> None:
     from hjepa.trainer import Trainer  # imports tensorboard and matplotlib, for which no mistake in the settings need wait
 
     if state is not None:
@@ -103,7 +106,7 @@ def _train(settings: Settings, source: Source, display: Display, state: Resume |
             display.say(note)
     start = time.perf_counter()
     # before the Trainer, which would take another run's log for an older one
-    is_made = ranks.is_first and mark_folder(settings, is_new=state is None)
+    is_made = ranks.is_first and mark_folder(settings, lock, is_new=state is None)
     try:
         with Trainer(settings, source, display, None if state is None else state.content, ranks) as trainer:
             total = trainer.steps_per_epoch * settings.training.epochs
@@ -114,7 +117,7 @@ def _train(settings: Settings, source: Source, display: Display, state: Resume |
             rows |= {"time": f"{time.perf_counter() - start:.0f} s", **places(settings, result, trainer.picture)}
     finally:
         if ranks.is_first:
-            release_folder(settings, is_made=is_made)
+            release_folder(settings, lock, is_made=is_made)
     display.table("Finished" if result.finished else "Interrupted", rows)
     if not result.finished:
         display.say(f"to go on: {command_line()} --resume {shlex.quote(rows['checkpoint'])}")

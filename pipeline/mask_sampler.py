@@ -9,6 +9,7 @@ sample's masks depend on nothing but its key: not on the batch, the rank, the de
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isinf
+from numbers import Real
 from typing import Literal, get_args
 
 import torch
@@ -174,6 +175,8 @@ def patch_grid(input_size: int | tuple[int, int], patch_size: int) -> tuple[int,
 
 def check_range(name: str, value: tuple[float, float], greatest: float = float("inf")) -> None:
     """Refuses what is not 0 < low <= high <= greatest, and infinite ends."""
+    if not isinstance(value, list | tuple) or len(value) != 2 or not all(isinstance(end, Real) for end in value):
+        raise ValueError(f"{name} is a pair (low, high), got {value!r}")
     low, high = value
     if not 0 < low <= high <= greatest or isinf(high):
         most = "" if isinf(greatest) else f" <= {greatest}"

@@ -18,7 +18,7 @@ from hjepa.pipeline.lists import open_csv, open_list
 from hjepa.pipeline.parquet import open_parquet
 from hjepa.pipeline.source import Source
 from hjepa.pipeline.stl10 import holds_stl10, open_stl10
-from hjepa.pipeline.walk import ENDINGS
+from hjepa.pipeline.walk import ENDINGS, advice
 from hjepa.pipeline.webdataset import open_webdataset
 
 ACCEPTED = (
@@ -139,7 +139,7 @@ def _name_of_folder(folder: Path) -> str:
                 return "imagefolder"
             endings.add(ending)
     except OSError as error:
-        raise ValueError(f"cannot read folder {folder}: {error.strerror}; check its permissions") from error
+        raise ValueError(f"cannot read folder {folder}: {error.strerror}; {advice(error)}") from error
     if classes := holds_cifar(folder):
         return f"cifar{classes}"
     if holds_stl10(folder):

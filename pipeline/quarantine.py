@@ -134,7 +134,7 @@ class Quarantine:
         except (FileNotFoundError, NotADirectoryError):
             return
         for number, line in enumerate(lines, start=1):
-            if not line or (line.startswith("{") and not line.endswith("}")):  # torn: whatever it was is found once more
+            if not line or _is_torn(line):  # whatever it was is found once more
                 continue
             try:
                 entry = json.loads(line)
@@ -150,6 +150,15 @@ class Quarantine:
                 self._noted.add(path)
             elif lasting:
                 self._reasons[index] = reason
+
+
+def _is_torn(line: str) -> bool:
+    """Whether a line is one that a full disk or the machine's end cut off, perhaps with the next one behind it."""
+    try:
+        json.loads(line)
+    except ValueError:
+        return line.lstrip("\0").startswith("{")  # zeros: what some disks have in place of what was written last
+    return False
 
 
 def open_quarantine(

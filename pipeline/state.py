@@ -15,6 +15,9 @@ from hjepa.pipeline.source import Source
 VERSION = 3
 """2 had other orders by blocks; all else is the same."""
 
+WORDS = ("name", "source")
+"""Of a recipe; they change no pixel. (The names of its views are those of a batch's crops.)"""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
@@ -57,8 +60,9 @@ def load(saved: Mapping[str, Any], sampler: Sampler, source: Source, recipe: Rec
     if missing := own.keys() - saved.keys():
         raise ValueError(f"the state lacks {', '.join(sorted(missing))}; give what state_dict() returned")
     for name in ("seed", "shuffle", "tail", "source", "epoch_length", "recipe"):
-        if saved[name] != own[name]:
-            changes = ", ".join(_differences(name, saved[name], own[name]))
+        was, now = (_without_words(parts[name]) if name == "recipe" else parts[name] for parts in (saved, own))
+        if was != now:
+            changes = ", ".join(_differences(name, was, now))
             raise ValueError(f"the state belongs to another run: {changes}. Use what it was saved with, or start anew")
     if (saved["mixture"] is None) != (sampler.mixture is None):
         raise ValueError("the state belongs to another run: only one of the two reads a Mixture. Use what it was saved with")
@@ -79,6 +83,13 @@ def load(saved: Mapping[str, Any], sampler: Sampler, source: Source, recipe: Rec
     if number >= len(sampler):  # of larger batches than it was saved with there is none left in this epoch
         return Place(sampler=sampler, epoch=saved["epoch"] + 1, number=0)
     return Place(sampler=sampler, epoch=saved["epoch"], number=number)
+
+
+def _without_words(recipe: Any) -> Any:
+    """Of a recipe, or a curriculum's, what makes pixels: where its numbers come from may be said otherwise than before."""
+    if not isinstance(recipe, dict):
+        return recipe
+    return {key: _without_words(value) if key == "recipe" else value for key, value in recipe.items() if key not in WORDS}
 
 
 def _differences(name: str, saved: Any, own: Any) -> list[str]:

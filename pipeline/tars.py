@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hjepa.pipeline.labels import LABEL_NAMES, number_labels, plain_label
-from hjepa.pipeline.walk import ENDINGS
+from hjepa.pipeline.walk import ENDINGS, advice
 
 PIECE = 1 << 16
 """Bytes that are looked at in one go."""
@@ -19,6 +19,9 @@ LONGEST_NAME = 100
 """Letters of a class's name in a .txt member; a longer text is a caption."""
 MANY_NAMES = 100
 """More names than this, and more than half as many as samples, are captions, not classes."""
+
+NO_HEADER = (tarfile.TarError, OverflowError, MemoryError)
+"""What tarfile raises where none stands; the last two for one of more bytes than there are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +65,9 @@ def read_members(file: Path) -> tuple[list[Member], list[str]]:
             try:
                 while (member := archive.next()) is not None:
                     archive.members.clear()  # type: ignore[attr-defined]  # kept by tarfile, a gigabyte for a large shard
+                    if archive.offset >= size + tarfile.BLOCKSIZE:  # perhaps where no file can be read
+                        damage.append(f"cut off in {member.name}; what stands before it is used")
+                        break
                     if _is_hidden(member.name):
                         continue
                     if member.islnk() and member.linkname in places:  # to what tar wrote under another name
@@ -79,18 +85,18 @@ def read_members(file: Path) -> tuple[list[Member], list[str]]:
                     else:
                         members.append(Member(name=member.name, offset=member.offset_data, length=member.size))
                         places[member.name] = members[-1]
-            except tarfile.ReadError as error:
+            except NO_HEADER as error:
                 if not damage:
-                    damage.append(f"damaged: {error}; what stands before it is used")
+                    damage.append(f"damaged: {_in_words(error)}; what stands before it is used")
             if not damage and not _ends_well(file, archive.offset, size):
                 damage.append(
                     f"damaged at byte {archive.offset}, or more follows its end there, as where tar files were put together; "
                     "what stands before it is used"
                 )
-    except tarfile.TarError as error:
-        raise ValueError(f"{file} is no tar file ({error}); shards are plain .tar, not compressed") from error
+    except NO_HEADER as error:
+        raise ValueError(f"{file} is no tar file ({_in_words(error)}); shards are plain .tar, not compressed") from error
     except OSError as error:
-        raise ValueError(f"cannot read {file}: {error.strerror}; check its permissions") from error
+        raise ValueError(f"cannot read {file}: {error.strerror}; {advice(error)}") from error
     return members, damage + links
 
 
@@ -130,6 +136,10 @@ def number_texts(values: Sequence[int | str | None]) -> tuple[npt.NDArray[np.int
     if names > MANY_NAMES and names > len(values) / 2 and not all(name.isdigit() for name in classes):
         return np.full(len(values), -1, dtype=np.int64), ()
     return labels, classes
+
+
+def _in_words(error: Exception) -> str:
+    return str(error) if isinstance(error, tarfile.TarError) else "a header of more bytes than there are"
 
 
 def _text(member: Member, handle: int) -> str | None:

@@ -4,6 +4,7 @@ A folder whose own time of change is the known one has the same files in it, so 
 leaves an image overwritten in place, which only a look at the file itself shows.
 """
 
+import errno
 import os
 import stat
 import time
@@ -14,6 +15,8 @@ from pathlib import Path
 
 # N files, F folders
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+LONGEST_NAME = 400
+"""Letters of a folder's name in a message."""
 SETTLED_NS = 2_000_000_000
 """A time of change is trusted once it lies this far back: clocks of file systems tick up to this slowly."""
 
@@ -71,11 +74,18 @@ def walk(root: Path, known: Mapping[bytes, int] | None = None) -> Tree:
             else:
                 below = _list(root, folder, tree)
         except OSError as error:
-            raise ValueError(
-                f"cannot read folder {root / os.fsdecode(folder)}: {error.strerror}; check its permissions"
-            ) from error
+            name = str(root / os.fsdecode(folder))
+            shown = f"{name[:LONGEST_NAME]}..." if len(name) > LONGEST_NAME else name
+            raise ValueError(f"cannot read folder {shown}: {error.strerror}; {advice(error)}") from error
         waiting += sorted(below, reverse=True)  # in order: which of two links to one folder counts must not be chance
     return tree
+
+
+def advice(error: OSError) -> str:
+    """What to do about what cannot be read."""
+    if error.errno == errno.ENAMETOOLONG:
+        return "shorten the names of the folders above it, or open one further down"
+    return "check its permissions" if isinstance(error, PermissionError) else "see whether the disk is there, and is sound"
 
 
 def _list(root: Path, folder: bytes, tree: Tree) -> list[bytes]:

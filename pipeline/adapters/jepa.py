@@ -156,8 +156,8 @@ class VJepa2:
     def __post_init__(self) -> None:
         if self.num_frames < 1 or self.tubelet_size < 1 or self.num_frames % self.tubelet_size:
             raise ValueError(f"num_frames={self.num_frames} does not divide into tubelets of {self.tubelet_size} frames")
-        if not self.masks:
-            raise ValueError("V-JEPA 2 needs masks; give one TubeMasks or more")
+        if not isinstance(self.masks, list | tuple) or not self.masks:
+            raise ValueError(f"V-JEPA 2 needs masks, got {self.masks!r}; give a tuple of one TubeMasks or more")
 
     def check(self, recipe: Recipe) -> None:
         """One crop named "global", of whole patches, larger than any block."""

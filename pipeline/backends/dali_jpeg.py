@@ -18,7 +18,6 @@ from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +25,11 @@ import nvidia.dali.fn as fn
 from nvidia.dali.pipeline import Pipeline
 from PIL import Image
 
+from hjepa.pipeline.handles import OwnLock
+
 VARIABLE = "NVIMGCODEC_EXTENSIONS_PATH"
 """Folders of nvImageCodec's extensions, which are loaded when a pipeline with a decoder is built."""
-_ONE_AT_A_TIME = Lock()
+_ONE_AT_A_TIME = OwnLock()
 """The environment is the process's, and loaders build their pipelines in threads."""
 
 
@@ -86,7 +87,7 @@ def _extended() -> Iterator[None]:
     if folder is None:
         yield
         return
-    with _ONE_AT_A_TIME, folder:
+    with _ONE_AT_A_TIME(), folder:
         before = os.environ.get(VARIABLE)
         own = before or str(Path(library.submodule_search_locations[0], "extensions"))
         os.putenv(VARIABLE, f"{folder.name}:{own}")  # not in os.environ, which another thread may be going through

@@ -10,6 +10,7 @@ import torch
 from hjepa import checkpoint
 from hjepa.configs.load import load_settings
 from hjepa.run_folder import find_resume
+from hjepa.run_lock import RunLock
 
 CPU = torch.device("cpu")
 STATE: dict[str, object] = {"model": {}, "settings": {}}
@@ -77,7 +78,30 @@ def test_weights_alone_are_no_checkpoint_to_go_on_from(tmp_path: Path) -> None:
     assert checkpoint.load(named, CPU)["model"] == {}
     settings = load_settings(Path("small"), ["data.dataset=sample"], {"checkpoint.resume": str(named)})
     with pytest.raises(checkpoint.CheckpointError, match=r"x\.pt is no checkpoint to go on from: it lacks optimizer, step, "):
-        find_resume(settings)
+        find_resume(settings, RunLock())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("step", "x"),
+        ("kept", 3),
+        ("optimizer", []),
+        ("loader", None),
+        ("torch_rng", 1),
+        ("world_size", "two"),
+        ("unended", None),
+    ],
+)
+def test_entry_of_another_kind_is_said_by_its_name_where_a_run_would_go_on(name: str, value: object, tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    empty = {name: None if kind == float | None else kind() for name, kind in checkpoint.RESUMED.items()}
+    checkpoint.save(path, empty)
+    assert checkpoint.load(path, CPU, checkpoint.RESUMED)["kept"] == {}
+    checkpoint.save(path, empty | {name: value})
+    with pytest.raises(checkpoint.CheckpointError, match=rf"x\.pt is no checkpoint to go on from: it lacks {name}; resume"):
+        checkpoint.load(path, CPU, checkpoint.RESUMED)
+    assert checkpoint.load(path, CPU)["model"] == {}  # and is one to be evaluated
 
 
 def test_newest_is_the_latest_and_then_by_the_number_of_epochs(tmp_path: Path) -> None:

@@ -19,19 +19,17 @@ SLOW = [f"{name}=240" for name in SIZES]
 REFERENCE = ["--pipeline", "torchvision", "--num-workers", "0", "--device", "cpu", "--batch-size", "1"]
 
 
-@pytest.mark.parametrize(
-    ("program", "function", "arguments", "said"),
-    [
-        ("hjepa-train", "train", ["--data-path", "photos", *REFERENCE, *SLOW], "evaluation after 0 epochs: "),
-        ("hjepa", "commands", ["doctor", "photos", "--backend", "torchvision", "--seconds", "60"], "running hjepa with "),
-    ],
-    ids=["train", "doctor"],
-)
-def test_interrupt_ends_a_program_with_a_word_and_130(
-    program: str, function: str, arguments: list[str], said: str, labelled: Path, tmp_path: Path
-) -> None:
+def test_interrupt_ends_a_program_with_a_word_and_130(labelled: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").symlink_to(labelled)
-    assert interrupt(function, arguments, said, tmp_path, ROOT) == (130, f"{program}: interrupted\n")
+    doctor = ["doctor", "photos", "--backend", "torchvision", "--seconds", "60"]
+    assert interrupt("commands", doctor, "running hjepa with ", tmp_path, ROOT) == (130, "hjepa: interrupted\n")
+
+
+def test_interrupt_before_the_first_step_leaves_a_checkpoint_to_go_on_from(labelled: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").symlink_to(labelled)
+    arguments = ["--data-path", "photos", "--output-dir", "out", *REFERENCE, *SLOW]
+    assert interrupt("train", arguments, "evaluation after 0 epochs: ", tmp_path, ROOT) == (130, "")
+    assert (tmp_path / "out" / "checkpoints" / "latest.pt").exists()
 
 
 @pytest.mark.parametrize(
@@ -63,6 +61,30 @@ def test_file_that_is_read_only_or_would_lie_in_such_a_folder_is_refused(
             patched.setattr(os, "access", lambda place, _, read_only=read_only: place != read_only)
             with pytest.raises(ValueError, match=f"--json {file} cannot be written"):
                 exits.can_be_written("--json", file)
+
+
+def test_full_disk_under_tensorboard_is_said_once_and_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "full.py").write_text(
+        """
+import resource, signal, typer
+from hjepa.exits import run_command
+from torch.utils.tensorboard import SummaryWriter
+app = typer.Typer()
+@app.command()
+def write():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    writer = SummaryWriter("logs")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))  # bytes
+    writer.add_text("long", "word " * 100)
+    writer.close()
+main = lambda: run_command(app, "hjepa")
+"""
+    )
+    script = "from hjepa import start; start._start('hjepa', 'full')"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "hjepa: [Errno 27] File too large\n")
 
 
 def interrupt(function: str, arguments: list[str], said: str, folder: Path, *search: Path) -> tuple[int, str]:

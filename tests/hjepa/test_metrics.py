@@ -189,3 +189,12 @@ def test_lines_of_an_earlier_leg_stay_whatever_their_steps(tmp_path: Path) -> No
     (tmp_path / "log").write_text('{"step": 1}\n{"step": 2, "lo{"step": 3}\n{"step": 4}\n')
     metrics._drop_later(tmp_path / "log", 3, evaluates_again=False)
     assert len((tmp_path / "log").read_text().splitlines()) == 2
+
+
+def test_tensorboard_shows_the_evaluation_before_the_first_step_once(tmp_path: Path) -> None:
+    settings = quick(tmp_path)
+    for resume, value in ((None, 1.0), ({"step": 0, "first_loss": None}, 2.0)):
+        metrics = Metrics(settings, resume)
+        metrics.record("evaluation", 0, {"rankme": value})
+        metrics.close()
+    assert [(event.step, event.value) for event in events(settings).Scalars("evaluation/rankme")] == [(0, 2.0)]

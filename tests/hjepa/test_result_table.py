@@ -12,13 +12,18 @@ from hjepa.result_table import counted, result_rows
     [
         ("true", 0, "no labels"),
         ("true", 1, "all images are of one class"),
-        ("true", 2, "no two images have labels"),
+        ("true", 2, "it was interrupted before"),
         ("false", 2, "evaluation.knn.enabled=false"),
     ],
 )
 def test_accuracy_that_was_not_measured_says_why(enabled: str, num_classes: int, reason: str) -> None:
     settings = load_settings(None, [f"evaluation.knn.enabled={enabled}"])
     assert result_rows(Result(), settings, num_classes, 4)["kNN accuracy"] == f"not measured ({reason})"
+
+
+def test_labels_that_no_two_images_have_are_said_of_an_evaluation() -> None:
+    rows = result_rows(Result(rankme={0: 2.0}), load_settings(None, []), 2, 4)
+    assert rows["kNN accuracy"] == "not measured (no two images have labels)"
 
 
 def test_run_that_had_nothing_left_to_do_has_no_empty_rows() -> None:

@@ -7,6 +7,7 @@ from hjepa import run_folder
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
 from hjepa.run_folder import SETTINGS, fresh_folder, mark_folder
+from hjepa.run_lock import RunLock
 
 
 def settings_for(output: Path) -> Settings:
@@ -20,16 +21,17 @@ def test_run_that_a_full_disk_kept_from_beginning_marks_no_folder(tmp_path: Path
     settings = settings_for(tmp_path / "run")
     monkeypatch.setattr(run_folder, "to_yaml", full)
     with pytest.raises(OSError, match="No space"):
-        mark_folder(settings, is_new=True)
+        mark_folder(settings, RunLock(), is_new=True)
     assert fresh_folder(settings) == settings  # else the next try would go to another folder
 
 
 def test_full_disk_leaves_the_settings_of_a_run_that_is_resumed(tmp_path: Path) -> None:
-    settings = settings_for(tmp_path)
-    mark_folder(settings, is_new=True)
+    settings, lock = settings_for(tmp_path), RunLock()
+    mark_folder(settings, lock, is_new=True)
     before = (tmp_path / SETTINGS).read_text(encoding="utf-8")
     (tmp_path / f".{SETTINGS}.partial").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space"):
-        mark_folder(settings, is_new=False)
+        mark_folder(settings, lock, is_new=False)
+    lock.release()
     assert (tmp_path / SETTINGS).read_text(encoding="utf-8") == before
     assert [file.name for file in tmp_path.iterdir()] == [SETTINGS]

@@ -18,6 +18,7 @@ from hjepa import trainer as trainer_module
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
 from hjepa.display import Display
+from hjepa.evaluate import Evaluation
 from hjepa.models.hjepa import HierarchicalJepa
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.folder import open_folder
@@ -275,6 +276,26 @@ def test_larger_batches_make_the_steps_that_are_left_of_the_epoch(
         assert result.step == 2 * (40 // batch_size // accumulation)
 
 
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({"optimizer": {}}, "KeyError: 'param_groups'"),
+        ({"model": {}}, "RuntimeError: Error"),
+        ({"torch_rng": torch.zeros(3)}, "TypeError: "),
+        ({"loader": {"position": None}}, "TypeError: "),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_checkpoint_that_is_damaged_inside_is_refused(
+    entry: dict[str, Any], reason: str, labelled: Path, tmp_path: Path
+) -> None:
+    with Display() as display, Trainer(tiny(tmp_path), open_folder(labelled), display) as trainer:
+        state = trainer._state()
+    state |= {"loader": state["loader"] | entry["loader"]} if "loader" in entry else entry
+    with pytest.raises(checkpoint.CheckpointError, match=rf"is damaged, or another hjepa's \({reason}.*\); resume from"):
+        train(tiny(tmp_path), labelled, state)
+
+
 def test_larger_batches_that_leave_nothing_of_an_epoch_end_it(labelled: Path, tmp_path: Path) -> None:
     with Display() as display, Trainer(tiny(tmp_path, "data.batch_size=4"), open_folder(labelled), display) as trainer:
         state = trainer._state() | {"step": 9, "first_loss": 1.0}
@@ -355,6 +376,32 @@ def test_a_run_that_is_stopped_at_the_end_of_an_epoch_leaves_the_evaluation_to_t
         assert torch.equal(tensor, actual.model.state_dict()[name]), name
     left, wanted = ({path.name for path in run.checkpoint_folder.iterdir()} for run in (parts, whole))
     assert left == wanted
+
+
+@pytest.mark.parametrize("epochs_done", [0, 2, 3], ids=["before the first step", "after an epoch", "after the last"])
+def test_a_signal_breaks_an_evaluation_off_and_the_resumed_run_makes_it(
+    epochs_done: int, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = (tiny(tmp_path / name, "evaluation.eval_frequency=1") for name in ("whole", "parts"))
+    expected, real, measured = train(whole, labelled), trainer_module.measure, []
+
+    def measure(*given: Any, **named: Any) -> Evaluation:
+        if len(measured) == epochs_done:
+            os.kill(os.getpid(), signal.SIGTERM)
+        found = real(*given, **named)
+        measured.append(found)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer_module, "measure", measure)
+        stopped = train(parts, labelled)
+    assert (stopped.result.signal, stopped.result.finished, stopped.step) == (signal.SIGTERM, False, 5 * epochs_done)
+    assert len(measured) == epochs_done  # and not one more, which might take minutes
+    actual = train(parts, labelled, checkpoint.load(parts.checkpoint_folder / checkpoint.LATEST, CPU, checkpoint.RESUMED))
+    assert actual.result.finished
+    assert actual.result.rankme == expected.result.rankme
+    assert [line["rankme"] for line in lines(parts, "evaluation")] == [line["rankme"] for line in lines(whole, "evaluation")]
+    assert [line["loss"] for line in lines(parts, "train")] == [line["loss"] for line in lines(whole, "train")]
 
 
 def test_accumulated_batches_make_one_update_of_student_and_teacher(

@@ -586,6 +586,8 @@ def test_what_does_not_fit_is_refused(adapter: Any, crops: Recipe, message: str)
     [
         (DinoV2, {"mask_probability": 0.0}, "mask_probability=0.0"),
         (DinoV3, {"mask_ratio": (0.5, 0.1)}, "mask_ratio"),
+        (DinoV2, {"mask_ratio": 0.3}, r"mask_ratio is a pair \(low, high\), got 0\.3"),
+        (DinoV2, {"mask_ratio": ("0.1", "0.5")}, r"a pair \(low, high\), got \('0\.1', '0\.5'\)"),
         (DinoV2, {"dtype": "fp16"}, "dtype='fp16' is no torch.dtype"),
         (IBot, {"pred_ratio": (0.3,)}, "are not rows of one length"),
         (IBot, {"pred_ratio": 0.3, "pred_ratio_var": 0.0}, "are not rows of one length"),
@@ -596,8 +598,10 @@ def test_what_does_not_fit_is_refused(adapter: Any, crops: Recipe, message: str)
         (IJepa, {"pred_mask_scale": (0.0, 0.2)}, "pred_mask_scale"),
         (IJepa, {"enc_mask_scale": (0.5, 1.2)}, "enc_mask_scale"),
         (IJepa, {"aspect_ratio": (2, 1)}, "aspect_ratio"),
+        (IJepa, {"pred_mask_scale": (0.2,)}, r"pred_mask_scale is a pair \(low, high\), got \(0\.2,\)"),
         (VJepa2, {"num_frames": 3}, "num_frames=3 does not divide into tubelets of 2"),
         (VJepa2, {"masks": ()}, "needs masks"),
+        (VJepa2, {"masks": TubeMasks(num_blocks=8, spatial_scale=(0.15, 0.15))}, "give a tuple of one TubeMasks or more"),
         (TubeMasks, {"num_blocks": 0, "spatial_scale": (0.1, 0.1)}, "num_blocks=0"),
         (TubeMasks, {"num_blocks": 1, "spatial_scale": (0.1, 1.1)}, "spatial_scale"),
         (

@@ -3,6 +3,7 @@
 import ctypes
 import io
 import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -154,3 +155,15 @@ def test_without_a_folder_to_write_to_pipelines_are_built_without_it(monkeypatch
         found = decoded(dali_jpeg.build, list(NATIVE.values()))
     assert len(found) == len(NATIVE)
     assert jpeg.num_decoded() == before
+
+
+def test_pipeline_that_another_thread_builds_holds_up_no_forked_process() -> None:
+    from hjepa.pipeline.backends import dali_jpeg
+
+    with dali_jpeg._extended():
+        child = os.fork()
+        if not child:
+            signal.alarm(5)
+            with dali_jpeg._extended():
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0

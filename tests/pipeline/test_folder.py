@@ -405,3 +405,15 @@ def test_folders_that_look_like_splits_are_said_to_be_taken_for_classes(
     assert not caplog.text
     assert open_folder(tmp_path / "two").classes == ("train", "val")
     assert "its folders train, val look like splits" in caplog.text
+
+
+def test_folder_deeper_than_a_path_may_be_is_said_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(25):
+        os.mkdir("d" * 200)
+        os.chdir("d" * 200)
+    with pytest.raises(
+        ValueError, match=r"^cannot read folder .{400}\.\.\.: File name too long; shorten the names of the folders"
+    ):
+        open_folder(tmp_path)
+    shutil.rmtree(tmp_path / ("d" * 200))

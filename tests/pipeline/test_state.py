@@ -1,15 +1,23 @@
 """A loader's place, as samplers alone have it: the same over any number of ranks, and refused where orders differ."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from hjepa.pipeline import state
+from hjepa.pipeline.curriculum import Curriculum, Ramp
 from hjepa.pipeline.mixture import MixtureOrder, Stretch
 from hjepa.pipeline.presets.jepa import multicrop
+from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.sampler import Sampler
 
 RECIPE = multicrop(num_global_crops=1, num_local_crops=0, global_crop_size=8)
+
+
+def grown(recipe: Recipe) -> Curriculum:
+    return Curriculum(recipe=recipe, ramps={"global.size": Ramp(start=8, end=16, epochs=2, step=8)})
 
 
 class Twelve:
@@ -50,6 +58,17 @@ def test_epochs_of_another_length_are_refused() -> None:
     saved = state.save(Sampler(num_samples=12, batch_size=2), Twelve(), RECIPE, 1, 1)
     with pytest.raises(ValueError, match="epoch_length was 12, now 10"):
         resume(saved, Sampler(num_samples=10, batch_size=2))
+
+
+@pytest.mark.parametrize("as_plan", [lambda recipe: recipe, grown], ids=["recipe", "curriculum"])
+def test_words_of_a_recipe_may_be_corrected_and_its_numbers_not(as_plan: Callable[[Recipe], Recipe | Curriculum]) -> None:
+    sampler = Sampler(num_samples=12, batch_size=2)
+    saved = json.loads(json.dumps(state.save(sampler, Twelve(), as_plan(RECIPE), 1, 1)))
+    said = replace(RECIPE, name="mine", source="the paper's appendix, not its section 3")
+    assert state.load(saved, sampler, Twelve(), as_plan(said)).number == 1
+    other = replace(said, views=(replace(RECIPE.views[0], gray=0.1), *RECIPE.views[1:]))
+    with pytest.raises(ValueError, match=r"another run: recipe\S+\.gray was 0\.0, now 0\.1\. Use"):
+        state.load(saved, sampler, Twelve(), as_plan(other))
 
 
 def test_state_of_a_mixture_is_none_of_a_single_source() -> None:

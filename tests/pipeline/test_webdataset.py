@@ -171,6 +171,26 @@ def test_truncated_shard_gives_what_is_whole_and_says_what_is_not(tmp_path: Path
         assert [content.tobytes() for content in everything(source).encoded] == list(members.values())[:count]
 
 
+@pytest.mark.parametrize("claimed", [2**40, 2**62, 2**70])
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_SPARSE, b"V"])
+def test_member_of_more_bytes_than_any_file_has_costs_itself_alone(kind: bytes, claimed: int, tmp_path: Path) -> None:
+    whole = write(tmp_path / "x.tar", {"0.png": image()}).read_bytes().rstrip(b"\0")
+    member = tarfile.TarInfo("1.png")
+    member.size, member.type = claimed, kind
+    header = member.tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / "x.tar").write_bytes(whole + b"\0" * (-len(whole) % 512) + header + image())
+    source = open_webdataset(tmp_path / "x.tar")
+    assert len(source) == 1
+    (bad,) = source.bad
+    assert bad.reason in (
+        "cut off in 1.png; what stands before it is used",
+        "damaged: a header of more bytes than there are; what stands before it is used",
+    )
+    (tmp_path / "x.tar").write_bytes(header + image())
+    with pytest.raises(ValueError, match=r"no usable image in .* cut off in|is no tar file \(a header of more bytes"):
+        open_webdataset(tmp_path / "x.tar")
+
+
 def test_members_with_a_name_that_came_before_are_said(tmp_path: Path) -> None:
     file = write(tmp_path / "x.tar", {"0.png": image(), "0.cls": "0"})
     with tarfile.open(file, "a") as archive:
