@@ -105,5 +105,5 @@ def nearest_loss(features: Float[Tensor, "V B D"]) -> Float[Tensor, ""]:
         likeness = others @ others.transpose(1, 2)
         likeness.diagonal(dim1=1, dim2=2).fill_(-1)  # no feature is its own neighbour
         nearest = likeness.argmax(-1, keepdim=True).expand_as(others)
-    distances = F.pairwise_distance(others, others.gather(1, nearest), eps=1e-8)  # DINOv2's; torch's own is 1e-6
+    distances = F.pairwise_distance(others, others.gather(1, nearest))
     return -(distances + 1e-8).log().mean(1).sum()
