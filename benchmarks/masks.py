@@ -22,7 +22,7 @@ from rich.table import Table
 from hjepa.kernels import chance
 from hjepa.kernels.blockwise_masks import blockwise_masks, stratified_counts
 from hjepa.kernels.exact_blocks import draw_exact, exact_law_tensor
-from hjepa.kernels.mask_indices import mask_indices
+from hjepa.kernels.mask_indices import block_indices, mask_indices
 from hjepa.kernels.rectangles import masks_of
 from hjepa.kernels.shared_blocks import block_masks, tube_masks
 from hjepa.pipeline.masks import HierarchicalMaskGenerator, MultiBlockMaskGenerator
@@ -66,10 +66,9 @@ def contests(batch: int) -> dict[str, dict[str, Callable[[], object]]]:
         return blockwise_masks(crops, torch.from_numpy(counts), GRID)
 
     weights = torch.rand(batch, GRID[0] * GRID[1])
-    first = mask_loops.levels(GRID, 1, (0.15, 0.2), (0.75, 1.5), "linear")[0]
     return {
         "multi-block": {
-            "loops": lambda: [mask_loops.sample(GRID, (0.15, 0.2), (0.85, 1.0), first[2], (3, 3)) for _ in range(batch)],
+            "loops": lambda: [mask_loops.sample(GRID, (0.15, 0.2), (0.85, 1.0), (0.75, 1.5), (3, 3)) for _ in range(batch)],
             "hjepa reference": lambda: MULTI_BLOCK["reference"].sample(keys),
             "hjepa exact": lambda: MULTI_BLOCK["exact"].sample(keys),
         },
@@ -86,11 +85,8 @@ def contests(batch: int) -> dict[str, dict[str, Callable[[], object]]]:
             "hjepa exact, weighted": lambda: MULTI_CROP["exact"].sample(keys, weights),
             "hjepa exact, without the native pass": lambda: torch_text(keys),
         },
-        "I-JEPA": {
-            "loops": lambda: mask_loops.ijepa(batch),
-            "hjepa": lambda: block_masks(keys, (13, 13), (6, 6), GRID, num_targets=4, min_outside=11),
-        },
-        "V-JEPA 2, 8 x 16 x 16": {"loops": lambda: mask_loops.vjepa2(batch), "hjepa": lambda: tubes(keys)},
+        "I-JEPA, with indices": {"loops": lambda: mask_loops.ijepa(batch), "hjepa": lambda: of_ijepa(keys)},
+        "V-JEPA 2, 8 x 16 x 16, with indices": {"loops": lambda: mask_loops.vjepa2(batch), "hjepa": lambda: tubes(keys)},
         "DINOv2, 2 globals": {"loops": lambda: mask_loops.dinov2(2 * batch), "hjepa": blockwise},
     }
 
@@ -101,10 +97,19 @@ MULTI_CROP: dict[str, Any] = {law: MultiCropMaskGenerator(law=law) for law in ("
 MULTI_CROP["nested"] = MultiCropMaskGenerator(nested=True)
 
 
+def of_ijepa(keys: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """I-JEPA's contexts, as indices of the batch's least length, and targets."""
+    context, targets = block_masks(keys, (13, 13), (6, 6), GRID, num_targets=4, min_outside=11)
+    length = max(11, int(context.sum(-1).amin()))
+    return block_indices(context, targets, length, target_length=36, min_keep=11, keys=chance.fold_tensor(keys, 1))
+
+
 def tubes(keys: torch.Tensor) -> list[torch.Tensor]:
-    """V-JEPA 2's context and targets, the same in all frames, as indices of the batch's least length."""
+    """V-JEPA 2's context and targets as indices of the least length; of frames alike one is drawn, as the adapter does."""
     masks, order = tube_masks(keys, (1, 7, 5), (1, 16, 16), 8), chance.fold_tensor(keys, 1)
-    return [mask_indices(mask, int(mask.sum(-1).amin()), order)[0] for mask in masks]
+    starts = torch.arange(8).unsqueeze(-1) * 16 * 16
+    indices = (mask_indices(mask, int(mask.sum(-1).amin()), order)[0] for mask in masks)
+    return [(index.unsqueeze(1) + starts).flatten(1) for index in indices]
 
 
 def torch_text(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

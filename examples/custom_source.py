@@ -3,6 +3,7 @@
 python examples/custom_source.py
 """
 
+import hashlib
 import io
 import tempfile
 import zipfile
@@ -59,8 +60,12 @@ class ZipSource:
         )
 
     def fingerprint(self) -> str:
-        """The archive's own checksums: a run that is resumed must find the same images."""
-        return f"{hash(tuple(member.CRC for member in self._members)):x}"
+        """Names and the archive's own checksums: a run that is resumed must find the same images, with the same labels.
+
+        Not Python's `hash`, which gives a text another number in every process.
+        """
+        members = [(member.filename, member.CRC) for member in self._members]
+        return hashlib.sha256(repr(members).encode()).hexdigest()[:16]
 
     def _size(self, number: int) -> tuple[int, int]:
         with Image.open(io.BytesIO(self._archive.read(self._members[number]))) as image:  # reads the header alone

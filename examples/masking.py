@@ -14,7 +14,7 @@ import torch
 
 from hjepa import HierarchicalMaskGenerator, MultiBlockMaskGenerator, MultiCropMaskGenerator
 from hjepa.kernels import chance
-from hjepa.kernels.mask_indices import context_indices, mask_indices
+from hjepa.kernels.mask_indices import block_indices
 from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings
 from hjepa.models.predictor import PredictorSettings
 from hjepa.models.sizes import VisionTransformerSettings
@@ -106,10 +106,9 @@ def training_step() -> None:
     images = torch.randn(4, 3, 224, 224)
     keys = chance.key_tensor(chance.key(0, np.arange(len(images))))  # one key for each image: its masks depend on nothing else
     masks = HierarchicalMaskGenerator(num_hierarchies=3).sample(keys)  # context [G, L, B, N], targets [G, L, B, T, N], G = 1
-    order = chance.fold_tensor(chance.fold_tensor(keys, 1), torch.arange(3).view(3, 1))
-    context, context_valid = context_indices(masks.context, masks.targets.any(-2), length=64, min_keep=10, keys=order)
-    targets, targets_valid = mask_indices(masks.targets, length=32, keys=order.unsqueeze(-1))
-    losses = model(images.unsqueeze(0), context, context_valid, targets, targets_valid)
+    order = chance.fold_tensor(keys, 1)  # other keys than the masks were drawn with: which patches go where there are too many
+    indices = block_indices(masks.context, masks.targets, context_length=64, target_length=32, min_keep=10, keys=order)
+    losses = model(images.unsqueeze(0), *indices)
     losses.total.backward()
     print(f"  loss {losses.total.item():.3f}; by level {[round(loss, 3) for loss in losses.levels.tolist()]}")
     for name, network in {"student": model.encoder, "predictor": model.predictor, "teacher": model.teacher}.items():

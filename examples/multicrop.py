@@ -16,7 +16,7 @@ from PIL import Image
 import hjepa
 from hjepa import sample_data
 from hjepa.kernels import chance
-from hjepa.kernels.mask_indices import context_indices, mask_indices
+from hjepa.kernels.mask_indices import block_indices
 from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings
 from hjepa.models.predictor import PredictorSettings
 from hjepa.models.sizes import VisionTransformerSettings
@@ -94,11 +94,9 @@ def workflow(images: Path, steps: int = 3) -> None:
     with hjepa.build_multicrop_dataloader(data, batch_size=16) as loader:
         for step, batch in zip(range(steps), loader.loader, strict=False):  # the Loader, whose batches know their keys
             masks = batch.masks(generator)  # context [G, L, B, N], targets [G, L, B, T, N]
-            keys = batch.mask_keys.expand(masks.context.shape[:-1])
-            order = chance.fold_tensor(keys, 1)  # which patches go where there are too many
-            context, context_valid = context_indices(masks.context, masks.targets.any(-2), 64, 10, order)
-            targets, targets_valid = mask_indices(masks.targets, 32, order.unsqueeze(-1))
-            losses = model(batch.globals, context, context_valid, targets, targets_valid)
+            order = chance.fold_tensor(batch.mask_keys, 1)  # which patches go where there are too many
+            indices = block_indices(masks.context, masks.targets, context_length=64, target_length=32, min_keep=10, keys=order)
+            losses = model(batch.globals, *indices)
             losses.total.backward()
             optimizer.step()
             optimizer.zero_grad()

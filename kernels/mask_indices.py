@@ -68,8 +68,8 @@ def block_indices(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """`context_indices` of contexts bool [..., N] beside their targets bool [..., T, N], and `mask_indices` of the targets.
 
-    Index and valid of the contexts [..., K], then of the targets [..., T, K]. keys: int64 [...], the same for both. On a GPU it
-    is one launch.
+    Index and valid of the contexts [..., K], then of the targets [..., T, K]. keys: int64, broadcasting against [...], the same
+    for both. On a GPU it is one launch.
     """
     num_patches = context.shape[-1]
     assert context.dtype == targets.dtype == torch.bool, (context.dtype, targets.dtype)

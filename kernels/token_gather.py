@@ -1,8 +1,8 @@
-"""Tokens of some patches out of all of them, and back: what a model that drops tokens needs, with gradients.
+"""Tokens of some patches out of all of them: what a model that drops tokens needs, with its gradient.
 
-Gathering and combining are each other's gradients, and both go by rows: whole tokens are copied, or added up in a fixed order.
-The index of torch's gather has to be expanded to the tokens' width, and on a GPU its gradient adds with atomics, in any order;
-the Triton kernels read only, so that every run has the same bits.
+Both go by rows: whole tokens are gathered, and for the gradient combined, which adds them up in a fixed order. The index of
+torch's gather has to be expanded to the tokens' width, and on a GPU its gradient adds with atomics, in any order; the Triton
+kernels read only, so that every run has the same bits.
 """
 
 # R rows, G groups of indices of a row, K slots of a group, N patches, D channels
@@ -57,31 +57,12 @@ class _Gather(torch.autograd.Function):
         return _combine(gradient, index, valid, ctx.num_patches), None, None
 
 
-class _Combine(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, parts: Tensor, index: Tensor, valid: Tensor, num_patches: int) -> Tensor:
-        ctx.save_for_backward(index, valid)
-        return _combine(parts, index, valid, num_patches)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return _gather(gradient, *ctx.saved_tensors), None, None, None
-
-
 def gather_visible(
     tokens: Float[Tensor, "R N D"], index: Int[Tensor, "R G K"], valid: Bool[Tensor, "R G K"]
 ) -> Float[Tensor, "R G K D"]:
     """The tokens with these numbers (int64), 0 at padding. The valid indices of a group are distinct."""
     gathered: Tensor = _Gather.apply(tokens, index, valid)
     return gathered
-
-
-def scatter_predictions(
-    parts: Float[Tensor, "R G K D"], index: Int[Tensor, "R G K"], valid: Bool[Tensor, "R G K"], num_patches: int
-) -> Float[Tensor, "R N D"]:
-    """Tokens put where their indices say, added up where groups meet, 0 elsewhere."""
-    combined: Tensor = _Combine.apply(parts, index, valid, num_patches)
-    return combined
 
 
 def _gather(tokens: Tensor, index: Tensor, valid: Tensor) -> Tensor:

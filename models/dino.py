@@ -183,6 +183,8 @@ def dino_loss(
     weights = 1 - torch.eye(num_globals, num_crops, device=student.device)
     weights[:, num_globals:] = local_weight
     total = num_globals * (num_globals - 1 + local_weight * (num_crops - num_globals))
+    if total == 0:
+        raise ValueError("DINO compares a global crop with others of its image, and none of them counts; use 2, or local crops")
     return (entropies * weights).sum() / (num_images * total)
 
 

@@ -8,6 +8,7 @@ several parts of one image: it is embedded once.
 
 # B images, N patches of an image, K tokens kept, R rows of tokens, H x W pixels, D channels
 
+import torch
 from jaxtyping import Bool, Float, Int
 from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
@@ -75,6 +76,6 @@ class VisionTransformer(nn.Module):
         """Tokens of the patches with these numbers (int64, raster order), or of all patches; valid is False at padding."""
         tokens = self.embed(images)
         if index is not None:
-            kept = index >= 0 if valid is None else valid
+            kept = torch.ones_like(index, dtype=torch.bool) if valid is None else valid
             tokens = gather_visible(tokens, index.unsqueeze(1), kept.unsqueeze(1)).squeeze(1)
         return self.encode(tokens, valid)

@@ -90,6 +90,21 @@ def test_memory_is_read_all_along_however_short_the_batches(monkeypatch: pytest.
     assert minute["images"] > 200
 
 
+def test_masks_are_measured_up_to_the_form_that_the_published_loops_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    contests = importlib.import_module("masks").contests(4)
+    published, (context, _, targets, kept) = (contests["I-JEPA, with indices"][name]() for name in ("loops", "hjepa"))
+    assert [context.ndim, context.dtype] == [published[0].ndim, published[0].dtype] == [2, torch.int64]
+    assert targets.shape[1] == len(published[1]) == 4
+    assert bool(kept.all())
+    published, ours = (contests["V-JEPA 2, 8 x 16 x 16, with indices"][name]() for name in ("loops", "hjepa"))
+    for index, theirs in zip(ours, published, strict=True):
+        assert index.shape[1] % 8 == 0  # of 8 frames
+        assert bool((index.diff() > 0).all())
+        assert [index.ndim, index.dtype] == [theirs.ndim, theirs.dtype]
+    assert int(torch.cat([index.amax(1) for index in ours]).amax()) > 7 * 256
+
+
 def test_masks_of_a_gpu_are_measured_against_the_torch_text_of_the_same_masks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     pytest.importorskip("triton")

@@ -22,7 +22,7 @@ from hjepa.kernels.blockwise_masks import blockwise_masks
 from hjepa.kernels.mask_indices import context_indices, mask_indices
 from hjepa.kernels.shared_blocks import block_masks, tube_masks
 from hjepa.kernels.simple_masks import paint_rectangles, random_masks
-from hjepa.kernels.token_gather import gather_visible, scatter_predictions
+from hjepa.kernels.token_gather import combine_reference, gather_visible
 from hjepa.pipeline.batch import MASKS, Batch
 from hjepa.pipeline.folder import open_folder
 from hjepa.step_masks import GLOBALS, MASKED, READ, READ_BESIDE, Watched, draw_masks
@@ -132,7 +132,7 @@ def test_the_other_masks_wait_for_no_gpu(no_gpu: None) -> None:
         context, targets = block_masks(keys, (12, 12), (5, 6), (14, 14), num_targets=4, min_outside=10)
         index, valid = context_indices(context, targets.any(1), 60, 10, keys)
         tokens = gather_visible(torch.empty(6, 196, 8, device="cuda"), index.unsqueeze(1), valid.unsqueeze(1))
-        back = scatter_predictions(tokens, index.unsqueeze(1), valid.unsqueeze(1), 196)
+        back = combine_reference(tokens, index.unsqueeze(1), valid.unsqueeze(1), 196)
         tubes = tube_masks(keys, (2, 5, 5), (4, 14, 14), 3, 2)
         given = paint_rectangles(torch.empty(6, 4, dtype=torch.int64, device="cuda"), (14, 14))
         return [*mask_indices(hidden, 40, keys), random_masks(keys, 196, 147), given, back, *tubes]

@@ -53,6 +53,13 @@ def test_every_pair_of_two_crops_of_an_image_counts_once() -> None:
     torch.testing.assert_close(dino_loss(student, teacher, center, 0.1, 0.04, local_weight=0.3), expected)
 
 
+def test_a_crop_alone_is_refused() -> None:
+    with pytest.raises(ValueError, match="use 2, or local crops"):
+        dino_loss(torch.randn(1, 4, 12), torch.randn(1, 4, 12), torch.zeros(12), 0.1, 0.04)
+    with pytest.raises(ValueError, match="none of them counts"):
+        dino_loss(torch.randn(3, 4, 12), torch.randn(1, 4, 12), torch.zeros(12), 0.1, 0.04, local_weight=0.0)
+
+
 def test_autocast_changes_no_bit_of_the_loss() -> None:
     generator = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(5, 4, 64, generator=generator), torch.randn(2, 4, 64, generator=generator)
