@@ -83,10 +83,10 @@ def dinov3_highres(size: int, local_size: int, gram_size: int) -> Recipe:
 
 
 def ibot() -> Recipe:
-    """iBOT in lightly's version."""
+    """iBOT, by the command of its README for ViT-S and ViT-B."""
     return Recipe(
         name="ibot",
-        source="lightly, IBOTTransform (arXiv 2111.07832); the blur's window is DINOv2's",
+        source="bytedance/ibot, its README's command; lightly, IBOTTransform (arXiv 2111.07832); the blur's window is DINOv2's",
         views=_views(count=10, wide=(0.25, 1.0), narrow=(0.05, 0.25), blurs=(1.0, 0.1, 0.5)),
     )
 
