@@ -129,7 +129,7 @@ def chart(results: list[dict[str, Any]], path: Path) -> None:
         found = rows(result)[::-1]
         names = [row["engine"] for row in found]
         colours = [
-            "#2b7a78" if name in ("fused", "dali-ops") else "#c9c9c9" if name == "decode" else "#8d99ae" for name in names
+            "#2b7a78" if name in ("fused", "fused-reduced", "dali-ops") else "#c9c9c9" if name == "decode" else "#8d99ae" for name in names
         ]
         panel.barh([LABELS.get(name, name) for name in names], [row["rate"] for row in found], color=colours)
         for place, row in enumerate(found):
