@@ -26,6 +26,8 @@ HEADINGS = (
 
 LABELS = {"ffcv": "ffcv, crop\nand flip only"}
 """What an engine is called where its name alone would mislead."""
+COLOURS = {**dict.fromkeys(("fused", "fused-reduced", "dali-ops"), "#2b7a78"), "decode": "#c9c9c9"}
+"""Of the bars of hjepa's engines, and of what is no loader; all others have one."""
 GPU_COLUMNS = {
     "gpu_ms_per_image": ("GPU ms\nper image", ".3f"),
     "from_host_kib_per_image": ("from host\nKiB/image", ".0f"),
@@ -128,9 +130,7 @@ def chart(results: list[dict[str, Any]], path: Path) -> None:
     for result, panel in zip(results, panels[:, 0], strict=True):
         found = rows(result)[::-1]
         names = [row["engine"] for row in found]
-        colours = [
-            "#2b7a78" if name in ("fused", "fused-reduced", "dali-ops") else "#c9c9c9" if name == "decode" else "#8d99ae" for name in names
-        ]
+        colours = [COLOURS.get(name, "#8d99ae") for name in names]
         panel.barh([LABELS.get(name, name) for name in names], [row["rate"] for row in found], color=colours)
         for place, row in enumerate(found):
             ratio = "" if row["ratio"] is None else f"  {row['ratio']:.1f}x"
