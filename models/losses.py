@@ -96,8 +96,8 @@ def nearest_loss(features: Float[Tensor, "V B D"]) -> Float[Tensor, ""]:
     """Minus the logarithm of each feature's distance to its nearest, both scaled to length 1; the mean over B, summed over V.
 
     KoLeo (Sablayrolles et al., arXiv 1806.03198), as in DINOv2 (arXiv 2304.07193): it keeps images apart that the student
-    would let fall together. Nearest among the images of all ranks, within each of the V views. Distances are of differences that
-    1e-6 is added to, torch's, where DINOv2 adds 1e-8: pairs that are closer than that push each other apart less.
+    would let fall together. Nearest among the images of all ranks, within each of the V views. To differences
+    torch adds 1e-6, where DINOv2 adds 1e-8: pairs that are closer than that push each other apart less.
     """
     unit = F.normalize(features.float(), dim=-1)
     others = all_rows(unit)
