@@ -41,7 +41,7 @@ def judge_run(run: ShortRun, data: DataSet, recipe: Recipe, machine: Machine, st
         "model": ["Leave the loader as it is; a smaller model, fewer crops or mixed precision shorten the step."],
         "reading": ["Put the images on a faster disk, or pack them: tar shards are read forward (hjepa.open_webdataset)."],
         "decoding": list(_lighter_images(data, recipe, run, machine)),
-        "crops": list(_lighter_crops(run, machine)),
+        "crops": [*_reduced(data, recipe, run), *_lighter_crops(run, machine)],
     }
     return Verdict(
         bound=bound,
@@ -88,11 +88,7 @@ def _lighter_images(data: DataSet, recipe: Recipe, run: ShortRun, machine: Machi
             f"Shrink the images once: half of them have {now} pixels or more on the short side, and {recipe.name} can use "
             f"{side}; that leaves {(side / now) ** 2:.0%} of the pixels to decode."
         )
-    if run.device == "cpu" and run.engine != "dali-ops" and recipe.decoding == "full" and _can_be_reduced(data, recipe):
-        yield (
-            "Decode JPEGs to a half or a quarter of their sides where all of an image's crops are small enough, as most are: "
-            "data.decoding=reduced in hjepa-train, decoding: reduced in a recipe."
-        )
+    yield from _reduced(data, recipe, run)
     if data.formats.get(PROGRESSIVE):
         yield "Write progressive JPEGs anew as baseline ones: they take longer to decode."
     if run.device == "cpu":
@@ -106,11 +102,17 @@ def _lighter_images(data: DataSet, recipe: Recipe, run: ShortRun, machine: Machi
         yield f"No recipe exceeds {run.decode.images_per_second:.0f} images/s on these files and this machine."
 
 
-def _can_be_reduced(data: DataSet, recipe: Recipe) -> bool:
-    """Whether more than half of the middle image's draws would let it be decoded at a reduced scale."""
+def _reduced(data: DataSet, recipe: Recipe, run: ShortRun) -> Iterator[str]:
+    """Where most draws of the middle image would let it be decoded at a reduced scale: its crops take less then, too."""
+    if run.device != "cpu" or run.engine == "dali-ops" or recipe.decoding == "reduced":
+        return
     sizes = np.tile(np.array([data.short_side[1], data.long_side[1]], dtype=np.int32), (256, 1))
     reduction = draw(replace(recipe, decoding="reduced"), 0, 0, np.arange(len(sizes)), sizes).reduction
-    return bool((reduction > 1).mean() > 0.5)
+    if (reduction > 1).mean() > 0.5:
+        yield (
+            "Decode JPEGs to a half or a quarter of their sides where all of an image's crops are small enough, as most are: "
+            "data.decoding=reduced in hjepa-train, decoding: reduced in a recipe."
+        )
 
 
 def _lighter_crops(run: ShortRun, machine: Machine) -> Iterator[str]:

@@ -280,11 +280,12 @@ def test_advice_fits_the_bound() -> None:
 def test_decoding_at_a_reduced_scale_is_advice_where_it_would_do_something() -> None:
     large = replace(PHOTOS, short_side=(1500, 1500, 2000), long_side=(2000, 2000, 3000))
 
-    def is_said(data: DataSet = large, recipe: Recipe = RECIPE, **changes: Any) -> bool:
-        advice = judge_run(with_loader(2500, **changes), data, recipe, LAPTOP).advice
+    def is_said(data: DataSet = large, recipe: Recipe = RECIPE, rate: float = 2500, **changes: Any) -> bool:
+        advice = judge_run(with_loader(rate, **changes), data, recipe, LAPTOP).advice
         return any("data.decoding=reduced" in line for line in advice)
 
     assert is_said()
+    assert is_said(rate=100)  # crops of large images take longer, too
     assert not is_said(PHOTOS)
     assert not is_said(recipe=replace(RECIPE, decoding="reduced"))
     assert not is_said(engine="dali-ops")
