@@ -252,7 +252,7 @@ def is_reducible(image: Image.Image, *, turns: bool) -> bool:
     names, sampling = [layer[0] for layer in image.layer], [layer[1:3] for layer in image.layer]
     if len(names) == 1:
         return True
-    is_ycc = "jfif" in image.info or (image.info["adobe_transform"] == 1 if "adobe" in image.info else names == [1, 2, 3])
+    is_ycc = "jfif" in image.info or image.info.get("adobe_transform", 1 if names == [1, 2, 3] else 0) == 1
     return is_ycc and sampling[0] in ((1, 1), (2, 1), (2, 2)) and sampling[1:] == [(1, 1), (1, 1)]
 
 

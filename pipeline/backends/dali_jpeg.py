@@ -4,8 +4,8 @@ The decoder (kernels/csrc/jpeg) is an extension of nvImageCodec, the library tha
 and goes on to libjpeg-turbo with what it does not take: progressive, CMYK or turned images, and every file with an error in it,
 so that what a bad file looks like, or whether it is one, is decided where it always was. Other formats do not come near it.
 
-A content with a mark behind it comes out at a half or a quarter of its sides, in the memory for the whole image; where another
-decoder takes it, it comes out whole. So whoever marks one asks for what became of it.
+A JPEG with a segment of ours in it comes out at a half or a quarter of its sides, in the memory for the whole image. Another
+decoder passes over the segment, and the image comes out whole; so whoever puts one in asks for what became of it.
 """
 
 import os
@@ -18,10 +18,12 @@ from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import nvidia.dali.fn as fn
+from nvidia.dali import types
 from nvidia.dali.pipeline import Pipeline
 from PIL import Image
 
@@ -62,10 +64,17 @@ def takes_part() -> bool:
 
 
 @lru_cache
-def mark_of(reduction: int) -> npt.NDArray[np.uint8]:
-    """Bytes that ask, behind a content, for an image whose sides are divided by 2 or 4; none for 1."""
-    mark = b"" if reduction == 1 or decoder_file() is None else import_module("hjepa.kernels._jpeg").mark(reduction)
-    return np.frombuffer(mark, dtype=np.uint8)
+def segment_of(reduction: int) -> npt.NDArray[np.uint8]:
+    """What asks, behind the first two bytes of a JPEG, for an image whose sides are divided by 2 or 4; no bytes for 1."""
+    segment = b"" if reduction == 1 or decoder_file() is None else import_module("hjepa.kernels._jpeg").segment(reduction)
+    return np.frombuffer(segment, dtype=np.uint8)
+
+
+def with_segment(encoded: Any, segment: Any) -> Any:
+    """The contents with the segments in them, where they are JPEGs; nodes of DALI's graph."""
+    is_jpeg = (encoded[0] == 0xFF) & (encoded[1] == 0xD8)
+    length = fn.cast(segment.shape(), dtype=types.INT32) * fn.cast(is_jpeg, dtype=types.INT32)
+    return fn.cat(encoded[:2], fn.slice(segment, 0, length, axes=[0]), encoded[2:])
 
 
 def reductions(pointers: npt.NDArray[np.int64], sizes: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:

@@ -22,7 +22,7 @@ from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request
 from hjepa.pipeline.backends.dali_decode import Node, check_ends, check_sizes, decode, device_id, ends, read
 from hjepa.pipeline.backends.dali_inputs import Contents, contents_of, count
-from hjepa.pipeline.backends.dali_jpeg import build, mark_of, reductions
+from hjepa.pipeline.backends.dali_jpeg import build, reductions, segment_of, with_segment
 from hjepa.pipeline.backends.dali_pipe import DaliPipe, Feed
 from hjepa.pipeline.buffers import Buffers
 from hjepa.pipeline.recipe import View
@@ -38,7 +38,7 @@ class FusedBackend:
     def __init__(self, settings: BackendSettings) -> None:
         builds()  # what is missing is said now
         self._settings = settings
-        inputs = images_of if settings.recipe.decoding == "full" else marked_images_of
+        inputs = images_of if settings.recipe.decoding == "full" else images_and_segments_of
         self._pipe = DaliPipe(settings, partial(build_decoder, settings), inputs, partial(check_decoded, settings))
         self._buffers = Buffers(settings.prefetch + 2)
 
@@ -85,9 +85,9 @@ def images_of(request: Request) -> Contents:
     return contents_of(request.encoded)
 
 
-def marked_images_of(request: Request) -> tuple[Contents, list[npt.NDArray[np.uint8]]]:
-    """The same, and what is put behind each content so that the image may come out reduced."""
-    return images_of(request), [mark_of(by) for by in request.draws.reduction.tolist()]
+def images_and_segments_of(request: Request) -> tuple[Contents, list[npt.NDArray[np.uint8]]]:
+    """The same, and what is put into each content so that the image may come out reduced."""
+    return images_of(request), [segment_of(by) for by in request.draws.reduction.tolist()]
 
 
 def check_decoded(settings: BackendSettings, outputs: list[Any], request: Request) -> None:
@@ -152,6 +152,6 @@ def _graph(settings: BackendSettings, feed: Feed, from_files: bool) -> tuple[Nod
     if settings.recipe.decoding == "full":
         encoded = read(fn.external_source(source=feed, batch=True), from_files)
     else:
-        contents, marks = fn.external_source(source=feed, batch=True, num_outputs=2)
-        encoded = fn.cat(read(contents, from_files), marks)
+        contents, segments = fn.external_source(source=feed, batch=True, num_outputs=2)
+        encoded = with_segment(read(contents, from_files), segments)
     return decode(encoded, settings), *ends(encoded, settings)

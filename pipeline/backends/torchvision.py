@@ -134,7 +134,9 @@ def _decode(request: Request, number: int, recipe: Recipe) -> tuple[Image.Image,
     try:
         with open_image(request.encoded, number) as image:
             height, width = image.height, image.width
-            reduction = int(request.draws.reduction[number]) if is_reducible(image, turns=turns) else 1
+            reduction = int(request.draws.reduction[number])
+            if reduction > 1 and not is_reducible(image, turns=turns):
+                reduction = 1
             if reduction > 1:
                 image.draft(None, (width // reduction, height // reduction))
             rgb = to_rgb(upright(image) if turns else image)

@@ -63,7 +63,7 @@ nvimgcodecProcessingStatus_t can_decode(nvimgcodecDecoder_t decoder, const nvimg
 // A reduced image lies at the start of the plane's memory, without gaps between its rows, and the mark at the end.
 bool decode_file(hjepa::JpegMemory& memory, const uint8_t* file, size_t size, const nvimgcodecImagePlaneInfo_t& plane,
                  uint8_t* levels) {
-    const auto reduction = static_cast<size_t>(hjepa::read_mark(file + size, size));
+    const auto reduction = static_cast<size_t>(hjepa::asked_reduction(file, size));
     const size_t rows = (plane.height + reduction - 1) / reduction, columns = (plane.width + reduction - 1) / reduction;
     const size_t stride = reduction == 1 ? plane.row_stride : 3 * columns;
     const size_t bytes = plane.row_stride * (plane.height - 1) + 3 * size_t{plane.width};

@@ -31,10 +31,10 @@ py::object decode(const py::bytes& file, int height, int width, const std::strin
     return known ? py::object(rgb) : py::none();
 }
 
-py::bytes mark(int reduction) {
-    uint8_t bytes[hjepa::MARK_BYTES];
-    hjepa::write_mark(bytes, reduction);
-    return {reinterpret_cast<const char*>(bytes), hjepa::MARK_BYTES};
+py::bytes segment(int reduction) {
+    uint8_t bytes[hjepa::SEGMENT_BYTES];
+    hjepa::write_segment(bytes, reduction);
+    return {reinterpret_cast<const char*>(bytes), sizeof bytes};
 }
 
 // By what each image was reduced: [B] addresses of memory for whole images, without gaps, of [B, 2] sizes.
@@ -46,7 +46,7 @@ py::array_t<int32_t> reductions(const py::array_t<int64_t>& pointers, const py::
     for (py::ssize_t image = 0; image < pointers.shape(0); ++image) {
         const size_t bytes = 3 * static_cast<size_t>(sizes.at(image, 0)) * static_cast<size_t>(sizes.at(image, 1));
         const auto* levels = reinterpret_cast<const uint8_t*>(pointers.at(image));
-        found.mutable_at(image) = hjepa::read_mark(levels + bytes, bytes);
+        found.mutable_at(image) = bytes < hjepa::MARK_BYTES ? 1 : hjepa::read_mark(levels + bytes - hjepa::MARK_BYTES);
     }
     return found;
 }
@@ -62,7 +62,7 @@ PYBIND11_MODULE(_jpeg, module) {
         for (const hjepa::JpegBuild& build : hjepa::jpeg_builds()) names.append(build.name);
         return names;
     });
-    module.def("mark", &mark, py::arg("reduction"));
+    module.def("segment", &segment, py::arg("reduction"));
     module.def("reductions", &reductions, py::arg("pointers"), py::arg("sizes"));
     module.def("num_decoded", [] { return hjepa::num_decoded.load(); });
 }
