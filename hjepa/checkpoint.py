@@ -123,7 +123,9 @@ def damage_said() -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:  # RuntimeError: torch's, of other weights
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = " ".join(
+            line.strip() for line in f"{type(error).__name__}: {error}".splitlines()[:2]
+        )  # of torch's, a title first
         raise CheckpointError(f"the checkpoint is damaged, or another hjepa's ({reason}); resume from another") from error
 
 

@@ -29,12 +29,13 @@ def result_rows(result: Result, settings: Settings, num_classes: int, total_step
 def places(settings: Settings, result: Result, picture: Path) -> dict[str, str]:
     """Where everything lies."""
     bad = {"bad images": f"{result.bad_images} replaced, see {settings.bad_images_file}"} if result.bad_images else {}
+    drawn = {"crops and masks": str(picture)} if picture.exists() else {}  # not before the first step
     return {
         **bad,
         "checkpoint": str(settings.checkpoint_folder / LATEST),
         "metrics": str(settings.metrics_file),
         "TensorBoard": f"tensorboard --logdir {shlex.quote(str(settings.log_folder))}",
-        "crops and masks": str(picture),
+        **drawn,
     }
 
 

@@ -243,7 +243,8 @@ def _known(orientation: Any) -> int:
 def is_reducible(image: Image.Image, *, turns: bool) -> bool:
     """Whether an image is one that hjepa's decoder takes, and so can reduce (kernels/csrc/jpeg).
 
-    A sequential JPEG is, gray or YCbCr of usual sampling, unless it is turned.
+    A sequential JPEG is, gray or YCbCr of usual sampling, unless it is turned. Of what only few have PIL does not tell: tables
+    of 16 bits, several scans, arithmetic codes.
     """
     if not isinstance(image, JpegImagePlugin.JpegImageFile) or "progressive" in image.info:
         return False

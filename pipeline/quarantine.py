@@ -157,7 +157,7 @@ def _is_torn(line: str) -> bool:
     try:
         json.loads(line)
     except ValueError:
-        return line.lstrip("\0").startswith("{")  # zeros: what some disks have in place of what was written last
+        return "\0" in line or line.startswith("{")  # zeros: what some disks have in place of what was written last
     return False
 
 

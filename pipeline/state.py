@@ -89,7 +89,8 @@ def _without_words(recipe: Any) -> Any:
     """Of a recipe, or a curriculum's, what makes pixels: where its numbers come from may be said otherwise than before."""
     if not isinstance(recipe, dict):
         return recipe
-    return {key: _without_words(value) if key == "recipe" else value for key, value in recipe.items() if key not in WORDS}
+    without = {key: _without_words(value) if key == "recipe" else value for key, value in recipe.items() if key not in WORDS}
+    return {"decoding": "full", **without} if "views" in without else without  # as Recipe.to_dict leaves it out
 
 
 def _differences(name: str, saved: Any, own: Any) -> list[str]:

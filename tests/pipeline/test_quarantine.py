@@ -107,10 +107,10 @@ def test_line_that_was_torn_costs_itself_alone(tmp_path: Path) -> None:
         opened.write(b'{"id": 6, "path": "{d}')  # no entry without its end, whatever it ends with
     assert len(Quarantine(10, "source", file, max_bad=1.0)) == 2
     Quarantine(10, "source", file, max_bad=1.0).add(7, "e.jpg", "reason")
-    with open(
-        file, "ab"
-    ) as opened:  # as older versions put an entry behind one that was torn, and as disks fill what is not there
+    # as older versions put an entry behind one that was torn, and as disks fill what is not there
+    with open(file, "ab") as opened:
         opened.write(b'{"id": 8, "path": "f{"id": 9, "path": "g", "reason": "", "lasting": true, "source": "source"}\n')
+        opened.write(b"\0" * 40 + b"\n")
         opened.write(b'\0\0\0{"id": 9, "path": "g", "reason": "", "lasting": true, "source": "source"}\n')
     again = Quarantine(10, "source", file, max_bad=1.0)
     assert [index for index in range(10) if index in again] == [3, 5, 7]

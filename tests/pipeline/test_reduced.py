@@ -240,6 +240,6 @@ def test_a_state_of_the_other_decoding_is_refused(photographs: Path) -> None:
         state = loader.state_dict()
     with (
         Loader(photographs, WHOLE, batch_size=8, backend="torchvision", device="cpu") as loader,
-        pytest.raises(ValueError, match=r"recipe\.decoding was 'reduced', now None"),
+        pytest.raises(ValueError, match=r"recipe\.decoding was 'reduced', now 'full'"),
     ):
         loader.load_state_dict(state)
