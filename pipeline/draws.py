@@ -264,10 +264,10 @@ def _reduce(
     """
     kept = (boxes[..., 2:].min(axis=-1) / outputs).min(axis=1)
     reduction = np.select([kept >= LEAST_KEPT * by for by in REDUCTIONS], REDUCTIONS, 1).astype(np.int32)
-    by = reduction[:, None, None]
-    end = np.minimum((2 * (boxes[..., :2] + boxes[..., 2:]) + by) // (2 * by), sizes.astype(np.int32)[:, None] // by)
-    start = np.minimum((2 * boxes[..., :2] + by) // (2 * by), end - 1)
-    return np.concatenate([start, end - start], axis=-1) * by, reduction
+    by, edges = reduction[:, None, None], boxes.astype(np.int64)  # twice an edge may be beyond int32
+    end = np.minimum((2 * (edges[..., :2] + edges[..., 2:]) + by) // (2 * by), sizes[:, None] // by)
+    start = np.minimum((2 * edges[..., :2] + by) // (2 * by), end - 1)
+    return (np.concatenate([start, end - start], axis=-1) * by).astype(np.int32), reduction
 
 
 def _part(drawn: ViewDraws, crops: slice) -> ViewDraws:

@@ -25,9 +25,8 @@ from pathlib import Path
 from hjepa.run_lock import RunLock
 lock = RunLock()
 lock.take(Path())
-worker = os.fork()
-if worker:
-    print(worker, flush=True)
+if not os.fork():
+    print(os.getpid(), flush=True)  # the worker, once it has let go of the lock
 time.sleep(60)
 """
 

@@ -7,7 +7,7 @@
 namespace hjepa {
 namespace HJEPA_ISA {
 
-constexpr int least_shift(int side) { return side == 4 ? 1 : 2; }  // what its sums are scaled by beyond those of idct.h
+constexpr int extra_shift(int side) { return side == 4 ? 1 : 2; }  // what its sums are scaled by beyond those of idct.h
 
 // Half of a pass: the numbers of four columns of each block, as pairs of the rows 0 and 4, 2 and 6, 1 and 7, 3 and 5.
 template <int SIDE, int SHIFT>
@@ -45,7 +45,7 @@ inline Bytes rows_of(const Ints (&columns)[2]) {
 template <int SIDE>
 inline void reduced_inverse_dct(const int16_t* coefficients, const int16_t* quantization, uint8_t* to, size_t stride,
                                 Shorts& sizes) {
-    constexpr int FIRST = FIRST_SHIFT + least_shift(SIDE), SECOND = SECOND_SHIFT + least_shift(SIDE);
+    constexpr int FIRST = FIRST_SHIFT + extra_shift(SIDE), SECOND = SECOND_SHIFT + extra_shift(SIDE);
     Shorts rows[8];
     for (int i = 0; i < 8; ++i) rows[i] = multiply(load(coefficients + i * SHORTS), load(quantization + i * SHORTS));
     add_sizes(rows, sizes);
