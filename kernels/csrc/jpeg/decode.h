@@ -28,9 +28,8 @@ struct JpegMemory {
 const std::vector<JpegBuild>& jpeg_builds();
 
 // Writes [height, width, 3] levels of red, green and blue to rows that are `stride` bytes apart, both sides divided by `reduction`
-// and rounded up (see frame.h; 1: the image as it is). False, and levels without
-// meaning, for a file that is not decoded here, is not of that size, or has the slightest error in it: libjpeg-turbo shall say
-// what becomes of it.
+// and rounded up (frame.h; 1 leaves the image as it is). False, and levels without meaning, for a file that is not decoded here,
+// is not of that size, or has the slightest error in it: libjpeg-turbo shall say what becomes of it.
 bool decode_jpeg(const JpegBuild& build, JpegMemory& memory, const uint8_t* file, size_t size, int height, int width,
                  int reduction, uint8_t* rgb, size_t stride);
 
