@@ -17,13 +17,14 @@ class RunLock:
 
     def __init__(self) -> None:
         self._held: dict[Path, int] = {}
+        self._without: set[Path] = set()
         # A worker that was forked would hold it beyond the life of a run that is killed.
         os.register_at_fork(after_in_child=self._forget)
 
     def take(self, folder: Path) -> None:
         """Holds the folder, if it does not yet. Raises ValueError where another run does."""
         file = folder / LOCK
-        if file in self._held:
+        if file in self._held or file in self._without:
             return
         try:
             handle = _lock(file)
@@ -32,6 +33,7 @@ class RunLock:
                 f"another run is under way in {folder} ({_holder(file)}); wait for its end or stop it, or use another folder"
             ) from None
         except OSError as error:  # some disks of networks have no locks, which is no reason not to train
+            self._without.add(file)  # a run that goes on asks for its folder twice
             log.warning("%s cannot be locked (%s): a second run in this folder would not be noticed", file, error.strerror)
             return
         self._held[file] = handle
