@@ -7,6 +7,7 @@ import dataclasses
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from hjepa.pipeline.presets import preset
@@ -175,6 +176,8 @@ def as_plan(recipe: str | Recipe | Curriculum) -> Recipe | Curriculum:
     """What a Loader's `recipe` means: a recipe, a curriculum, or the preset of that name. Raises ValueError for others."""
     if isinstance(recipe, Recipe | Curriculum):
         return recipe
+    if isinstance(recipe, Path) or (isinstance(recipe, str) and recipe.endswith((".yaml", ".yml"))):
+        raise ValueError(f"recipe={str(recipe)!r} is a file; give what it holds, hjepa.load_recipe({str(recipe)!r})")
     if not isinstance(recipe, str):
         raise ValueError(f"recipe is of type {type(recipe).__name__}; give a name such as 'dino', a Recipe or a Curriculum")
     return preset(recipe)

@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hjepa.pipeline.curriculum import Curriculum, Ramp, Steps
+from hjepa.pipeline.curriculum import Curriculum, Ramp, Steps, as_plan
 from hjepa.pipeline.presets import preset
 from hjepa.pipeline.recipe import Recipe, View
 
@@ -154,3 +156,9 @@ def test_ramp_of_lists_is_a_ramp_of_ranges() -> None:
     listed = Ramp(start=[0.3, 1.0], end=[0.1, 1.0], epochs=2)
     assert listed == Ramp(start=(0.3, 1.0), end=(0.1, 1.0), epochs=2)
     assert moved(HJEPA, local__area=listed).at(1).views[-1].area == (0.2, 1.0)
+
+
+@pytest.mark.parametrize("file", ["mine.yaml", "recipes/mine.yml", Path("mine.yaml")], ids=str)
+def test_file_for_a_recipe_is_refused_with_what_reads_it(file: Any) -> None:
+    with pytest.raises(ValueError, match=rf"is a file; give what it holds, hjepa\.load_recipe\('{file}'\)"):
+        as_plan(file)
