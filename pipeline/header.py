@@ -243,10 +243,10 @@ def _known(orientation: Any) -> int:
 def is_reducible(image: Image.Image, *, turns: bool) -> bool:
     """Whether an image is one that hjepa's decoder takes, and so can reduce (kernels/csrc/jpeg).
 
-    A sequential JPEG is, gray or YCbCr of usual sampling, unless it is turned. Of what only few have PIL does not tell: tables
-    of 16 bits, several scans, arithmetic codes.
+    A JPEG is, gray or YCbCr of usual sampling, unless it is turned. Of what only few have PIL does not tell: tables of 16 bits,
+    several scans that are not progressive, progressive ones of which some are missing, arithmetic codes.
     """
-    if not isinstance(image, JpegImagePlugin.JpegImageFile) or "progressive" in image.info:
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):
         return False
     if turns and orientation_of(image) != 1:
         return False

@@ -57,10 +57,10 @@ REDUCIBLE = {
     "4:4:4": {"subsampling": 0},
     "gray": {"mode": "L"},
     "restarts": {"restart_marker_blocks": 3},
+    "progressive": {"progressive": True},
     "upright": {"exif": turned(1)},
 }
 OTHER = {
-    "progressive": {"progressive": True},
     "RGB": {"keep_rgb": True},
     "CMYK": {"mode": "CMYK"},
     "PNG": {"kind": "PNG"},

@@ -25,7 +25,8 @@ nvimgcodecProcessingStatus_t known(const nvimgcodecCodeStreamDesc_t* file, const
     image.struct_type = NVIMGCODEC_STRUCTURE_TYPE_IMAGE_INFO, image.struct_size = sizeof(image), image.struct_next = &jpeg;
     if (file->getImageInfo(file->instance, &image) != NVIMGCODEC_STATUS_SUCCESS) return NVIMGCODEC_PROCESSING_STATUS_FAIL;
     if (jpeg.encoding != NVIMGCODEC_JPEG_ENCODING_BASELINE_DCT &&
-        jpeg.encoding != NVIMGCODEC_JPEG_ENCODING_EXTENDED_SEQUENTIAL_DCT_HUFFMAN) {
+        jpeg.encoding != NVIMGCODEC_JPEG_ENCODING_EXTENDED_SEQUENTIAL_DCT_HUFFMAN &&
+        jpeg.encoding != NVIMGCODEC_JPEG_ENCODING_PROGRESSIVE_DCT_HUFFMAN) {
         return NVIMGCODEC_PROCESSING_STATUS_ENCODING_UNSUPPORTED;
     }
     const nvimgcodecOrientation_t& turned = image.orientation;
