@@ -76,11 +76,12 @@ def markdown(result: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for files in result["files"]:
+        kind = ", progressive" if files["progressive"] else ""
         rates, times = (
             [statistics.median(turn[decoder][number] for turn in files["rounds"]) for decoder in DECODERS] for number in (0, 1)
         )
         lines.append(
-            f"| {files['size']}, quality {files['quality']}{', progressive' * files['progressive']} | {files['kib']:.0f} | {rates[0]:,.0f} | {rates[1]:,.0f} "
+            f"| {files['size']}, quality {files['quality']}{kind} | {files['kib']:.0f} | {rates[0]:,.0f} | {rates[1]:,.0f} "
             f"| {rates[1] / rates[0]:.2f} | {times[0]:.3f} | {times[1]:.3f} | {times[0] / times[1]:.2f} |"
         )
     return "\n".join([*lines, ""])

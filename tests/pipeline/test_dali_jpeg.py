@@ -36,11 +36,10 @@ NATIVE = {
     "gray": encode(PIXELS[..., 0]),
     "restarts": encode(PIXELS, restart_marker_blocks=3),
     "progressive": encode(PIXELS, progressive=True),
-    "upright": encode(PIXELS, exif=turned(1)),
+    **{f"turned {number}": encode(PIXELS, exif=turned(number)) for number in range(1, 9)},
 }
 OTHER = {
     "CMYK": saved(PIXELS, "JPEG", "CMYK"),
-    "turned": encode(PIXELS, exif=turned(6)),
     "PNG": saved(PIXELS, "PNG"),
     "WebP": saved(PIXELS, "WEBP"),
 }

@@ -5,7 +5,6 @@
 namespace hjepa {
 
 constexpr size_t ALIGNMENT = 64;
-constexpr size_t MOST_KEPT = size_t{8} << 20;  // bytes of either memory; few files, and few images that are progressive, are as large
 
 #define HJEPA_DECLARE(isa)                                          \
     namespace isa {                                                 \
@@ -42,8 +41,9 @@ bool decode_jpeg(const JpegBuild& build, JpegMemory& memory, const uint8_t* file
     const size_t scratch_bytes = build.scratch_bytes(frame) + ALIGNMENT;
     if (memory.scratch.size() < scratch_bytes) memory.scratch.resize(scratch_bytes);
     const size_t beyond = reinterpret_cast<uintptr_t>(memory.scratch.data()) % ALIGNMENT;
+    char* scratch = memory.scratch.data() + (ALIGNMENT - beyond);
     Scan scan{frame.scan, frame.end, memory.scan.data(), 0, 0};
-    const bool decoded = build.decode_scans(frame, memory.tables, scan, memory.scratch.data() + (ALIGNMENT - beyond), rgb, stride);
+    const bool decoded = build.decode_scans(frame, memory.tables, scan, scratch, rgb, stride);
     if (memory.scan.size() > MOST_KEPT) std::vector<uint8_t>().swap(memory.scan);
     if (memory.scratch.size() > MOST_KEPT) std::vector<char>().swap(memory.scratch);
     return decoded;

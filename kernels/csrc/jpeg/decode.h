@@ -18,6 +18,8 @@ struct JpegBuild {
     bool (*decode_scans)(Frame& frame, Tables& tables, Scan& scan, char* scratch, uint8_t* rgb, size_t stride);
 };
 
+constexpr size_t MOST_KEPT = size_t{8} << 20;  // bytes of a memory; few images that are progressive or turned need more
+
 // Memory of one thread, reused from image to image.
 struct JpegMemory {
     Tables tables{};

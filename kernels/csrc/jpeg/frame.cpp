@@ -7,8 +7,8 @@ namespace hjepa {
 namespace {
 
 enum Marker : int {
-    SOF0 = 0xC0, SOF1 = 0xC1, SOF2 = 0xC2, DHT = 0xC4, SOF15 = 0xCF, SOI = 0xD8, EOI = 0xD9, SOS = 0xDA, DQT = 0xDB, DNL = 0xDC, DRI = 0xDD,
-    APP0 = 0xE0, APP14 = 0xEE, APP15 = 0xEF, COM = 0xFE
+    SOF0 = 0xC0, SOF1 = 0xC1, SOF2 = 0xC2, DHT = 0xC4, SOI = 0xD8, SOS = 0xDA, DQT = 0xDB, DRI = 0xDD, APP0 = 0xE0, APP14 = 0xEE,
+    APP15 = 0xEF, COM = 0xFE
 };
 
 // The contents of a marker's segment, read from the front. Reading more than there is gives zeros, and is remembered.
@@ -167,15 +167,16 @@ struct Header {
 
     bool is_whole() const {
         const Part& part = frame.part;
-        return part.num_components == frame.num_components && part.first == 0 && part.last == COEFFICIENTS - 1 && part.high == 0 &&
-               part.low == 0;
+        const bool every = part.num_components == frame.num_components && part.first == 0 && part.last == COEFFICIENTS - 1;
+        return every && part.high == 0 && part.low == 0;
     }
 
     // Whether what a scan of a progressive image brings follows what came before (T.81, G.1.1.1.1).
     bool take_bits() {
         const Part& part = frame.part;
         const bool is_dc = part.first == 0;
-        if (is_dc ? part.last != 0 : part.last < part.first || part.last >= COEFFICIENTS || part.num_components > 1) return false;
+        if (is_dc && part.last != 0) return false;
+        if (!is_dc && (part.last < part.first || part.last >= COEFFICIENTS || part.num_components > 1)) return false;
         if (part.low > MOST_PENDING || (part.high != 0 && part.high != part.low + 1)) return false;
         for (int i = 0; i < part.num_components; ++i) {
             int8_t* pending = frame.components[part.components[i]].pending;
@@ -190,17 +191,16 @@ struct Header {
 
     bool take_codes(Component& component, int dc, int ac) {
         const bool takes_dc = frame.part.first == 0 && frame.part.high == 0, takes_ac = frame.part.last > 0;
-        if (takes_dc) {
-            if (dc >= Tables::COUNT || !tables.dc_codes[dc].start) return false;
-            component.dc = &tables.dc[dc];
-            if (!build_table(tables.dc[dc], Coefficient::dc, tables.dc_codes[dc].start, tables.dc_codes[dc].count)) return false;
-        }
-        if (!takes_ac) return true;
-        if (ac >= Tables::COUNT || !tables.ac_codes[ac].start) return false;
-        HuffmanTable& table = (frame.progressive ? tables.bands : tables.ac)[ac];
-        component.ac = &table;
+        if (dc >= Tables::COUNT || ac >= Tables::COUNT) return false;
+        component.dc = &tables.dc[dc];
+        component.ac = &(frame.progressive ? tables.bands : tables.ac)[ac];
         const Coefficient kind = frame.progressive ? Coefficient::band : Coefficient::ac;
-        return build_table(table, kind, tables.ac_codes[ac].start, tables.ac_codes[ac].count);
+        return (!takes_dc || build(tables.dc[dc], Coefficient::dc, tables.dc_codes[dc])) &&
+               (!takes_ac || build((frame.progressive ? tables.bands : tables.ac)[ac], kind, tables.ac_codes[ac]));
+    }
+
+    static bool build(HuffmanTable& table, Coefficient kind, const Definition& codes) {
+        return codes.start && build_table(table, kind, codes.start, codes.count);
     }
 
     bool read(int marker, Segment segment) {

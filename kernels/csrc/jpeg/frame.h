@@ -1,4 +1,4 @@
-// What the headers of a JPEG say, of those that are decoded here: Huffman codes, in one scan or progressive, 8 bits, gray or YCbCr.
+// What the headers of a JPEG say, of those that are decoded here: 8 bits, gray or YCbCr, Huffman codes, one scan or progressive.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@ namespace hjepa {
 constexpr int MAX_COMPONENTS = 3;
 constexpr int BLOCK = 8;  // pixels on a side
 constexpr int COEFFICIENTS = BLOCK * BLOCK;
-constexpr int8_t NONE_CAME = -1;
+constexpr int8_t NONE_CAME = -1;  // no bits of a coefficient
 constexpr int MOST_PENDING = 5;  // bits; of more a number might not fit into 16
 constexpr int LONGEST_SIDE = 65500;  // pixels; libjpeg's limit
 
@@ -22,7 +22,7 @@ struct Component {
     int side;  // pixels on a side of a block once it is transformed: BLOCK, or fewer of an image that is reduced
     const uint16_t* quantization;  // [64], in the order of the file
     const HuffmanTable *dc, *ac;  // of the scan that comes now
-    int8_t pending[COEFFICIENTS];  // of a progressive image: lower bits of each coefficient that did not come; NONE_CAME: nor did others
+    int8_t pending[COEFFICIENTS];  // of a progressive image: lower bits of each coefficient that are still to come, or NONE_CAME
 };
 
 // What a scan brings: coefficients [first, last] of some components, less `low` bits. Of a scan that refines what came before it,

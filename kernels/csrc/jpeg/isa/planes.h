@@ -17,8 +17,8 @@ struct Plane {
     int groups;  // across
     size_t stride;
     uint8_t* levels;  // [rows() + 2, stride]
-    int16_t* coefficients;  // [down, groups, 8, BLOCKS, 8]; of a progressive image [rows of MCUs, down, ...], as it comes in layers
-    uint64_t* present;  // of a progressive image [rows of MCUs, down, groups, BLOCKS]: which coefficients are not zero, a bit each
+    int16_t* coefficients;  // [down, groups, 8, BLOCKS, 8]; all of a progressive image: [rows of MCUs, down, ...]
+    uint64_t* present;  // of a progressive image, [rows of MCUs, down, groups, BLOCKS]: a bit for each coefficient that is not zero
     int16_t* quantization;  // [8, BLOCKS, 8]
 
     int rows() const { return side * down; }
@@ -29,7 +29,7 @@ struct Plane {
         const size_t group = static_cast<size_t>(row) * static_cast<size_t>(groups) + static_cast<size_t>(across / BLOCKS);
         return coefficients + group * GROUP + BLOCK * (across % BLOCKS);
     }
-    uint64_t* present_in_row(int row) const { return present + static_cast<size_t>(row) * static_cast<size_t>(groups * BLOCKS); }
+    uint64_t* present_in(int row) const { return present + static_cast<size_t>(row) * static_cast<size_t>(groups * BLOCKS); }
 };
 
 struct Work {

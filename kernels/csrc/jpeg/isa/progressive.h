@@ -32,7 +32,8 @@ inline bool refine_dc(Intervals& scan, int low, int16_t* block) {
     return true;
 }
 
-__attribute__((noinline)) inline bool read_band(Intervals& scan, const HuffmanTable& table, const Part& part, int16_t* block, uint64_t& present) {
+[[gnu::noinline]] inline bool read_band(Intervals& scan, const HuffmanTable& table, const Part& part, int16_t* block,
+                                        uint64_t& present) {
     if (scan.ended > 0) return --scan.ended, true;
     Bits now = scan.bits;  // in registers
     const uint64_t end = static_cast<uint64_t>(part.last) + 1;
@@ -77,7 +78,8 @@ inline void correct(Bits& now, uint64_t which, int low, int16_t* block) {
     }
 }
 
-__attribute__((noinline)) inline bool refine_band(Intervals& scan, const HuffmanTable& table, const Part& part, int16_t* block, uint64_t& present) {
+[[gnu::noinline]] inline bool refine_band(Intervals& scan, const HuffmanTable& table, const Part& part, int16_t* block,
+                                          uint64_t& present) {
     const uint64_t band = (~uint64_t{0} >> (COEFFICIENTS - 1 - part.last)) & (~uint64_t{0} << part.first);
     const uint64_t known = present & band;
     uint64_t rest = band;  // places to come
@@ -101,7 +103,7 @@ __attribute__((noinline)) inline bool refine_band(Intervals& scan, const Huffman
         rest &= ~(place | (place - 1));
         if (!is_new) continue;
         present |= place;
-        block[PLACES.of[__builtin_ctzll(place)]] = static_cast<int16_t>(static_cast<int32_t>(number_of(*step, bits)) * (1 << part.low));
+        block[PLACES.of[__builtin_ctzll(place)]] = static_cast<int16_t>(number_of(*step, bits) << part.low);
     }
     correct(now, rest & known, part.low, block);
     scan.bits = now;
@@ -117,7 +119,7 @@ template <typename Read> inline bool each_block(const Frame& frame, const Work& 
         const int number = part.components[0];
         const Plane& plane = work.planes[number];
         for (int row = 0; row < frame.components[number].blocks_down; ++row) {
-            uint64_t* present = plane.present_in_row(row);
+            uint64_t* present = plane.present_in(row);
             for (int across = 0; across < frame.components[number].blocks_across; ++across) {
                 if (!scan.next() || !read(number, plane.block(row, across), present[across])) return false;
             }
@@ -132,7 +134,7 @@ template <typename Read> inline bool each_block(const Frame& frame, const Work& 
             const Plane& plane = work.planes[number];
             for (int block = 0; block < wide * high; ++block) {
                 const int y = row + block / wide, x = across + block % wide;
-                if (!read(number, plane.block(y, x), plane.present_in_row(y)[x])) return false;
+                if (!read(number, plane.block(y, x), plane.present_in(y)[x])) return false;
             }
         }
     }
@@ -172,8 +174,8 @@ inline bool read_scans(Frame& frame, Tables& tables, Scan& scan, const Work& wor
         scan.next = frame.scan;
         const Component& first = frame.components[frame.part.components[0]];
         const bool single = frame.part.num_components == 1;
-        const int64_t units = single ? int64_t{first.blocks_across} * first.blocks_down : int64_t{frame.mcus_across} * frame.mcus_down;
-        Intervals intervals(scan, units, frame.restart_interval);
+        const int64_t across = single ? first.blocks_across : frame.mcus_across;
+        Intervals intervals(scan, across * (single ? first.blocks_down : frame.mcus_down), frame.restart_interval);
         if (!read_part(frame, work, intervals) || !intervals.finished()) return false;
     } while (scan.marker != END_OF_IMAGE && read_next_scan(scan.marker, scan.next, tables, frame));
     return scan.marker == END_OF_IMAGE && is_complete(frame);
