@@ -9,7 +9,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from itertools import chain, count
+from itertools import chain, count, product
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +51,17 @@ def main() -> None:
     arguments = parser.parse_args()
     data = arguments.data or sample_data.make(sample_data.default_folder())
     result = {**described(), "threads": resolve_workers("auto", "dali"), "files": []}
-    for size in arguments.sizes:
-        for quality in arguments.qualities:
-            source = open_folder(resized(data, size, quality))
-            result["files"].append(
-                {
-                    "size": size.text,
-                    "quality": quality,
-                    "kib": mean_kib(source),
-                    "rounds": measure(source, result["threads"], arguments.rounds, arguments.seconds),
-                }
-            )
+    for progressive, size, quality in product((False, True), arguments.sizes, arguments.qualities):
+        source = open_folder(resized(data, size, quality, progressive=progressive))
+        result["files"].append(
+            {
+                "size": size.text,
+                "quality": quality,
+                "progressive": progressive,
+                "kib": mean_kib(source),
+                "rounds": measure(source, result["threads"], arguments.rounds, arguments.seconds),
+            }
+        )
     Console().print(Markdown(markdown(result)))
     write(arguments.output, result)
 
@@ -76,11 +76,12 @@ def markdown(result: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for files in result["files"]:
+        kind = ", progressive" if files["progressive"] else ""
         rates, times = (
             [statistics.median(turn[decoder][number] for turn in files["rounds"]) for decoder in DECODERS] for number in (0, 1)
         )
         lines.append(
-            f"| {files['size']}, quality {files['quality']} | {files['kib']:.0f} | {rates[0]:,.0f} | {rates[1]:,.0f} "
+            f"| {files['size']}, quality {files['quality']}{kind} | {files['kib']:.0f} | {rates[0]:,.0f} | {rates[1]:,.0f} "
             f"| {rates[1] / rates[0]:.2f} | {times[0]:.3f} | {times[1]:.3f} | {times[0] / times[1]:.2f} |"
         )
     return "\n".join([*lines, ""])

@@ -41,11 +41,12 @@ def spread_paths(source: FolderSource, count: int) -> list[Path]:
     return [Path(os.fsdecode(path)) for path in source.fetch(chosen).encoded]
 
 
-def resized(folder: Path, size: Size, quality: int = QUALITY) -> Path:
+def resized(folder: Path, size: Size, quality: int = QUALITY, *, progressive: bool = False) -> Path:
     """A folder like the given one whose images fill this size: scaled, cut at the sides, JPEG 4:2:0."""
     source = open_folder(folder)
     name = hashlib.sha256(f"{source.root.resolve()} {source.fingerprint()} {size.text}".encode()).hexdigest()[:12]
-    target = cache_folder() / "resized" / f"{size.text}-{name}{'' if quality == QUALITY else f'-{quality}'}"
+    kind = ("" if quality == QUALITY else f"-{quality}") + ("-progressive" if progressive else "")
+    target = cache_folder() / "resized" / f"{size.text}-{name}{kind}"
     for path in track(spread_paths(source, COUNT), f"images of {size.text}", transient=True):
         copy = target / path.parent.name / f"{path.stem}.jpg"
         if not copy.exists():
@@ -56,6 +57,6 @@ def resized(folder: Path, size: Size, quality: int = QUALITY) -> Path:
             except OSError as error:
                 raise ValueError(f"{path} cannot be read ({error}); take it out of {folder}") from error
             partial = copy.with_suffix(".partial")  # half of a JPEG would be taken for the copy by every later run
-            fitted.save(partial, "JPEG", quality=quality, subsampling="4:2:0")
+            fitted.save(partial, "JPEG", quality=quality, subsampling="4:2:0", progressive=progressive)
             partial.replace(copy)
     return target

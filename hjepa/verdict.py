@@ -105,7 +105,7 @@ def _lighter_images(data: DataSet, recipe: Recipe, run: ShortRun, machine: Machi
 
 def _reduced(data: DataSet, recipe: Recipe, run: ShortRun) -> Iterator[str]:
     """Where most draws of the middle image would let it be decoded at a reduced scale: its crops take less then, too."""
-    are_jpegs = data.formats.get("JPEG", 0) > sum(data.formats.values()) / 2
+    are_jpegs = data.formats.get("JPEG", 0) + data.formats.get(PROGRESSIVE, 0) > sum(data.formats.values()) / 2
     if run.device != "cpu" or run.engine == "dali-ops" or recipe.decoding == "reduced" or not are_jpegs:
         return
     sizes = np.tile(np.array([data.short_side[1], data.long_side[1]], dtype=np.int32), (256, 1))

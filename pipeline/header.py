@@ -240,15 +240,13 @@ def _known(orientation: Any) -> int:
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
-def is_reducible(image: Image.Image, *, turns: bool) -> bool:
+def is_reducible(image: Image.Image) -> bool:
     """Whether an image is one that hjepa's decoder takes, and so can reduce (kernels/csrc/jpeg).
 
-    A sequential JPEG is, gray or YCbCr of usual sampling, unless it is turned. Of what only few have PIL does not tell: tables
-    of 16 bits, several scans, arithmetic codes.
+    A JPEG is, gray or YCbCr of usual sampling. Of what only few have PIL does not tell: tables of 16 bits, several scans that
+    are not progressive, progressive ones of which some are missing, arithmetic codes.
     """
-    if not isinstance(image, JpegImagePlugin.JpegImageFile) or "progressive" in image.info:
-        return False
-    if turns and orientation_of(image) != 1:
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):
         return False
     names, sampling = [layer[0] for layer in image.layer], [layer[1:3] for layer in image.layer]
     if len(names) == 1:

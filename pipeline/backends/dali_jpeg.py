@@ -1,8 +1,8 @@
 """JPEGs are decoded on the CPU by hjepa's decoder, within DALI: libjpeg-turbo's levels, sooner (benchmarks/decoding.py).
 
 The decoder (kernels/csrc/jpeg) is an extension of nvImageCodec, the library that DALI decodes with. nvImageCodec asks it first,
-and goes on to libjpeg-turbo with what it does not take: progressive, CMYK or turned images, and every file with an error in it,
-so that what a bad file looks like, or whether it is one, is decided where it always was. Other formats do not come near it.
+and goes on to libjpeg-turbo with what it does not take, such as CMYK, and every file with an error in it, so that what a bad
+file looks like, or whether it is one, is decided where it always was. Other formats do not come near it.
 
 A JPEG with a segment of ours in it comes out at a half or a quarter of its sides, in the memory for the whole image. Another
 decoder passes over the segment, and the image comes out whole; so whoever puts one in asks for what became of it.

@@ -19,7 +19,7 @@ from torchvision.transforms import InterpolationMode
 from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request, check_size
 from hjepa.pipeline.draws import Draws, ViewDraws
-from hjepa.pipeline.header import explain, is_reducible, upright
+from hjepa.pipeline.header import explain, is_reducible, orientation_of, upright
 from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.recipe import Recipe, View
 from hjepa.pipeline.source import open_image
@@ -133,16 +133,16 @@ def _decode(request: Request, number: int, recipe: Recipe) -> tuple[Image.Image,
     turns = recipe.orientation == "exif"
     try:
         with open_image(request.encoded, number) as image:
-            height, width = image.height, image.width
+            whole = image.size if turns and orientation_of(image) >= 5 else image.size[::-1]  # height, width
             reduction = int(request.draws.reduction[number])
-            if reduction > 1 and not is_reducible(image, turns=turns):
+            if reduction > 1 and not is_reducible(image):
                 reduction = 1
             if reduction > 1:
-                image.draft(None, (width // reduction, height // reduction))
+                image.draft(None, (image.width // reduction, image.height // reduction))
             rgb = to_rgb(upright(image) if turns else image)
     except Exception as error:  # PIL's decoders raise OSError, SyntaxError, ValueError and more for bad data
         return explain(error)
-    found = (height, width) if reduction > 1 else (rgb.height, rgb.width)
+    found = whole if reduction > 1 else (rgb.height, rgb.width)
     return check_size(found, tuple(request.sizes[number].tolist())) or (rgb, reduction)
 
 

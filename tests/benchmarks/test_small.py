@@ -36,8 +36,9 @@ def test_resume_needs_no_more_state_for_more_images(tmp_path: Path) -> None:
 
 def test_decoding_measures_both_decoders_on_every_kind_of_file(tmp_path: Path, labelled: Path) -> None:
     options = ("--data", str(labelled), "--sizes", "64x48", "--qualities", "75", "90", "--rounds", "1", "--seconds", "0.1")
-    small, large = run(tmp_path, "decoding.py", *options)["files"]
+    small, large, *progressive = run(tmp_path, "decoding.py", *options)["files"]
     assert small["kib"] < large["kib"]
+    assert [files["progressive"] for files in (small, large, *progressive)] == [False, False, True, True]
     assert set(small["rounds"][0]) == {"libjpeg-turbo", "hjepa"}
 
 

@@ -289,7 +289,8 @@ def test_decoding_at_a_reduced_scale_is_advice_where_it_would_do_something() -> 
     assert is_said()
     assert is_said(rate=100)  # crops of large images take longer, too
     assert not is_said(PHOTOS)
-    assert not is_said(replace(large, formats={"JPEG": 10, PROGRESSIVE: 10, "PNG": 10}))
+    assert is_said(replace(large, formats={"JPEG": 10, PROGRESSIVE: 10, "PNG": 10}))
+    assert not is_said(replace(large, formats={"JPEG": 5, PROGRESSIVE: 5, "PNG": 10}))
     assert not is_said(recipe=replace(RECIPE, decoding="reduced"))
     assert not is_said(engine="dali-ops")
     assert not is_said(device="cuda:0")

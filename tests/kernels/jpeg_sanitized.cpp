@@ -1,4 +1,5 @@
-// Decodes the files it is given with every build that runs here, from and into memory that is exactly as large as it must be.
+// Decodes the files it is given with every build that runs here, and turns them, from and into memory that is exactly as large as
+// it must be.
 
 #include <cstdint>
 #include <cstdio>
@@ -8,6 +9,18 @@
 #include <vector>
 
 #include "decode.h"
+#include "turn.h"
+
+static void turn_all(const std::vector<uint8_t>& rgb, size_t width) {
+    const size_t height = rgb.size() / 3 / width;
+    for (const bool transposed : {false, true}) {
+        const size_t rows = transposed ? width : height, columns = transposed ? height : width;
+        std::vector<uint8_t> turned(rgb.size());
+        for (const bool flip : {false, true}) {
+            hjepa::turn_image(rgb.data(), {transposed, flip, !flip}, rows, columns, turned.data(), 3 * columns);
+        }
+    }
+}
 
 int main(int, char** names) {
     size_t decoded = 0, refused = 0;
@@ -27,6 +40,7 @@ int main(int, char** names) {
                 const bool known = hjepa::decode_jpeg(
                     build, memory, file.data(), file.size(), frame.height, frame.width, reduction, rgb.data(), stride);
                 ++(known ? decoded : refused);
+                if (known) turn_all(rgb, stride / 3);
             }
         }
     }

@@ -31,16 +31,23 @@ def encode(pixels: Pixels, **options: Any) -> bytes:
 
 
 def random_jpeg(chance: np.random.Generator, most: int = 90) -> tuple[bytes, int, int]:
-    """A file that is decoded natively, its height and width: any quality, sampling, colours, tables, restart intervals."""
+    """A file that is decoded natively, its height and width: any quality, sampling, colours, tables, scans, restarts."""
     height, width = (int(chance.integers(5, most)) for _ in range(2))
     pixels = picture(chance, height, width)
     options: dict[str, Any] = {"quality": int(chance.integers(1, 101)), "optimize": bool(chance.integers(2))}
+    options["progressive"] = bool(chance.integers(3) == 0)
     if chance.integers(5) == 0:
         pixels = pixels[..., 0]
     else:
         options["subsampling"] = int(chance.integers(3))
     options |= ({}, {"restart_marker_blocks": int(chance.integers(1, 20))}, {"restart_marker_rows": 1})[chance.integers(3)]
     return encode(pixels, **options), height, width
+
+
+def scans_of(file: bytes) -> tuple[bytes, list[bytes]]:
+    """What comes before the first scan of a progressive JPEG of Pillow's, and its scans with their tables of codes."""
+    before, table, *scans = file[:-2].split(b"\xff\xc4")  # the first scan has two tables
+    return before + b"\xff\xc4" + table, [b"\xff\xc4" + scan for scan in scans]
 
 
 def damaged(chance: np.random.Generator, file: bytes) -> bytes:

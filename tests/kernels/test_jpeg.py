@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.kernels.jpegs import STALE_TABLES, by_pillow, damaged, encode, gray_file, picture, random_jpeg
+from tests.kernels.jpegs import STALE_TABLES, by_pillow, damaged, encode, gray_file, picture, random_jpeg, scans_of
 
 jpeg = pytest.importorskip("hjepa.kernels._jpeg", reason="hjepa's JPEG decoder was not built: there was no C++ compiler")
 
@@ -93,12 +93,50 @@ def test_a_damaged_file_is_refused_or_decoded_as_libjpeg_turbo_does() -> None:
     assert 700 < refused < 1400
 
 
+@pytest.mark.parametrize("build", jpeg.builds())
+@pytest.mark.parametrize("sampling", [0, 1, 2], ids=["444", "422", "420"])
+def test_every_size_of_a_progressive_image_ends_as_in_libjpeg_turbo(sampling: int, build: str) -> None:
+    chance = np.random.default_rng(sampling)
+    for side in range(5, 75):
+        for height, width in ((side, 33), (17, side), (1, side)):
+            file = encode(picture(chance, height, width), subsampling=sampling, quality=90, progressive=True)
+            np.testing.assert_array_equal(jpeg.decode(file, height, width, build), by_pillow(file))
+
+
+@pytest.mark.parametrize("build", jpeg.builds())
+def test_blocks_without_anything_are_as_many_as_a_file_says(build: str) -> None:
+    flat = np.full((1600, 1500), 77, dtype=np.uint8)
+    flat[800, 700] = 255
+    for options in ({}, {"restart_marker_blocks": 20_000}):
+        file = encode(flat, progressive=True, **options)
+        np.testing.assert_array_equal(jpeg.decode(file, 1600, 1500, build), by_pillow(file))
+
+
+def test_scans_may_come_in_any_order_that_brings_all_bits_once() -> None:
+    """In Pillow's: 0 is the mean, 1 and 4 brightness, refined by 5 (as the mean is) and 8; 2, 6 and 3, 7 are the colours."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 70, 3), dtype=np.uint8)
+    start, scans = scans_of(encode(pixels, quality=90, progressive=True))
+    expected = by_pillow(encode(pixels, quality=90, progressive=True))
+
+    def decoded(*numbers: int) -> np.ndarray | None:
+        levels: np.ndarray | None = jpeg.decode(start + b"".join(scans[number] for number in numbers) + b"\xff\xd9", 60, 70)
+        return levels
+
+    for order in ((0, 1, 2, 3, 4, 5, 6, 7, 8), (0, 4, 1, 5, 8, 2, 6, 3, 7), (0, 3, 2, 7, 6, 4, 1, 5, 8)):
+        np.testing.assert_array_equal(decoded(*order), expected)
+    every = range(len(scans))
+    assert all(decoded(*(other for other in every if other != number)) is None for number in every)
+    assert all(decoded(*every, number) is None for number in every)
+    assert decoded(0, 1, 2, 3, 5, 4, 6, 7, 8) is None  # refined before all of it came
+    assert decoded(1, 0, 2, 3, 4, 5, 6, 7, 8) is None
+
+
 def test_what_is_not_decoded_here_is_left() -> None:
     pixels = picture(np.random.default_rng(0), 40, 50)
     file = encode(pixels)
     assert jpeg.decode(file, 40, 50) is not None
     others = {
-        "progressive": encode(pixels, progressive=True),
+        "arithmetic codes": file.replace(b"\xff\xc0", b"\xff\xc9"),
         "CMYK": _cmyk(pixels),
         "RGB": encode(pixels, keep_rgb=True),
         "no end": file[:-2],

@@ -5,12 +5,11 @@
 namespace hjepa {
 
 constexpr size_t ALIGNMENT = 64;
-constexpr size_t MOST_KEPT = size_t{8} << 20;  // bytes of the memory for a scan; few files are as large
 
 #define HJEPA_DECLARE(isa)                                          \
     namespace isa {                                                 \
     size_t scratch_bytes(const Frame&);                             \
-    bool decode_scan(const Frame&, Scan&, char*, uint8_t*, size_t); \
+    bool decode_scans(Frame&, Tables&, Scan&, char*, uint8_t*, size_t); \
     }
 
 HJEPA_DECLARE(plain)
@@ -23,10 +22,10 @@ const std::vector<JpegBuild>& jpeg_builds() {
     static const std::vector<JpegBuild> found = [] {
         std::vector<JpegBuild> usable;
 #ifdef HJEPA_X86
-        if (runs(Isa::avx512)) usable.push_back({"avx512", avx512::scratch_bytes, avx512::decode_scan});
-        if (runs(Isa::avx2)) usable.push_back({"avx2", avx2::scratch_bytes, avx2::decode_scan});
+        if (runs(Isa::avx512)) usable.push_back({"avx512", avx512::scratch_bytes, avx512::decode_scans});
+        if (runs(Isa::avx2)) usable.push_back({"avx2", avx2::scratch_bytes, avx2::decode_scans});
 #endif
-        usable.push_back({"plain", plain::scratch_bytes, plain::decode_scan});
+        usable.push_back({"plain", plain::scratch_bytes, plain::decode_scans});
         return usable;
     }();
     return found;
@@ -42,9 +41,11 @@ bool decode_jpeg(const JpegBuild& build, JpegMemory& memory, const uint8_t* file
     const size_t scratch_bytes = build.scratch_bytes(frame) + ALIGNMENT;
     if (memory.scratch.size() < scratch_bytes) memory.scratch.resize(scratch_bytes);
     const size_t beyond = reinterpret_cast<uintptr_t>(memory.scratch.data()) % ALIGNMENT;
+    char* scratch = memory.scratch.data() + (ALIGNMENT - beyond);
     Scan scan{frame.scan, frame.end, memory.scan.data(), 0, 0};
-    const bool decoded = build.decode_scan(frame, scan, memory.scratch.data() + (ALIGNMENT - beyond), rgb, stride);
+    const bool decoded = build.decode_scans(frame, memory.tables, scan, scratch, rgb, stride);
     if (memory.scan.size() > MOST_KEPT) std::vector<uint8_t>().swap(memory.scan);
+    if (memory.scratch.size() > MOST_KEPT) std::vector<char>().swap(memory.scratch);
     return decoded;
 }
 

@@ -14,8 +14,11 @@ namespace hjepa {
 struct JpegBuild {
     const char* name;  // of the instruction set
     size_t (*scratch_bytes)(const Frame& frame);
-    bool (*decode_scan)(const Frame& frame, Scan& scan, char* scratch, uint8_t* rgb, size_t stride);  // scratch: aligned to 64
+    // scratch: aligned to 64
+    bool (*decode_scans)(Frame& frame, Tables& tables, Scan& scan, char* scratch, uint8_t* rgb, size_t stride);
 };
+
+constexpr size_t MOST_KEPT = size_t{8} << 20;  // bytes of a memory; few images that are progressive or turned need more
 
 // Memory of one thread, reused from image to image.
 struct JpegMemory {

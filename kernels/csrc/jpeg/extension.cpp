@@ -11,6 +11,7 @@
 
 #include "decode.h"
 #include "mark.h"
+#include "turn.h"
 
 std::atomic<int64_t> hjepa::num_decoded{0};
 
@@ -18,19 +19,22 @@ namespace {
 
 constexpr char ID[] = "hjepa_jpeg_decoder";
 
+// Of one thread.
+struct Memory {
+    hjepa::JpegMemory jpeg;
+    std::vector<uint8_t> lying;  // an image before it is turned
+};
+
 // What DALI is told of a file without reading it.
-nvimgcodecProcessingStatus_t known(const nvimgcodecCodeStreamDesc_t* file, const nvimgcodecDecodeParams_t* params) {
+nvimgcodecProcessingStatus_t known(const nvimgcodecCodeStreamDesc_t* file) {
     nvimgcodecJpegImageInfo_t jpeg{NVIMGCODEC_STRUCTURE_TYPE_JPEG_IMAGE_INFO, sizeof(jpeg), nullptr, {}};
     nvimgcodecImageInfo_t image{};
     image.struct_type = NVIMGCODEC_STRUCTURE_TYPE_IMAGE_INFO, image.struct_size = sizeof(image), image.struct_next = &jpeg;
     if (file->getImageInfo(file->instance, &image) != NVIMGCODEC_STATUS_SUCCESS) return NVIMGCODEC_PROCESSING_STATUS_FAIL;
     if (jpeg.encoding != NVIMGCODEC_JPEG_ENCODING_BASELINE_DCT &&
-        jpeg.encoding != NVIMGCODEC_JPEG_ENCODING_EXTENDED_SEQUENTIAL_DCT_HUFFMAN) {
+        jpeg.encoding != NVIMGCODEC_JPEG_ENCODING_EXTENDED_SEQUENTIAL_DCT_HUFFMAN &&
+        jpeg.encoding != NVIMGCODEC_JPEG_ENCODING_PROGRESSIVE_DCT_HUFFMAN) {
         return NVIMGCODEC_PROCESSING_STATUS_ENCODING_UNSUPPORTED;
-    }
-    const nvimgcodecOrientation_t& turned = image.orientation;
-    if (params->apply_exif_orientation && (turned.rotated || turned.flip_x || turned.flip_y)) {
-        return NVIMGCODEC_PROCESSING_STATUS_ORIENTATION_UNSUPPORTED;
     }
     nvimgcodecCodeStreamInfo_t stream{};
     stream.struct_type = NVIMGCODEC_STRUCTURE_TYPE_CODE_STREAM_INFO, stream.struct_size = sizeof(stream);
@@ -47,7 +51,7 @@ nvimgcodecImageInfo_t wanted(const nvimgcodecImageDesc_t* image) {
 }
 
 nvimgcodecProcessingStatus_t can_decode(nvimgcodecDecoder_t decoder, const nvimgcodecImageDesc_t* image,
-                                        const nvimgcodecCodeStreamDesc_t* file, const nvimgcodecDecodeParams_t* params, int) {
+                                        const nvimgcodecCodeStreamDesc_t* file, const nvimgcodecDecodeParams_t*, int) {
     if (!*reinterpret_cast<const bool*>(decoder)) return NVIMGCODEC_PROCESSING_STATUS_BACKEND_UNSUPPORTED;
     const nvimgcodecImageInfo_t info = wanted(image);
     const nvimgcodecImagePlaneInfo_t& plane = info.plane_info[0];
@@ -57,25 +61,54 @@ nvimgcodecProcessingStatus_t can_decode(nvimgcodecDecoder_t decoder, const nvimg
     }
     if (plane.sample_type != NVIMGCODEC_SAMPLE_DATA_TYPE_UINT8) return NVIMGCODEC_PROCESSING_STATUS_SAMPLE_TYPE_UNSUPPORTED;
     if (info.buffer_kind != NVIMGCODEC_IMAGE_BUFFER_KIND_STRIDED_HOST) return NVIMGCODEC_PROCESSING_STATUS_BACKEND_UNSUPPORTED;
-    return known(file, params);
+    return known(file);
+}
+
+// What makes the image upright, where that is asked for.
+bool find_turn(const nvimgcodecCodeStreamDesc_t* file, const nvimgcodecDecodeParams_t* params, hjepa::Turn& turn) {
+    turn = {};
+    if (!params->apply_exif_orientation) return true;
+    nvimgcodecImageInfo_t image{};
+    image.struct_type = NVIMGCODEC_STRUCTURE_TYPE_IMAGE_INFO, image.struct_size = sizeof(image);
+    if (file->getImageInfo(file->instance, &image) != NVIMGCODEC_STATUS_SUCCESS) return false;
+    const int rotated = image.orientation.rotated;  // counter-clockwise, before the flips
+    turn.transposed = rotated == 90 || rotated == 270;
+    turn.flip_x = (rotated == 180 || rotated == 270) != (image.orientation.flip_x != 0);
+    turn.flip_y = (rotated == 180 || rotated == 90) != (image.orientation.flip_y != 0);
+    return true;
+}
+
+// To the size that the image has once it is turned.
+bool decode_turned(Memory& memory, const uint8_t* file, size_t size, hjepa::Turn turn, size_t height, size_t width,
+                   size_t reduction, uint8_t* levels, size_t stride) {
+    const int by = static_cast<int>(reduction), rows = static_cast<int>(height), columns = static_cast<int>(width);
+    const hjepa::JpegBuild& build = hjepa::jpeg_builds()[0];
+    if (turn.is_none()) return hjepa::decode_jpeg(build, memory.jpeg, file, size, rows, columns, by, levels, stride);
+    const size_t to_height = (height + reduction - 1) / reduction, to_width = (width + reduction - 1) / reduction;
+    memory.lying.resize(3 * to_height * to_width);
+    const bool decoded = turn.transposed
+        ? hjepa::decode_jpeg(build, memory.jpeg, file, size, columns, rows, by, memory.lying.data(), 3 * to_height)
+        : hjepa::decode_jpeg(build, memory.jpeg, file, size, rows, columns, by, memory.lying.data(), 3 * to_width);
+    if (decoded) hjepa::turn_image(memory.lying.data(), turn, to_height, to_width, levels, stride);
+    if (memory.lying.size() > hjepa::MOST_KEPT) std::vector<uint8_t>().swap(memory.lying);
+    return decoded;
 }
 
 // A reduced image lies at the start of the plane's memory, without gaps between its rows, and the mark at the end.
-bool decode_file(hjepa::JpegMemory& memory, const uint8_t* file, size_t size, const nvimgcodecImagePlaneInfo_t& plane,
+bool decode_file(Memory& memory, const uint8_t* file, size_t size, hjepa::Turn turn, const nvimgcodecImagePlaneInfo_t& plane,
                  uint8_t* levels) {
     const auto reduction = static_cast<size_t>(hjepa::asked_reduction(file, size));
     const size_t rows = (plane.height + reduction - 1) / reduction, columns = (plane.width + reduction - 1) / reduction;
     const size_t stride = reduction == 1 ? plane.row_stride : 3 * columns;
     const size_t bytes = plane.row_stride * (plane.height - 1) + 3 * size_t{plane.width};
     if (reduction > 1 && rows * stride + hjepa::MARK_BYTES > bytes) return false;
-    const bool decoded = hjepa::decode_jpeg(hjepa::jpeg_builds()[0], memory, file, size, static_cast<int>(plane.height),
-                                            static_cast<int>(plane.width), static_cast<int>(reduction), levels, stride);
+    const bool decoded = decode_turned(memory, file, size, turn, plane.height, plane.width, reduction, levels, stride);
     if (decoded && reduction > 1) hjepa::write_mark(levels + bytes - hjepa::MARK_BYTES, static_cast<int>(reduction));
     return decoded;
 }
 
-bool decode_to(const nvimgcodecImageInfo_t& info, nvimgcodecIoStreamDesc_t* io) {
-    thread_local hjepa::JpegMemory memory;
+bool decode_to(const nvimgcodecImageInfo_t& info, nvimgcodecIoStreamDesc_t* io, hjepa::Turn turn) {
+    thread_local Memory memory;
     size_t size = 0;
     void* file = nullptr;
     if (io->size(io->instance, &size) != NVIMGCODEC_STATUS_SUCCESS) return false;
@@ -83,7 +116,7 @@ bool decode_to(const nvimgcodecImageInfo_t& info, nvimgcodecIoStreamDesc_t* io) 
     bool decoded = false;
     try {
         decoded = decode_file(
-            memory, static_cast<const uint8_t*>(file), size, info.plane_info[0], static_cast<uint8_t*>(info.buffer));
+            memory, static_cast<const uint8_t*>(file), size, turn, info.plane_info[0], static_cast<uint8_t*>(info.buffer));
     } catch (const std::bad_alloc&) {  // C code is above
     }
     io->unmap(io->instance, file, size);
@@ -91,9 +124,10 @@ bool decode_to(const nvimgcodecImageInfo_t& info, nvimgcodecIoStreamDesc_t* io) 
 }
 
 nvimgcodecStatus_t decode(nvimgcodecDecoder_t, const nvimgcodecImageDesc_t* image, const nvimgcodecCodeStreamDesc_t* file,
-                          const nvimgcodecDecodeParams_t*, int) {
+                          const nvimgcodecDecodeParams_t* params, int) {
     const nvimgcodecImageInfo_t info = wanted(image);
-    const bool decoded = info.num_planes == 1 && decode_to(info, file->io_stream);
+    hjepa::Turn turn;
+    const bool decoded = info.num_planes == 1 && find_turn(file, params, turn) && decode_to(info, file->io_stream, turn);
     hjepa::num_decoded += decoded;
     image->imageReady(image->instance, decoded ? NVIMGCODEC_PROCESSING_STATUS_SUCCESS : NVIMGCODEC_PROCESSING_STATUS_FAIL);
     return NVIMGCODEC_STATUS_SUCCESS;

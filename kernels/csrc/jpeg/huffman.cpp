@@ -7,14 +7,18 @@ namespace hjepa {
 namespace {
 
 constexpr int LONGEST_DC = 11, LONGEST_AC = 10;  // bits of a number, in images of 8 bits
+constexpr int MOST_ZEROS = 15;  // before a coefficient; without one they are just zeros
 constexpr uint32_t LOOKUPS = 1u << LOOKUP_BITS;
 
 // False for a symbol that 8-bit images do not have.
 bool read_symbol(Coefficient kind, int symbol, int code_length, Step& step) {
-    const int number_length = kind == Coefficient::dc ? symbol : symbol & 15, zeros = kind == Coefficient::dc ? 0 : symbol >> 4;
-    if (number_length > (kind == Coefficient::dc ? LONGEST_DC : LONGEST_AC)) return false;
-    const bool ends = kind == Coefficient::ac && symbol == 0;
-    if (kind == Coefficient::ac && number_length == 0 && zeros != 0 && zeros != 15) return false;
+    const bool is_dc = kind == Coefficient::dc;
+    int number_length = is_dc ? symbol : symbol & 15;
+    const int zeros = is_dc ? 0 : symbol >> 4;
+    if (number_length > (is_dc ? LONGEST_DC : LONGEST_AC)) return false;
+    const bool ends = !is_dc && number_length == 0 && zeros < MOST_ZEROS;
+    if (ends && kind == Coefficient::band) number_length = zeros;
+    else if (ends && zeros > 0) return false;
     step = {};
     step.length = step.first_length = static_cast<uint8_t>(code_length + number_length);
     step.code_length = static_cast<uint8_t>(code_length);

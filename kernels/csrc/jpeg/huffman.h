@@ -36,7 +36,9 @@ struct HuffmanTable {
 // A step by a code of more than LOOKUP_BITS, from the next bits, the first one uppermost; null for none.
 const Step* long_step(const HuffmanTable& table, uint64_t bits);
 
-enum class Coefficient { dc, ac };
+// `band`: AC coefficients of progressive images. There the end of a block may be that of others, too: of as many as the number
+// behind its code says. They have no steps of two.
+enum class Coefficient { dc, ac, band };
 
 // definition [16 + count]: counts of codes of 1, 2, ... bits, and their `count` symbols, which are not none. False for codes that
 // do not fit, or symbols that 8-bit images do not have. Most files have the same tables: one that is there is not built again.

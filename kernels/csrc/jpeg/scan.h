@@ -9,6 +9,8 @@ namespace hjepa {
 // Zeros behind an interval: more bytes than an MCU can ask for beyond its end.
 constexpr size_t SCAN_SLACK = 4096;
 
+constexpr int END_OF_IMAGE = 0xD9;  // a marker
+
 struct Scan {
     const uint8_t *next, *end;  // of the file
     uint8_t* memory;  // [end - next + SCAN_SLACK] at first
