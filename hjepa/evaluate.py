@@ -6,6 +6,7 @@ Nearest neighbours need no training: Wu et al., arXiv 1805.01978; as in DINO.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -41,7 +42,7 @@ class Evaluation:
     num_dimensions: int
     """Of a feature, or as many as so few images can span."""
     num_images: int
-    """Images that were read, at most EVALUATED, evenly spaced."""
+    """Images that were read, at most EVALUATED, evenly spaced; those that stand in for bad ones once."""
     num_available: int
     """Images that there are."""
     split: str | None = None
@@ -51,7 +52,8 @@ class Evaluation:
     def rows(self) -> dict[str, str]:
         """What a table shows, by the name of the row."""
         accuracies = {"kNN accuracy": self.knn_accuracy, "linear probe": self.linear_probe_accuracy}
-        left_out = f" of {self.num_available}, evenly spaced" if self.num_images < self.num_available else ""
+        spacing = ", evenly spaced" if self.num_available > EVALUATED else ""
+        left_out = f" of {self.num_available}{spacing}" if self.num_images < self.num_available else ""
         return {
             "images": f"{self.num_images}{left_out}{f', split {self.split}' if self.split else ''}",
             **{name: UNMEASURED if accuracy is None else f"{accuracy:.1%}" for name, accuracy in accuracies.items()},
@@ -142,14 +144,17 @@ def _labelled(features: Tensor, labels: Tensor, source: Source) -> tuple[Tensor,
 @torch.no_grad()
 def extract(model: Model, loader: Loader, progress: Callable[[int], None]) -> tuple[Tensor, Tensor]:
     """Features float32 [N, D] of the teacher and labels int64 [N]; `progress` is told how many images are done."""
-    features, labels = [], []
+    features, labels, numbers = [], [], []
     done = 0
     for batch in loader:
         features.append(model.features(batch.globals[0]).float())
         labels.append(batch.labels)
+        numbers.append(batch.indices.numpy())
         done += len(batch.labels)
         progress(done)
-    return torch.cat(features), torch.cat(labels)
+    # one that stands in for a bad image comes twice, and would be its own nearest neighbour
+    once = torch.from_numpy(np.unique(np.concatenate(numbers), return_index=True)[1])
+    return torch.cat(features)[once], torch.cat(labels)[once]
 
 
 def knn_accuracy(features: Tensor, labels: Tensor, k: int, temperature: float) -> float:

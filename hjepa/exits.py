@@ -86,4 +86,13 @@ def command_line() -> str:
             next(arguments, None)
         elif not argument.startswith("--resume="):
             kept.append(argument)
-    return shlex.join(["hjepa-train", *kept])
+    return f"{_program()} {shlex.join(kept)}".rstrip()
+
+
+def _program() -> str:
+    """hjepa-train as it was started: a single process in place of several would train on smaller batches."""
+    ranks, here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    if ranks == 1:
+        return "hjepa-train"
+    machines = "" if ranks == here else f"--nnodes {ranks // here} ... "
+    return f"torchrun {machines}--nproc-per-node {here} $(which hjepa-train)"

@@ -1,6 +1,6 @@
 """A short run of the loader on one's own images: how fast it is, how fast it could be, and where the time goes.
 
-Decoding alone is timed with the same loader and a recipe of one tiny crop, so that everything but the crops is the same.
+Decoding alone is timed with the same loader and a recipe of tiny crops, so that everything but the crops is the same.
 """
 
 import os
@@ -8,7 +8,7 @@ import resource
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ DECODE_ONLY = Recipe(
     views=(View(name="global", count=1, size=8, area=(0.001, 0.001), ratio=(1, 1), flip=0, gray=0, blur=0),),
 )
 """Whatever reads and decodes whole images, and next to nothing after it."""
+SMALLEST = 8
+"""Side of the crops where images are decoded at the scale that a recipe's crops leave them."""
 WARM_UP = 2
 """Batches that are not counted: threads start, and memory is taken."""
 READ_FILES = 400
@@ -84,7 +86,7 @@ def run_shortly(
     size = min(batch_size, len(source))
     options: dict[str, Any] = {"batch_size": size, "backend": backend, "device": device}
     read = _read(source)  # first: what the loader has read is in memory
-    with Loader(source, DECODE_ONLY, **options) as loader:
+    with Loader(source, decode_only(recipe), **options) as loader:
         decode = rate(loader, seconds)
     with Loader(source, recipe, **options) as loader:
         whole = rate(loader, seconds)
@@ -105,6 +107,18 @@ def run_shortly(
         mask_us=_masks(batch),
         replaced=replaced,
     )
+
+
+def decode_only(recipe: Recipe) -> Recipe:
+    """What decodes as the recipe does; at a reduced scale crops and boxes shrink alike, so that images are as much reduced."""
+    if recipe.decoding == "full":
+        return DECODE_ONLY
+    views = []
+    for view in recipe.views:
+        low, high = (share * (SMALLEST / max(SMALLEST, view.size)) ** 2 for share in view.area)
+        small = replace(view, size=min(SMALLEST, view.size), area=(low, high), same_box_as=None)
+        views.append(replace(small, jitter=None, flip=0, gray=0, blur=0, solarize=0))
+    return replace(recipe, name=DECODE_ONLY.name, views=tuple(views))
 
 
 def rate(loader: Loader, seconds: float) -> Rate:

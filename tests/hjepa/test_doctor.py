@@ -16,6 +16,7 @@ from hjepa import commands, machine, short_run
 from hjepa.data_check import PROGRESSIVE, DataSet, look_at_data
 from hjepa.findings import is_healthy, judge_conduct, judge_data, judge_machine
 from hjepa.machine import Gpu, Machine, look_at_machine
+from hjepa.pipeline.draws import draw
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.open_source import open_source
 from hjepa.pipeline.presets import preset
@@ -294,6 +295,15 @@ def test_decoding_at_a_reduced_scale_is_advice_where_it_would_do_something() -> 
     assert not is_said(recipe=replace(RECIPE, decoding="reduced"))
     assert not is_said(engine="dali-ops")
     assert not is_said(device="cuda:0")
+
+
+def test_decoding_alone_is_timed_at_the_scale_that_the_recipe_leaves_the_images() -> None:
+    sizes = np.random.default_rng(0).integers(200, 3000, (400, 2)).astype(np.int32)
+    recipe = replace(RECIPE, decoding="reduced")
+    assert short_run.decode_only(RECIPE) == short_run.decode_only(preset("dino"))
+    by, alone = (draw(each, 0, 0, np.arange(400), sizes).reduction for each in (recipe, short_run.decode_only(recipe)))
+    assert set(by.tolist()) == {1, 2, 4}
+    assert (by == alone).mean() > 0.85
 
 
 def test_useful_side_is_that_of_the_smallest_crop_without_enlargement() -> None:

@@ -94,6 +94,18 @@ def test_images_of_which_none_read_has_a_label_have_no_accuracy() -> None:
     assert (found.knn_accuracy, found.linear_probe_accuracy) == (None, None)
 
 
+def test_image_that_stands_in_for_a_bad_one_is_measured_once(tmp_path: Path) -> None:
+    changes = ["data.pipeline=torchvision", "data.num_workers=0", "device=cpu", "data.max_bad=0.5", f"output_dir={tmp_path}"]
+    settings = load_settings(Path("small"), changes)
+    for number in range(6):
+        Image.new("RGB", (64, 64), (40 * number, 0, 0)).save(tmp_path / f"{number}.jpg", quality=95)
+    cut = tmp_path / "3.jpg"
+    cut.write_bytes(cut.read_bytes()[:-20])
+    source = open_list([(tmp_path / f"{number}.jpg", number // 3) for number in range(6)])
+    found = measure(build_model(settings, torch.device("cpu")), source, settings, lambda *_: None)
+    assert (found.num_images, found.num_available) == (5, 6)
+
+
 def test_images_of_the_first_class_count_as_those_of_any_other() -> None:
     settings = load_settings(Path("small"), ["data.pipeline=torchvision", "data.num_workers=0", "device=cpu"])
     source = open_list([(Image.new("RGB", (48, 48), (40 * number, 0, 0)), number // 4) for number in range(6)])

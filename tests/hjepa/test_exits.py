@@ -127,3 +127,20 @@ def test_interrupt_is_known_in_every_form_that_a_parser_gives_it(
     with pytest.raises(SystemExit) as stop:
         exits.run_command(app, "hjepa")
     assert (stop.value.code, capsys.readouterr().err) == (130, "hjepa: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("ranks", "here", "program"),
+    [
+        ("1", "1", "hjepa-train"),
+        ("2", "2", "torchrun --nproc-per-node 2 $(which hjepa-train)"),
+        ("16", "8", "torchrun --nnodes 2 ... --nproc-per-node 8 $(which hjepa-train)"),
+    ],
+)
+def test_call_to_go_on_starts_as_many_ranks_as_there_were(
+    ranks: str, here: str, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", ranks)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", here)
+    monkeypatch.setattr(sys, "argv", ["hjepa-train", "--seed", "3", "--resume", "auto"])
+    assert exits.command_line() == f"{program} --seed 3"
