@@ -93,9 +93,9 @@ def _ramps(crops: MulticropSettings) -> dict[str, Ramp | Steps]:
     return ramps
 
 
-def build_loader(settings: Settings, source: Source, purpose: Literal["train", "evaluate"]) -> Loader:
-    """The loader for training, or one that yields the centre of every image once, in order."""
-    data, training = settings.data, purpose == "train"
+def build_loader(settings: Settings, source: Source, purpose: Literal["train", "measure", "evaluate"]) -> Loader:
+    """The loader for training or for measuring it, or one that yields the centre of every image once, in order."""
+    data, training = settings.data, purpose != "evaluate"
     return Loader(
         source,
         build_recipe(settings) if training else _central_crop(settings),
@@ -112,7 +112,7 @@ def build_loader(settings: Settings, source: Source, purpose: Literal["train", "
         epochs=settings.training.epochs if training else 1,
         on_error=data.on_error,
         max_bad=data.max_bad,
-        bad_images=settings.bad_images_file if training else None,  # numbers of the images that are evaluated are others
+        bad_images=settings.bad_images_file if purpose == "train" else None,  # evaluated images have other numbers
         rank="auto" if training else 0,  # whoever evaluates reads every image
         world_size="auto" if training else 1,
     )

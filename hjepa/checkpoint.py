@@ -4,6 +4,7 @@ A file is written beside its place, flushed to the disk and renamed; so a crash 
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -91,20 +92,20 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def load(path: Path, device: torch.device, needed: Kinds = NEEDED) -> dict[str, Any]:
     """Reads a checkpoint; it may hold nothing but tensors and plain values. Raises CheckpointError."""
     if not path.is_file():
-        raise CheckpointError(
-            f"there is no checkpoint {path}; give the path of a run's .pt file, such as runs/small/checkpoints/latest.pt"
-        )
+        inside = [file for file in (path / "checkpoints" / LATEST, path / LATEST) if file.is_file()]
+        example = inside[0] if inside else "runs/small/checkpoints/latest.pt"
+        raise CheckpointError(f"there is no checkpoint {path}; give the path of a run's .pt file, such as {example}")
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         version = state["format"]
         foreign = [name for name, kind in needed.items() if name not in state or not isinstance(state[name], kind)]
         if needed is RESUMED:
             foreign += [name for name, kind in LATER.items() if name in state and not isinstance(state[name], kind)]
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot read the checkpoint {path} ({error.strerror or error}); see whether it can be"
-        ) from error
     except Exception as error:  # whatever a damaged or foreign file makes the unpickler raise; its words help nobody
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # of a file that was cut off: sought before its start
+            raise CheckpointError(
+                f"cannot read the checkpoint {path} ({error.strerror or error}); see whether it can be"
+            ) from error
         raise CheckpointError(f"{path} is not a checkpoint of hjepa, or it is damaged; resume from another") from error
     if version != FORMAT:
         raise CheckpointError(f"{path} has format {version}, this hjepa reads format {FORMAT}; use the hjepa that wrote it")

@@ -44,7 +44,7 @@ def measure_step(settings: Settings, source: Source) -> StepCost:
     plan, epochs = build_recipe(settings), range(settings.training.epochs)
     epoch = max(epochs, key=lambda epoch: sum(view.count * view.size**2 for view in recipe_at(plan, epoch).views))
     torch.cuda.empty_cache()  # what torch kept of the step before, DALI could not have
-    with build_loader(settings, source, "train") as loader:
+    with build_loader(settings, source, "measure") as loader:
         loader.set_epoch(epoch)
         batch, device = next(iter(loader)), loader.device
     if device.type == "cuda":

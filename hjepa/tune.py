@@ -61,7 +61,7 @@ def tune_loader(settings: Settings, source: Source, seconds: float, said: Said) 
     for name, values in tried.items():
         rates = {}
         for value in values:
-            with build_loader(with_changes(settings, {f"data.{name}": value}), source, "train") as loader:
+            with build_loader(with_changes(settings, {f"data.{name}": value}), source, "measure") as loader:
                 found = rate(loader, seconds)
             rates[value] = found.images_per_second
             busy = f"; other processes took {found.others:.0%} of the machine" if found.others > BUSY else ""

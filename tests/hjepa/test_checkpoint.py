@@ -53,11 +53,13 @@ def test_limit_of_the_system_is_named_as_such(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", b"i", None], ids=["empty", "foreign", "no opcode", "truncated"])
-def test_damaged_file_is_refused_with_its_name(content: bytes | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content", [b"", b"nonsense", b"i", 900, 5000], ids=["empty", "foreign", "no opcode", "truncated", "cut in half"]
+)
+def test_damaged_file_is_refused_with_its_name(content: bytes | int, tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
-    checkpoint.save(path, {"weights": torch.ones(1000)})
-    path.write_bytes(path.read_bytes()[:900] if content is None else content)
+    checkpoint.save(path, {"weights": torch.ones(10_000)})
+    path.write_bytes(path.read_bytes()[:content] if isinstance(content, int) else content)
     with pytest.raises(checkpoint.CheckpointError) as error:
         checkpoint.load(path, CPU)
     # nothing of torch's: its advice is to run whatever code the file holds
@@ -112,8 +114,15 @@ def test_newest_is_the_latest_and_then_by_the_number_of_epochs(tmp_path: Path) -
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(checkpoint.CheckpointError, match="there is no checkpoint"):
+    with pytest.raises(checkpoint.CheckpointError, match=r"there is no checkpoint .*, such as runs/small/"):
         checkpoint.load(tmp_path / "x.pt", CPU)
+
+
+@pytest.mark.parametrize("inside", ["latest.pt", "checkpoints/latest.pt"])
+def test_folder_of_a_run_is_refused_with_its_checkpoint_named(inside: str, tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / inside, {})
+    with pytest.raises(checkpoint.CheckpointError, match=f"such as {tmp_path / inside}"):
+        checkpoint.load(tmp_path, CPU)
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:

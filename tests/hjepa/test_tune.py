@@ -177,6 +177,14 @@ def test_no_crops_are_tried_that_the_settings_would_refuse(override: str, tiny: 
 
 
 @pytest.mark.dali
+def test_bad_images_are_not_listed_in_the_folder_of_a_run(tiny: Settings, labelled: Path, tmp_path: Path) -> None:
+    settings = with_changes(tiny, {"output_dir": str(tmp_path / "run"), "data.max_bad": 1.0, "data.on_error": "replace"})
+    contents = [path.read_bytes() for path in sorted(labelled.rglob("*.*"))]
+    cut = [content[:-20] if number % 2 else content for number, content in enumerate(contents)]
+    measure_step(settings, open_source(cut))
+    assert not (tmp_path / "run").exists()
+
+
 def test_every_setting_of_the_loader_is_tried(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     rates = iter([10, 20, 21, 5, 5, 9])
     monkeypatch.setattr("hjepa.tune.share_of_workers", lambda *_: 4)
