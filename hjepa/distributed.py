@@ -157,4 +157,11 @@ def _backend(settings: Settings, device: torch.device) -> str:
     asked = settings.distributed.backend
     if asked == "nccl" and fitting == "gloo":
         raise ValueError("distributed.backend=nccl joins GPUs, and the device is the CPU; set distributed.backend=auto or gloo")
-    return fitting if asked == "auto" else asked
+    backend = fitting if asked == "auto" else asked
+    if settings.distributed.fsdp and backend == "gloo" and torch.__version__ < "2.9":
+        # 2.6 and 2.7 have no FSDP2 on a CPU; 2.8 takes the sum of the ranks' gradients for their mean, and does not say so.
+        raise ValueError(
+            f"distributed.fsdp=true needs torch 2.9 or later where gloo joins the ranks, and this is {torch.__version__}: "
+            "install a later torch, or set distributed.fsdp=false"
+        )
+    return backend

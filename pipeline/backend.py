@@ -117,9 +117,11 @@ def open_backend(name: BackendName, settings: BackendSettings) -> Backend:
     if settings.recipe.decoding == "reduced" and (
         engine == "dali-ops" or (engine == "fused" and settings.device.type != "cpu")
     ):
+        lacks_kernel = name == "dali" and settings.device.type == "cpu"
+        kernel = ", or install hjepa again, with a C++ compiler: its own kernel is not built here" if lacks_kernel else ""
         raise ValueError(
             f"the recipe's decoding='reduced' is for a CPU and backend='fused' or 'torchvision', not for {engine!r} on "
-            f"{settings.device}; use decoding='full'"
+            f"{settings.device}; use decoding='full'{kernel}"
         )
     if engine == "torchvision":
         from hjepa.pipeline.backends.torchvision import TorchvisionBackend

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from hjepa.kernels.fused_crops import MissingKernelError
 from hjepa.pipeline.backend import BackendSettings, open_backend
 from hjepa.pipeline.backends.torchvision import render_image
 from hjepa.pipeline.batch import Batch
@@ -217,10 +218,8 @@ def test_files_that_were_cut_off_are_refused_as_ever(options: dict[str, Any], cu
             next(iter(loader))
 
 
-@pytest.mark.dali
-@pytest.mark.parametrize(("backend", "device"), [("dali-ops", "cpu"), ("fused", "cuda"), ("dali-ops", "cuda")])
-def test_who_cannot_reduce_says_so(backend: Any, device: str) -> None:
-    settings = BackendSettings(
+def reducing(device: str) -> BackendSettings:
+    return BackendSettings(
         recipe=REDUCED,
         batch_size=4,
         device=torch.device(device),
@@ -229,10 +228,26 @@ def test_who_cannot_reduce_says_so(backend: Any, device: str) -> None:
         pin_memory=False,
         dtype=torch.float32,
     )
+
+
+@pytest.mark.dali
+@pytest.mark.parametrize(("backend", "device"), [("dali-ops", "cpu"), ("fused", "cuda"), ("dali-ops", "cuda")])
+def test_who_cannot_reduce_says_so(backend: Any, device: str) -> None:
     with pytest.raises(
-        ValueError, match=rf"decoding='reduced' is for a CPU .* not for '{backend}' on {device}; use decoding='full'"
+        ValueError, match=rf"decoding='reduced' is for a CPU .* not for '{backend}' on {device}; use decoding='full'$"
     ):
-        open_backend(backend, settings)
+        open_backend(backend, reducing(device))
+
+
+def test_where_dali_cannot_reduce_for_want_of_the_kernel_the_kernel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> list[str]:
+        raise MissingKernelError
+
+    monkeypatch.setattr("hjepa.pipeline.backend.builds", missing)
+    with pytest.raises(
+        ValueError, match=r"not for 'dali-ops' on cpu; use decoding='full', or install hjepa again, with a C\+\+"
+    ):
+        open_backend("dali", reducing("cpu"))
 
 
 def test_a_state_of_the_other_decoding_is_refused(photographs: Path) -> None:
