@@ -21,6 +21,8 @@ from hjepa import sample_data
 
 GLOBAL, LOCAL = 96, 48
 """Sides, in pixels."""
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+"""Where a Loader puts its batches, unless it is told."""
 CONFIG: dict[str, Any] = {
     "data": {
         "dataset": "cifar10",  # chooses the CIFAR class
@@ -113,7 +115,7 @@ def trainer_of_document_c(images: Path) -> None:
     While the centre is still small the teacher is surer than it will be, so the loss grows before it falls.
     """
     torch.manual_seed(0)
-    model = TwoNetworks()
+    model = TwoNetworks().to(DEVICE)
     trainer = hjepa.MultiCropTrainer(model)
     optimizer = torch.optim.AdamW(model.get_student_parameters(), lr=1e-3)
     with hjepa.create_multicrop_dataloader(

@@ -20,6 +20,8 @@ from hjepa.pipeline.adapters import DinoV2
 
 # B images, N patches of a global crop, M masked patches, D channels
 PATCH = 16
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+"""Where a Loader puts its batches, unless it is told."""
 
 
 def main() -> None:
@@ -28,7 +30,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="folder of images; 64 that hjepa makes without")
     images = parser.parse_args().images or sample_data.make(sample_data.default_folder(64), 64)
     torch.manual_seed(0)
-    embed, mask_token = nn.Conv2d(3, 32, PATCH, PATCH), nn.Parameter(torch.zeros(32))
+    embed, mask_token = nn.Conv2d(3, 32, PATCH, PATCH, device=DEVICE), nn.Parameter(torch.zeros(32, device=DEVICE))
     adapter = DinoV2(dtype=torch.float32)  # float16, its default, is for a GPU
     with hjepa.Loader(images, "dinov2", batch_size=8, adapter=adapter) as loader:
         data_loader = itertools.chain.from_iterable(itertools.repeat(loader))  # DINOv2 counts steps, not epochs

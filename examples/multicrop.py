@@ -25,6 +25,8 @@ from hjepa.pipeline.multicrop_masks import MaskingStrategy
 # G global crops, L levels, B images, T targets, N patches
 GLOBAL, LOCAL, PATCH = 96, 48, 8
 """Sides, in pixels."""
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+"""Where a Loader puts its batches, unless it is told."""
 
 
 def main() -> None:
@@ -86,7 +88,7 @@ def workflow(images: Path, steps: int = 3) -> None:
             encoder=VisionTransformerSettings(patch_size=PATCH, width=48, depth=2, num_heads=4),
             predictor=PredictorSettings(width=24, depth=1, num_heads=4),
         )
-    )
+    ).to(DEVICE)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3)
     generator = hjepa.MultiCropMaskGenerator(GLOBAL, LOCAL, patch_size=PATCH, min_keep=10)

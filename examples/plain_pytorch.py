@@ -19,6 +19,8 @@ from hjepa.pipeline.presets.dino import dino
 
 # B images, V views, S pixels
 BATCH = 8
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+"""Where a Loader puts its batches, unless it is told."""
 
 
 def main() -> None:
@@ -30,6 +32,7 @@ def main() -> None:
     images = arguments.images or sample_data.make(sample_data.default_folder(64), 64)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 16, 8, 8), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 32))
+    model.to(DEVICE)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     with hjepa.Loader(images, dino(num_local_crops=4), batch_size=BATCH, seed=1) as loader:
         before, state = train(model, optimizer, loader, arguments.steps)

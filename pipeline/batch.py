@@ -50,7 +50,9 @@ class Batch:
         return self.crops.get("local")
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
-        """The batch with crops and labels on another device; itself where they are there. Lightning moves batches by this."""
+        """The batch with crops and labels on another device, no copy where they are there. Lightning moves batches so."""
+        if isinstance(device, torch.dtype):  # of the labels, too, it would be: numbers above 2048 are not all in float16
+            raise ValueError(f"a Batch goes to a device, and {device} is a dtype; give it to the Loader: dtype={device}")
         return replace(
             self,
             crops={name: view.to(device, non_blocking=non_blocking) for name, view in self.crops.items()},

@@ -21,6 +21,7 @@ from hjepa.kernels.exact_blocks import exact_law_tensor, exact_masks
 from hjepa.kernels.folded_keys import fold_ranges
 from hjepa.kernels.nested_blocks import nested_masks
 from hjepa.kernels.weighted_blocks import weight_sums, weighted_exact, weighted_reference
+from hjepa.pipeline.recipe import whole
 
 Law = Literal["exact", "reference"]
 """exact: targets never overlap and keep their areas (`kernels.exact_blocks`). reference: as published (`block_masks`)."""
@@ -54,12 +55,9 @@ class MaskSampler:
         nested: each target lies in the one of the same number of the next coarser level."""
         if law not in get_args(Law):
             raise ValueError(f"unknown law={law!r}; use one of {get_args(Law)}")
-        if num_target_masks < 1:
-            raise ValueError(f"num_target_masks={num_target_masks} leaves nothing to predict; use 1 or more")
-        if max_attempts < 1:
-            raise ValueError(f"max_attempts={max_attempts} never places a block; use 1 or more")
-        if min_keep < 1:
-            raise ValueError(f"min_keep={min_keep} lets the context be empty; use 1 or more")
+        num_target_masks = whole("num_target_masks", num_target_masks, 1)
+        max_attempts = whole("max_attempts", max_attempts, 1)
+        min_keep = whole("min_keep", min_keep, 1)
         if law == "reference":
             _check_reference(laws, num_target_masks)
             if nested:
@@ -146,8 +144,7 @@ class KeyStream:
 
     def take(self, batch_size: int, device: torch.device | str) -> Tensor:
         """Keys int64 [B] of the next samples."""
-        if batch_size < 0:
-            raise ValueError(f"batch_size={batch_size} is negative; use 0 or more")
+        batch_size = whole("batch_size", batch_size, 0)
         numbers = torch.arange(self._position, self._position + batch_size, device=device)
         self._position += batch_size
         return chance.fold_tensor(torch.full_like(numbers, self._seed_key), numbers)
@@ -165,9 +162,11 @@ class KeyStream:
 
 def patch_grid(input_size: int | tuple[int, int], patch_size: int) -> tuple[int, int]:
     """Rows and columns of whole patches; pixels left over at the bottom and the right belong to none."""
-    height, width = (input_size, input_size) if isinstance(input_size, int) else input_size
-    if patch_size < 1:
-        raise ValueError(f"patch_size={patch_size} is no size; use 1 or more")
+    sides = tuple(input_size) if isinstance(input_size, list | tuple) else (input_size, input_size)
+    if len(sides) != 2:
+        raise ValueError(f"an input has a height and a width, got {input_size!r}; use a side or a pair")
+    height, width = (whole("input_size", side, 1) for side in sides)
+    patch_size = whole("patch_size", patch_size, 1)
     if min(height, width) < patch_size:
         raise ValueError(f"an input of {height}x{width} is smaller than a patch of {patch_size}; use a larger input or patch")
     return height // patch_size, width // patch_size

@@ -20,6 +20,7 @@ from torch import Tensor
 from hjepa.kernels.block_masks import BlockLaw
 from hjepa.pipeline.mask_sampler import BlockMasks, KeyStream, Law, MaskSampler, check_range, patch_grid
 from hjepa.pipeline.mask_statistics import mask_statistics, named_statistics
+from hjepa.pipeline.recipe import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -223,8 +224,7 @@ def hierarchy_laws(
     """The law of each level: target scales times 2**level or 1 + level, 0.95 at most; context from 60 % to 90 %, 15 % wide."""
     if scale_progression not in get_args(ScaleProgression):
         raise ValueError(f"unknown scale_progression={scale_progression!r}; use one of {get_args(ScaleProgression)}")
-    if num_hierarchies < 1:
-        raise ValueError(f"num_hierarchies={num_hierarchies} leaves no level; use 1 or more")
+    num_hierarchies = whole("num_hierarchies", num_hierarchies, 1)
     check_range("base_scale", base_scale, 1)
     check_range("aspect_ratio_range", aspect_ratio_range)
     low, high = aspect_ratio_range

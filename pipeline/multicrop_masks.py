@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hjepa.pipeline.mask_sampler import BlockMasks, KeyStream, Law, MaskSampler, patch_grid
 from hjepa.pipeline.masks import LevelMasks, ScaleProgression, hierarchy_laws, level_masks
+from hjepa.pipeline.recipe import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,10 +74,10 @@ class MultiCropMaskGenerator:
     ) -> None:
         if masking_strategy not in get_args(MaskingStrategy):
             raise ValueError(f"unknown masking_strategy={masking_strategy!r}; use one of {get_args(MaskingStrategy)}")
-        if num_global_crops < 1:
-            raise ValueError(f"num_global_crops={num_global_crops} leaves nothing to mask; use 1 or more")
-        if num_local_crops < 0:
-            raise ValueError(f"num_local_crops={num_local_crops} is negative; use 0 or more")
+        self.num_global_crops = whole("num_global_crops", num_global_crops, 1)
+        self.num_local_crops = whole("num_local_crops", num_local_crops, 0)
+        if num_local_hierarchies is not None:
+            whole("num_local_hierarchies", num_local_hierarchies, 1)
 
         def sampler(crop_size: int, num_levels: int) -> MaskSampler:
             grid = patch_grid(crop_size, patch_size)
@@ -100,8 +101,6 @@ class MultiCropMaskGenerator:
         self.num_target_masks = num_target_masks
         self.global_crop_size = global_crop_size
         self.local_crop_size = local_crop_size
-        self.num_global_crops = num_global_crops
-        self.num_local_crops = num_local_crops
         self.masking_strategy = masking_strategy
         self._stream = KeyStream(seed)
 

@@ -27,7 +27,7 @@ from hjepa.kernels.shared_blocks import (
 from hjepa.pipeline.adapters.contract import host_mask_keys, require_patches, require_views
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.mask_sampler import check_range
-from hjepa.pipeline.recipe import Range, Recipe
+from hjepa.pipeline.recipe import Range, Recipe, whole
 
 CONTEXT_SIZE, TARGET_SIZE = 0, 1
 """Parts of the batch's key: the sizes of I-JEPA's blocks."""
@@ -37,7 +37,7 @@ CONTEXT_TRIM, TARGET_TRIM = 1 << 21, (1 << 21) + 1
 IJepaBatch: TypeAlias = tuple[list[Tensor], list[Tensor], list[Tensor]]
 """([images [B, 3, S, S], labels int64 [B]], [context int64 [B, K]], num_targets x [target int64 [B, K']])"""
 VJepa2Batch: TypeAlias = list[tuple[list[Tensor | list[Tensor]], list[Tensor], list[Tensor]]]
-"""[([[clips [B, 3, T, S, S]], labels int64 [B], [frames int64 [B, T]]], contexts int64 [B, K], targets int64 [B, K'])]"""
+"""[([[clips [B, 3, T, S, S]], labels int64 [B], [frames int32 [B, T]]], contexts int64 [B, K], targets int64 [B, K'])]"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,10 +61,8 @@ class IJepa:
         check_range("enc_mask_scale", self.enc_mask_scale, 1)
         check_range("pred_mask_scale", self.pred_mask_scale, 1)
         check_range("aspect_ratio", self.aspect_ratio)
-        if self.num_pred_masks < 1:
-            raise ValueError(f"num_pred_masks={self.num_pred_masks} leaves nothing to predict; use 1 or more")
-        if self.min_keep < 0:
-            raise ValueError(f"min_keep={self.min_keep} is negative; use 0 or more")
+        whole("num_pred_masks", self.num_pred_masks, 1)
+        whole("min_keep", self.min_keep, 0)
 
     def check(self, recipe: Recipe) -> None:
         """One crop named "global", of whole patches, with room for all masks."""
@@ -129,8 +127,7 @@ class TubeMasks:
         check_range("spatial_scale", self.spatial_scale, 1)
         check_range("temporal_scale", self.temporal_scale, 1)
         check_range("aspect_ratio", self.aspect_ratio)
-        if self.num_blocks < 1:
-            raise ValueError(f"num_blocks={self.num_blocks} leaves nothing to predict; use 1 or more")
+        whole("num_blocks", self.num_blocks, 1)
         if not 0 < self.max_context_frames_ratio <= 1:
             raise ValueError(
                 f"max_context_frames_ratio={self.max_context_frames_ratio} is no share of the frames; use more than 0, up to 1"
@@ -154,7 +151,8 @@ class VJepa2:
     """One pair of context and target per entry."""
 
     def __post_init__(self) -> None:
-        if self.num_frames < 1 or self.tubelet_size < 1 or self.num_frames % self.tubelet_size:
+        whole("num_frames", self.num_frames, 1)
+        if self.num_frames % whole("tubelet_size", self.tubelet_size, 1):
             raise ValueError(f"num_frames={self.num_frames} does not divide into tubelets of {self.tubelet_size} frames")
         if not isinstance(self.masks, list | tuple) or not self.masks:
             raise ValueError(f"V-JEPA 2 needs masks, got {self.masks!r}; give a tuple of one TubeMasks or more")
@@ -179,7 +177,7 @@ class VJepa2:
         """The trainer's list."""
         images = batch.globals[0]
         clips = images.unsqueeze(2).expand(-1, -1, self.num_frames, -1, -1)  # a view: every frame is the image's memory
-        frames = torch.zeros(len(images), self.num_frames, dtype=torch.int64, device=images.device)
+        frames = torch.arange(self.num_frames, dtype=torch.int32, device=images.device).repeat(len(images), 1)
         masks_enc, masks_pred = [], []
         for number, law in enumerate(self.masks):
             context, target = self._indices(batch, number, law)

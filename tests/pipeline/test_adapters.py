@@ -345,8 +345,7 @@ def test_vjepa2_gets_what_its_mask_collator_makes(single: Batch) -> None:
     assert clips[0].data_ptr() == single.globals.data_ptr()
     assert torch.equal(clips[0][:, :, 15], single.globals[0])
     assert torch.equal(labels, single.labels)
-    assert frames[-1].size() == (B, 16)
-    assert frames[-1].dtype == torch.int64
+    assert torch.equal(frames[-1], torch.arange(16, dtype=torch.int32).expand(B, -1))
     assert len(masks_enc) == len(masks_pred) == 2
     for context, target in zip(masks_enc, masks_pred, strict=True):
         assert context.dtype == target.dtype == torch.int64
@@ -470,6 +469,12 @@ def test_batch_splits_its_crops_and_has_boxes_and_flips_in_view_major_order(mult
     drawn = multicrop.draws.views["local"].box
     assert multicrop.boxes["local"].data_ptr() == drawn.ctypes.data
     assert multicrop.boxes["local"][2, 4].tolist() == drawn[4, 2].tolist()
+
+
+def test_a_batch_goes_to_a_device_and_to_no_dtype(multicrop: Batch) -> None:
+    assert multicrop.to("cpu").globals.data_ptr() == multicrop.globals.data_ptr()
+    with pytest.raises(ValueError, match=r"torch\.float16 is a dtype; give it to the Loader"):
+        multicrop.to(torch.float16)  # type: ignore[arg-type]  # the mistake
 
 
 def test_batch_without_locals_splits_into_an_empty_list(single: Batch) -> None:
@@ -599,7 +604,12 @@ def test_what_does_not_fit_is_refused(adapter: Any, crops: Recipe, message: str)
         (IJepa, {"enc_mask_scale": (0.5, 1.2)}, "enc_mask_scale"),
         (IJepa, {"aspect_ratio": (2, 1)}, "aspect_ratio"),
         (IJepa, {"pred_mask_scale": (0.2,)}, r"pred_mask_scale is a pair \(low, high\), got \(0\.2,\)"),
+        (IJepa, {"num_pred_masks": 4.0}, r"num_pred_masks=4\.0 is no whole number"),
+        (IJepa, {"min_keep": 10.5}, r"min_keep=10\.5 is no whole number"),
+        (TubeMasks, {"num_blocks": 8.0, "spatial_scale": (0.1, 0.1)}, r"num_blocks=8\.0 is no whole number"),
         (VJepa2, {"num_frames": 3}, "num_frames=3 does not divide into tubelets of 2"),
+        (VJepa2, {"num_frames": 16.0}, r"num_frames=16\.0 is no whole number"),
+        (VJepa2, {"tubelet_size": 0}, "tubelet_size=0 is no whole number"),
         (VJepa2, {"masks": ()}, "needs masks"),
         (VJepa2, {"masks": TubeMasks(num_blocks=8, spatial_scale=(0.15, 0.15))}, "give a tuple of one TubeMasks or more"),
         (TubeMasks, {"num_blocks": 0, "spatial_scale": (0.1, 0.1)}, "num_blocks=0"),

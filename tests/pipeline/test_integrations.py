@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from hjepa.pipeline.adapters import Dino
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.presets.jepa import multicrop
 
@@ -76,6 +77,18 @@ def test_lightning_trains_and_resumes_a_loader_in_the_middle_of_an_epoch(photogr
         trainer.fit(module, loader, ckpt_path=tmp_path / "middle.ckpt")
         rest = module.seen
     assert first + rest == whole
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_changes_an_adapters_batch_to_its_precision_and_refuses_to_change_a_batch(photographs: Path) -> None:
+    precisions = pytest.importorskip("lightning.pytorch.plugins.precision")
+    half = precisions.HalfPrecision("bf16-true")
+    with open_loader(photographs) as loader:
+        batch = next(iter(loader))
+    with pytest.raises(ValueError, match="frozen dataclass"):  # as docs/drop-in/pytorch.md says
+        half.convert_input(batch)
+    (image,), labels = half.convert_input(Dino()(batch))
+    assert (image.dtype, labels.dtype) == (torch.bfloat16, torch.int64)
 
 
 @pytest.mark.filterwarnings("ignore")

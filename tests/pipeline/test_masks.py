@@ -233,7 +233,12 @@ def test_generators_report_statistics_of_what_they_drew() -> None:
     [
         ("multi-block", {"input_size": 15}, "15x15 is smaller than a patch of 16"),
         ("multi-block", {"input_size": (224, 8)}, "224x8 is smaller"),
+        ("multi-block", {"input_size": 224.0}, r"input_size=224\.0 is no whole number"),
+        ("multi-block", {"input_size": (3, 224, 224)}, r"a height and a width, got \(3, 224, 224\)"),
         ("multi-block", {"patch_size": 0}, "patch_size=0"),
+        ("multi-block", {"patch_size": 16.0}, r"patch_size=16\.0 is no whole number"),
+        ("multi-block", {"num_target_masks": 4.0}, r"num_target_masks=4\.0 is no whole number"),
+        ("multi-block", {"min_keep": 2.5}, r"min_keep=2\.5 is no whole number"),
         ("multi-block", {"target_scale": (0.0, 0.2)}, r"target_scale=\(0.0, 0.2\)"),
         ("multi-block", {"context_scale": (0.9, 1.1)}, "context_scale"),
         ("multi-block", {"aspect_ratio_range": (1.5, 0.75)}, "aspect_ratio_range"),
@@ -248,18 +253,21 @@ def test_generators_report_statistics_of_what_they_drew() -> None:
             r"leave 20 for the context .* at most 5 blocks.* a smaller min_keep",
         ),
         ("multi-block", {"law": "fast"}, "unknown law='fast'"),
-        ("multi-block", {"min_keep": 0}, "min_keep=0 lets the context be empty"),
+        ("multi-block", {"min_keep": 0}, "min_keep=0"),
         ("multi-block", {"max_attempts": 0}, "max_attempts=0"),
         ("hierarchical", {"base_scale": (0.3, 0.2)}, "base_scale"),
         ("hierarchical", {"base_scale": (0.15, 0.2)}, r"at least 58.8 .*level 1.* at most 3 blocks"),
         ("hierarchical", {"base_scale": (0.15, 0.2), "law": "reference"}, r"at least 30% .*level 1.* at most 3 blocks"),
         ("hierarchical", {"num_hierarchies": 0}, "num_hierarchies=0"),
+        ("hierarchical", {"num_hierarchies": 3.0}, r"num_hierarchies=3\.0 is no whole number"),
         ("hierarchical", {"num_hierarchies": 4}, "level 3"),
         ("hierarchical", {"scale_progression": "cubic"}, "unknown scale_progression='cubic'"),
         ("multi-crop", {"masking_strategy": "all"}, "unknown masking_strategy='all'"),
         ("multi-crop", {"scale_progression": "cubic"}, "unknown scale_progression='cubic'"),
         ("multi-crop", {"num_global_crops": 0}, "num_global_crops=0"),
+        ("multi-crop", {"num_global_crops": 1.5}, r"num_global_crops=1\.5 is no whole number"),
         ("multi-crop", {"num_local_crops": -1}, "num_local_crops=-1"),
+        ("multi-crop", {"num_local_hierarchies": 0}, "num_local_hierarchies=0"),
         ("multi-crop", {"local_crop_size": 8}, "8x8 is smaller"),
     ],
 )
@@ -283,6 +291,12 @@ def test_a_context_has_min_keep_patches_or_more(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_a_negative_batch_size_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="batch_size=-1"):
-        GENERATORS[name]()(-1)
+@pytest.mark.parametrize("size", [-1, 3.0])
+def test_a_batch_size_that_is_none_is_refused(name: str, size: int) -> None:
+    with pytest.raises(ValueError, match=f"batch_size={size} is no whole number"):
+        GENERATORS[name]()(size)
+
+
+def test_sizes_may_be_numpys_whole_numbers() -> None:
+    of_numpy = MultiBlockMaskGenerator(np.int64(224), np.int64(16), np.int64(4))  # type: ignore[arg-type]
+    assert torch.equal(of_numpy(np.int64(3))[1], MultiBlockMaskGenerator(224, 16, 4)(3)[1])  # type: ignore[arg-type]
