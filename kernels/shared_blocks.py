@@ -35,11 +35,6 @@ FRAMES = 2
 """Counter of the batch's key, beyond those of a block's area and aspect, from which a tube's length comes."""
 
 
-def batch_key(keys: chance.Keys) -> chance.Keys:
-    """The key of a batch, uint64 [], from those of its samples, uint64 [B], in any order."""
-    return chance.key(0, np.bitwise_xor.reduce(keys))
-
-
 def block_size(key: chance.Keys, scale: Range, aspect_ratio: Range, grid: tuple[int, int]) -> tuple[int, int]:
     """Height and width of the batch's blocks: area a uniform share of the grid, height / width uniform."""
     share, aspect = chance.uniform(key, np.arange(2))

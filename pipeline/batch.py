@@ -38,6 +38,8 @@ class Batch:
     """B paths relative to the source's root; of a Mixture after the names of its sources."""
     draws: Draws
     """Boxes, flips and every other decision, as numpy arrays; draws.keys continues to masks."""
+    step_key: chance.Keys
+    """uint64 []: key of (seed, epoch, number of the batch) for what is of the whole batch; the same on all ranks."""
 
     @property
     def globals(self) -> Tensor:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from hjepa.kernels import chance
 from hjepa.pipeline.backend import Backend, BadBatchError, Crops, Request
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.draws import draw
@@ -83,8 +84,8 @@ class Stream:
         with self._using:
             crops = self._take_crops()
             flight = self._flying.popleft()
-            epoch, number = self.next
-            self.next = (epoch, number + 1) if number + 1 < len(self._stages.sampler) else (epoch + 1, 0)
+            (epoch, number), sampler = self.next, self._stages.sampler
+            self.next = (epoch, number + 1) if number + 1 < len(sampler) else (epoch + 1, 0)
             batch = Batch(
                 crops=crops,
                 # copied, because a source may give its own array, and the consumer may write on its batch
@@ -92,6 +93,7 @@ class Stream:
                 indices=torch.from_numpy(flight.indices),
                 keys=flight.samples.keys,
                 draws=flight.request.draws,
+                step_key=chance.key(sampler.seed, epoch, number),
             )
         if self._closed:  # meanwhile, by a thread that then left the rest to this one
             self.close()

@@ -15,7 +15,6 @@ from torch import Tensor
 from hjepa.kernels import chance
 from hjepa.kernels.mask_indices import context_indices, mask_indices
 from hjepa.kernels.shared_blocks import (
-    batch_key,
     block_areas,
     block_masks,
     block_size,
@@ -94,9 +93,8 @@ class IJepa:
         """Context int64 [B, K] and targets int64 [B, num_pred_masks, K'], ascending, on the CPU."""
         side = batch.globals.shape[-1] // self.patch_size
         grid, host_keys = (side, side), host_mask_keys(batch)
-        of_batch = batch_key(host_keys)
-        target_size = block_size(chance.key(0, of_batch, TARGET_SIZE), self.pred_mask_scale, self.aspect_ratio, grid)
-        context_size = block_size(chance.key(0, of_batch, CONTEXT_SIZE), self.enc_mask_scale, (1, 1), grid)
+        target_size = block_size(chance.key(0, batch.step_key, TARGET_SIZE), self.pred_mask_scale, self.aspect_ratio, grid)
+        context_size = block_size(chance.key(0, batch.step_key, CONTEXT_SIZE), self.enc_mask_scale, (1, 1), grid)
         keys = chance.key_tensor(host_keys)
         context, targets = block_masks(
             keys, context_size, target_size, grid, num_targets=self.num_pred_masks, min_outside=self.min_keep + 1
@@ -189,7 +187,7 @@ class VJepa2:
         """Context and target int64 [B, K], ascending, on the CPU; where all tubelets are alike, whole tubes are kept."""
         side = batch.globals.shape[-1] // self.patch_size
         host_keys, tubelets = host_mask_keys(batch, number), self.num_frames // self.tubelet_size
-        of_batch = batch_key(host_keys)
+        of_batch = chance.key(0, batch.step_key, number)
         length = tube_length(of_batch, law.temporal_scale, tubelets)
         block = block_size(of_batch, law.spatial_scale, law.aspect_ratio, (side, side))
         keys = chance.key_tensor(host_keys)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from hjepa.kernels import chance
 from hjepa.kernels.shared_blocks import (
-    batch_key,
     block_areas,
     block_masks,
     block_size,
@@ -113,12 +112,6 @@ def test_samples_do_not_depend_on_their_batch() -> None:
     )
     for whole, part in ((draw(keys), draw(keys[[9, 2]])) for draw in draws):
         assert all(torch.equal(one[[9, 2]], two) for one, two in zip(whole, part, strict=True))
-
-
-def test_the_batch_has_one_key_whatever_its_order() -> None:
-    keys = chance.key(5, np.arange(32))
-    assert batch_key(keys) == batch_key(keys[::-1])
-    assert batch_key(keys) != batch_key(keys[1:])
 
 
 def test_tubes_are_the_union_of_blocks_and_the_context_its_complement() -> None:

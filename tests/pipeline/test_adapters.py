@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from hjepa.kernels import chance
 from hjepa.pipeline.adapters import (
     ADAPTERS,
     Dino,
@@ -457,8 +458,29 @@ def test_no_adapter_waits_for_the_device(name: str) -> None:
         indices=torch.from_numpy(indices),
         keys=tuple(str(index) for index in indices),
         draws=drawn,
+        step_key=chance.key(0, 0, 0),
     )
     assert open_adapter(name, crops)(batch) is not None
+
+
+@pytest.mark.parametrize("name", ["ijepa", "vjepa2"])
+def test_blocks_are_as_large_on_every_rank_and_follow_the_step(name: str, photographs: Path) -> None:
+    block = TubeMasks(num_blocks=1, spatial_scale=(0.1, 0.7))
+    recipe, adapter = ("ijepa", IJepa()) if name == "ijepa" else ("vjepa-image", VJepa2(masks=(block,)))
+
+    def sizes(rank: int, after: int = 0) -> list[int]:
+        """Patches of a block in every step of an epoch, or of what is left of it after some were seen."""
+        options: dict[str, Any] = {"batch_size": 2, "backend": "torchvision", "device": "cpu", "num_workers": 0}
+        with Loader(photographs, recipe, adapter=adapter, rank=rank, world_size=2, **options) as loader:
+            if after:
+                _seen = [batch for _, batch in zip(range(after), loader, strict=False)]
+                loader.load_state_dict(loader.state_dict())
+            return [(batch[2] if name == "ijepa" else batch[0][2])[0].shape[1] for batch in loader]
+
+    whole = sizes(0)
+    assert len(set(whole)) > 3
+    assert sizes(1) == whole
+    assert sizes(1, after=3) == whole[3:]
 
 
 def test_batch_splits_its_crops_and_has_boxes_and_flips_in_view_major_order(multicrop: Batch) -> None:
