@@ -5,6 +5,7 @@
 namespace hjepa {
 
 constexpr size_t ALIGNMENT = 64;
+constexpr size_t MOST_KEPT = size_t{8} << 20;  // bytes of a memory; few images but large progressive ones need more
 
 #define HJEPA_DECLARE(isa)                                          \
     namespace isa {                                                 \
@@ -32,10 +33,11 @@ const std::vector<JpegBuild>& jpeg_builds() {
 }
 
 bool decode_jpeg(const JpegBuild& build, JpegMemory& memory, const uint8_t* file, size_t size, int height, int width,
-                 int reduction, uint8_t* rgb, size_t stride) {
+                 int reduction, Turn turn, uint8_t* rgb, size_t stride) {
     Frame frame;
     if (!read_frame(file, size, memory.tables, frame)) return false;
     if (frame.height != height || frame.width != width || !reduce(frame, reduction)) return false;
+    frame.turn = turn;
     const size_t scan_bytes = static_cast<size_t>(frame.end - frame.scan) + SCAN_SLACK;
     if (memory.scan.size() < scan_bytes) memory.scan.resize(scan_bytes);
     const size_t scratch_bytes = build.scratch_bytes(frame) + ALIGNMENT;
