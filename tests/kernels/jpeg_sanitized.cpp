@@ -9,18 +9,6 @@
 #include <vector>
 
 #include "decode.h"
-#include "turn.h"
-
-static void turn_all(const std::vector<uint8_t>& rgb, size_t width) {
-    const size_t height = rgb.size() / 3 / width;
-    for (const bool transposed : {false, true}) {
-        const size_t rows = transposed ? width : height, columns = transposed ? height : width;
-        std::vector<uint8_t> turned(rgb.size());
-        for (const bool flip : {false, true}) {
-            hjepa::turn_image(rgb.data(), {transposed, flip, !flip}, rows, columns, turned.data(), 3 * columns);
-        }
-    }
-}
 
 int main(int, char** names) {
     size_t decoded = 0, refused = 0;
@@ -35,12 +23,15 @@ int main(int, char** names) {
         }
         for (const hjepa::JpegBuild& build : hjepa::jpeg_builds()) {
             for (const int reduction : {1, 2, 4}) {
-                const size_t stride = 3 * static_cast<size_t>((frame.width + reduction - 1) / reduction);
-                std::vector<uint8_t> rgb(stride * static_cast<size_t>((frame.height + reduction - 1) / reduction));
-                const bool known = hjepa::decode_jpeg(
-                    build, memory, file.data(), file.size(), frame.height, frame.width, reduction, rgb.data(), stride);
-                ++(known ? decoded : refused);
-                if (known) turn_all(rgb, stride / 3);
+                const size_t width = static_cast<size_t>((frame.width + reduction - 1) / reduction);
+                std::vector<uint8_t> rgb(3 * width * static_cast<size_t>((frame.height + reduction - 1) / reduction));
+                for (int kind = 0; kind < 8; ++kind) {
+                    const hjepa::Turn turn{(kind & 1) != 0, (kind & 2) != 0, (kind & 4) != 0};
+                    const size_t stride = turn.transposed ? rgb.size() / width : 3 * width;
+                    const bool known = hjepa::decode_jpeg(
+                        build, memory, file.data(), file.size(), frame.height, frame.width, reduction, turn, rgb.data(), stride);
+                    ++(known ? decoded : refused);
+                }
             }
         }
     }

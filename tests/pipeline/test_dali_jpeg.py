@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tests.kernels.jpegs import Pixels, encode
 
@@ -73,6 +73,20 @@ def test_every_kind_of_file_is_what_it_was_and_the_decoder_has_decoded_its_own()
         (found,) = decoded(dali_jpeg.build, [file])
         assert (jpeg.num_decoded() > before) == (name in NATIVE), name
         np.testing.assert_array_equal(found, expected, err_msg=name)
+
+
+@pytest.mark.parametrize("options", [{"subsampling": 0}, {"subsampling": 2}, {"progressive": True}], ids=str)
+def test_images_of_every_height_are_turned(options: dict[str, Any]) -> None:
+    from hjepa.pipeline.backends import dali_jpeg
+
+    sizes = [(height, width) for height in range(1, 50, 3) for width in (5, 33)]
+    for number in range(2, 9):
+        files = [encode(PIXELS[:height, :width], exif=turned(number), **options) for height, width in sizes]
+        before = jpeg.num_decoded()
+        for found, file in zip(decoded(dali_jpeg.build, files), files, strict=True):
+            with Image.open(io.BytesIO(file)) as image:
+                np.testing.assert_array_equal(found, ImageOps.exif_transpose(image))
+        assert jpeg.num_decoded() >= before + len(files)
 
 
 def test_a_pipeline_that_others_build_decodes_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:

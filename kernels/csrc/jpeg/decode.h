@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "frame.h"
@@ -18,22 +19,22 @@ struct JpegBuild {
     bool (*decode_scans)(Frame& frame, Tables& tables, Scan& scan, char* scratch, uint8_t* rgb, size_t stride);
 };
 
-constexpr size_t MOST_KEPT = size_t{8} << 20;  // bytes of a memory; few images that are progressive or turned need more
-
 // Memory of one thread, reused from image to image.
 struct JpegMemory {
     Tables tables{};
     std::vector<uint8_t> scan;
-    std::vector<char> scratch;
+    std::unique_ptr<char[]> scratch;  // a vector would be zeroed first, a quarter of the time of some large images
+    size_t scratch_bytes = 0;
 };
 
 // What this processor runs, the fastest first; the last one is "plain".
 const std::vector<JpegBuild>& jpeg_builds();
 
-// Writes [height, width, 3] levels of red, green and blue to rows that are `stride` bytes apart, both sides divided by `reduction`
-// and rounded up (frame.h; 1 leaves the image as it is). False, and levels without meaning, for a file that is not decoded here,
-// is not of that size, or has the slightest error in it: libjpeg-turbo shall say what becomes of it.
+// Writes [height, width, 3] levels of red, green and blue, turned, to rows that are `stride` bytes apart, both sides divided by
+// `reduction` and rounded up (frame.h; 1 leaves the image as it is); the size is that before it is turned. False, and levels
+// without meaning, for a file that is not decoded here, is not of that size, or has the slightest error in it: libjpeg-turbo shall
+// say what becomes of it.
 bool decode_jpeg(const JpegBuild& build, JpegMemory& memory, const uint8_t* file, size_t size, int height, int width,
-                 int reduction, uint8_t* rgb, size_t stride);
+                 int reduction, Turn turn, uint8_t* rgb, size_t stride);
 
 }  // namespace hjepa

@@ -6,24 +6,18 @@
 #include <cstddef>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include <nvimgcodec.h>
 
 #include "decode.h"
 #include "mark.h"
-#include "turn.h"
 
 std::atomic<int64_t> hjepa::num_decoded{0};
 
 namespace {
 
 constexpr char ID[] = "hjepa_jpeg_decoder";
-
-// Of one thread.
-struct Memory {
-    hjepa::JpegMemory jpeg;
-    std::vector<uint8_t> lying;  // an image before it is turned
-};
 
 // What DALI is told of a file without reading it.
 nvimgcodecProcessingStatus_t known(const nvimgcodecCodeStreamDesc_t* file) {
@@ -78,37 +72,25 @@ bool find_turn(const nvimgcodecCodeStreamDesc_t* file, const nvimgcodecDecodePar
     return true;
 }
 
-// To the size that the image has once it is turned.
-bool decode_turned(Memory& memory, const uint8_t* file, size_t size, hjepa::Turn turn, size_t height, size_t width,
-                   size_t reduction, uint8_t* levels, size_t stride) {
-    const int by = static_cast<int>(reduction), rows = static_cast<int>(height), columns = static_cast<int>(width);
-    const hjepa::JpegBuild& build = hjepa::jpeg_builds()[0];
-    if (turn.is_none()) return hjepa::decode_jpeg(build, memory.jpeg, file, size, rows, columns, by, levels, stride);
-    const size_t to_height = (height + reduction - 1) / reduction, to_width = (width + reduction - 1) / reduction;
-    memory.lying.resize(3 * to_height * to_width);
-    const bool decoded = turn.transposed
-        ? hjepa::decode_jpeg(build, memory.jpeg, file, size, columns, rows, by, memory.lying.data(), 3 * to_height)
-        : hjepa::decode_jpeg(build, memory.jpeg, file, size, rows, columns, by, memory.lying.data(), 3 * to_width);
-    if (decoded) hjepa::turn_image(memory.lying.data(), turn, to_height, to_width, levels, stride);
-    if (memory.lying.size() > hjepa::MOST_KEPT) std::vector<uint8_t>().swap(memory.lying);
-    return decoded;
-}
-
 // A reduced image lies at the start of the plane's memory, without gaps between its rows, and the mark at the end.
-bool decode_file(Memory& memory, const uint8_t* file, size_t size, hjepa::Turn turn, const nvimgcodecImagePlaneInfo_t& plane,
-                 uint8_t* levels) {
-    const auto reduction = static_cast<size_t>(hjepa::asked_reduction(file, size));
-    const size_t rows = (plane.height + reduction - 1) / reduction, columns = (plane.width + reduction - 1) / reduction;
+bool decode_file(hjepa::JpegMemory& memory, const uint8_t* file, size_t size, hjepa::Turn turn,
+                 const nvimgcodecImagePlaneInfo_t& plane, uint8_t* levels) {
+    const int reduction = hjepa::asked_reduction(file, size);
+    const auto by = static_cast<size_t>(reduction);
+    const size_t rows = (plane.height + by - 1) / by, columns = (plane.width + by - 1) / by;
     const size_t stride = reduction == 1 ? plane.row_stride : 3 * columns;
     const size_t bytes = plane.row_stride * (plane.height - 1) + 3 * size_t{plane.width};
     if (reduction > 1 && rows * stride + hjepa::MARK_BYTES > bytes) return false;
-    const bool decoded = decode_turned(memory, file, size, turn, plane.height, plane.width, reduction, levels, stride);
-    if (decoded && reduction > 1) hjepa::write_mark(levels + bytes - hjepa::MARK_BYTES, static_cast<int>(reduction));
+    int height = static_cast<int>(plane.height), width = static_cast<int>(plane.width);
+    if (turn.transposed) std::swap(height, width);
+    const hjepa::JpegBuild& build = hjepa::jpeg_builds()[0];
+    const bool decoded = hjepa::decode_jpeg(build, memory, file, size, height, width, reduction, turn, levels, stride);
+    if (decoded && reduction > 1) hjepa::write_mark(levels + bytes - hjepa::MARK_BYTES, reduction);
     return decoded;
 }
 
 bool decode_to(const nvimgcodecImageInfo_t& info, nvimgcodecIoStreamDesc_t* io, hjepa::Turn turn) {
-    thread_local Memory memory;
+    thread_local hjepa::JpegMemory memory;
     size_t size = 0;
     void* file = nullptr;
     if (io->size(io->instance, &size) != NVIMGCODEC_STATUS_SUCCESS) return false;

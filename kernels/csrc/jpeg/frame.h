@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "huffman.h"
+#include "turn.h"
 
 namespace hjepa {
 
@@ -42,6 +43,7 @@ struct Frame {
     bool progressive;
     Part part;  // of the scan that comes now
     bool half_columns, half_rows;  // of the colours against the brightness
+    Turn turn;  // of what comes out; all else is of the image as it lies in the file
     int restart_interval;  // MCUs between two markers; 0: there are none
     const uint8_t *scan, *end;  // from the first entropy-coded byte to the end of the file
 };

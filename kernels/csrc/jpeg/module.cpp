@@ -26,7 +26,7 @@ py::object decode(const py::bytes& file, int height, int width, const std::strin
     {
         const py::gil_scoped_release others_may_run;
         known = hjepa::decode_jpeg(chosen, memory, reinterpret_cast<const uint8_t*>(start), static_cast<size_t>(size), height,
-                                   width, reduction, to, 3 * static_cast<size_t>(columns));
+                                   width, reduction, {}, to, 3 * static_cast<size_t>(columns));
     }
     return known ? py::object(rgb) : py::none();
 }

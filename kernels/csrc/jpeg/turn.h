@@ -12,7 +12,15 @@ struct Turn {
     bool is_none() const { return !transposed && !flip_x && !flip_y; }
 };
 
-// An image without gaps between its rows -> [rows, columns, 3] levels in rows that are `stride` bytes apart.
-void turn_image(const uint8_t* from, Turn turn, size_t rows, size_t columns, uint8_t* to, size_t stride);
+// Some rows of an image, [count, width, 3] levels, in rows that are so many bytes apart.
+struct Rows {
+    const uint8_t* levels;
+    size_t stride;
+    int first, count;  // the first one's number
+};
+
+// Writes the rows to where they belong in an image that has `height` rows of `width` pixels before it is turned; in `to` its rows
+// are `stride` bytes apart.
+void turn_rows(const Rows& rows, Turn turn, int height, int width, uint8_t* to, size_t stride);
 
 }  // namespace hjepa

@@ -81,8 +81,8 @@ class Writer {
     void write(int mcu) const {
         const int rows = work_.planes[0].rows(), start = mcu * rows, end = least(start + rows, frame_.height);
         if (!frame_.half_rows) {
-            for (int y = start; y < end; ++y) write_row(y, y - start, y - start, -1);
-            return;
+            for (int y = start; y < end; ++y) write_row(y - start, y - start, -1, target(y, start));
+            return turn(start, end);
         }
         // A row of brightness lies between two rows of colours: nearer to one, which counts three times.
         const Plane &blueness = work_.planes[1], &redness = work_.planes[2];
@@ -92,10 +92,12 @@ class Writer {
             const int colours = (end - start + 1) / 2;
             copy_row(blueness, colours - 1, colours), copy_row(redness, colours - 1, colours);
         }
-        for (int y = most(start - 1, 0); y < (last ? end : end - 1); ++y) {
+        const int first = most(start - 1, 0), known = last ? end : end - 1;
+        for (int y = first; y < known; ++y) {
             const int row = y - start, near = (row + 2) / 2 - 1;
-            write_row(y, row, near, row & 1 ? near + 1 : near - 1);
+            write_row(row, near, row & 1 ? near + 1 : near - 1, target(y, first));
         }
+        turn(first, known);
         copy_row(work_.planes[0], rows - 1, -1);
         copy_row(blueness, BLOCK - 1, -1), copy_row(redness, BLOCK - 1, -1);
     }
@@ -103,11 +105,22 @@ class Writer {
   private:
     static void copy_row(const Plane& plane, int from, int to) { std::memcpy(plane.row(to), plane.row(from), plane.stride); }
 
-    // Row y of the image: rows of the planes; `far` counts where colours have half the rows.
-    void write_row(int y, int row, int near, int far) const {
+    // Where row y of the image is written, of those from `first` on.
+    uint8_t* target(int y, int first) const {
+        if (work_.band) return work_.band + static_cast<size_t>(y - first) * work_.band_stride;
+        return rgb_ + static_cast<size_t>(y) * stride_;
+    }
+
+    void turn(int first, int end) const {
+        if (!work_.band) return;
+        const Rows rows{work_.band, work_.band_stride, first, end - first};
+        turn_rows(rows, frame_.turn, frame_.height, frame_.width, rgb_, stride_);
+    }
+
+    // From rows of the planes; `far` counts where colours have half the rows.
+    void write_row(int row, int near, int far, uint8_t* to) const {
         const int width = frame_.width;
         const uint8_t* brightness = work_.planes[0].row(row);
-        uint8_t* to = rgb_ + static_cast<size_t>(y) * stride_;
         if (frame_.num_components == 1) return gray_row(brightness, width, to);
         const uint8_t* colours[2];
         for (int i = 0; i < 2; ++i) {

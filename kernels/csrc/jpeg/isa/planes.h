@@ -36,6 +36,8 @@ struct Work {
     Plane planes[MAX_COMPONENTS];
     int16_t* sums;  // a row of colours, SHORTS behind the start: there is one more on either side
     uint8_t* smoothed[2];  // rows of colours at the image's resolution
+    size_t band_stride;
+    uint8_t* band;  // pixels of the rows that are known with a row of MCUs, before they are turned; null where they are not
 };
 
 inline Work take_work(Arena& arena, const Frame& frame) {
@@ -56,6 +58,9 @@ inline Work take_work(Arena& arena, const Frame& frame) {
     const int64_t width = static_cast<int64_t>(work.planes[0].stride);
     work.sums = arena.take<int16_t>(width + 2 * SHORTS);
     for (uint8_t*& row : work.smoothed) row = arena.take<uint8_t>(2 * width);
+    work.band_stride = static_cast<size_t>(3 * frame.width + 64);  // rows of 4096 pixels would push each other out of the cache
+    const int64_t most_known = work.planes[0].rows() + 1;
+    if (!frame.turn.is_none()) work.band = arena.take<uint8_t>(most_known * static_cast<int64_t>(work.band_stride));
     return work;
 }
 
