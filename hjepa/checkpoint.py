@@ -124,9 +124,8 @@ def damage_said() -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:  # RuntimeError: torch's, of other weights
-        reason = " ".join(
-            line.strip() for line in f"{type(error).__name__}: {error}".splitlines()[:2]
-        )  # of torch's, a title first
+        lines = f"{type(error).__name__}: {error}".splitlines()[:2]  # of torch's, a title first
+        reason = " ".join(line.strip() for line in lines)
         raise CheckpointError(f"the checkpoint is damaged, or another hjepa's ({reason}); resume from another") from error
 
 

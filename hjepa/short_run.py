@@ -25,14 +25,14 @@ from hjepa.pipeline.recipe import Recipe, View
 from hjepa.pipeline.source import Source, spread, upright_sizes
 
 MIB = 1 << 20
+SMALLEST = 8
+"""Side of the crops of what only decodes."""
 DECODE_ONLY = Recipe(
     name="decode-only",
     source="hjepa doctor",
-    views=(View(name="global", count=1, size=8, area=(0.001, 0.001), ratio=(1, 1), flip=0, gray=0, blur=0),),
+    views=(View(name="global", count=1, size=SMALLEST, area=(0.001, 0.001), ratio=(1, 1), flip=0, gray=0, blur=0),),
 )
 """Whatever reads and decodes whole images, and next to nothing after it."""
-SMALLEST = 8
-"""Side of the crops where images are decoded at the scale that a recipe's crops leave them."""
 WARM_UP = 2
 """Batches that are not counted: threads start, and memory is taken."""
 READ_FILES = 400
