@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
 from itertools import chain, count
-from typing import Any
+from typing import Any, cast
 
 import nvidia.dali.fn as fn
 import torch
@@ -14,9 +14,10 @@ from torch.utils.data import DataLoader, RandomSampler
 from torchvision.datasets import ImageFolder
 
 from hjepa.kernels.fused_crops import MissingKernelError, builds
-from hjepa.pipeline.backend import BackendSettings
+from hjepa.pipeline.backend import BackendName, BackendSettings
 from hjepa.pipeline.backends.dali_decode import decode, device_id, read
 from hjepa.pipeline.backends.dali_inputs import Contents, contents_of
+from hjepa.pipeline.device import Decoder, resolve_decoder
 from hjepa.pipeline.folder import FolderSource
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.recipe import Recipe
@@ -24,7 +25,9 @@ from hjepa.pipeline.sampler import Sampler
 
 REDUCED = "fused-reduced"
 """hjepa's engine with the recipe's decoding="reduced"; it is measured where it is asked for."""
-HJEPA, DECODE = ("fused", "dali-ops", REDUCED), "decode"
+CPU_DECODED = "fused-cpu-decoded"
+"""hjepa's engine on a GPU for which the CPU decodes; it is measured where it is asked for."""
+HJEPA, DECODE = ("fused", "dali-ops", REDUCED, CPU_DECODED), "decode"
 ENGINES = (*HJEPA, *OTHERS, DECODE)
 ENDLESS = 1 << 40
 """Images of an epoch that does not end while anybody looks."""
@@ -46,18 +49,23 @@ def _has_kernel() -> bool:
     return True
 
 
-def backend_of(name: str, recipe: Recipe) -> tuple[str, Recipe]:
-    """The backend of one of hjepa's engines, and the recipe that it is given."""
-    return ("fused", replace(recipe, decoding="reduced")) if name == REDUCED else (name, recipe)
+def setup_of(name: str, recipe: Recipe) -> tuple[BackendName, Recipe, Decoder]:
+    """The backend of one of hjepa's engines, the recipe that it is given, and where images are decoded."""
+    if name == REDUCED:
+        return "fused", replace(recipe, decoding="reduced"), "auto"
+    if name == CPU_DECODED:
+        return "fused", recipe, "cpu"
+    return cast(BackendName, name), recipe, "auto"
 
 
 def engine(
-    name: str, source: FolderSource, recipe: Recipe, batch_size: int, device: torch.device, hw_decoder_load: float = 0.0
+    name: str, source: FolderSource, recipe: Recipe, batch_size: int, device: torch.device, hw_decoder_load: float = 1.0
 ) -> Batches:
     """The engine of that name. Raises ValueError where it cannot do the recipe."""
     if name in HJEPA:
-        backend, recipe = backend_of(name, recipe)
-        return lambda workers: loader_batches(source, recipe, batch_size, device, workers, backend, hw_decoder_load)
+        backend, recipe, decoder = setup_of(name, recipe)
+        how: dict[str, Any] = {"backend": backend, "decoder": decoder, "hw_decoder_load": hw_decoder_load}
+        return lambda workers: loader_batches(source, recipe, batch_size, device, workers, how)
     if name == DECODE:
         return lambda workers: decoded_batches(source, recipe, batch_size, device, workers, hw_decoder_load)
     if name in (FFCV, DALI_PLAIN):
@@ -84,12 +92,10 @@ def loader_batches(
     batch_size: int,
     device: torch.device,
     workers: int,
-    backend: str,
-    hw_decoder_load: float,
+    how: dict[str, Any],
 ) -> Generator[Any, None, None]:
     """hjepa's loader, for ever."""
-    options: dict[str, Any] = {"batch_size": batch_size, "backend": backend, "device": device, "num_workers": workers}
-    with Loader(source, recipe, **options, hw_decoder_load=hw_decoder_load) as loader:
+    with Loader(source, recipe, batch_size=batch_size, device=device, num_workers=workers, **how) as loader:
         while True:
             for batch in loader:
                 yield batch.views()
@@ -113,6 +119,7 @@ def decoded_batches(
         prefetch=2,
         pin_memory=False,
         dtype=torch.float32,
+        decoder=resolve_decoder("auto", hw_decoder_load, device, "dali"),
         hw_decoder_load=hw_decoder_load,
     )
     number = device_id(settings)

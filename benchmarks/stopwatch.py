@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from engines import Batches, backend_of, engine, loader_of
+from engines import Batches, engine, loader_of, setup_of
 from gpu_usage import GpuUsage
 from peers import DALI_PLAIN, FFCV, PEERS, Torchvision
 
@@ -36,7 +36,7 @@ class Stopwatch:
     """Measures one engine in a process that lives until end()."""
 
     def __init__(
-        self, name: str, folder: Path, recipe: Recipe, batch_size: int, device: torch.device, hw_decoder_load: float = 0.0
+        self, name: str, folder: Path, recipe: Recipe, batch_size: int, device: torch.device, hw_decoder_load: float = 1.0
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
@@ -169,8 +169,8 @@ def _moments(views: list[torch.Tensor]) -> Moments:
 
 
 def _parity(recipe: Recipe, name: str, device: torch.device, photographs: Path) -> str:
-    backend, recipe = backend_of(name, recipe)
-    differences = list(parity.end_to_end(recipe, photographs, backend, str(device)))
+    backend, recipe, decoder = setup_of(name, recipe)
+    differences = list(parity.end_to_end(recipe, photographs, backend, str(device), decoder))
     beyond = [f"{difference.part} is {difference.mean:.2f} levels off" for difference in differences if not difference.within]
     return ", ".join(beyond)
 

@@ -3,6 +3,7 @@
     python benchmarks/throughput.py [--data FOLDER] [--recipe dino] [--engines fused torchvision ...] [--quick]
 
 "fused" is DALI with hjepa's JPEG decoder and kernel, "fused-reduced" the same with JPEGs decoded at a reduced scale,
+"fused-cpu-decoded" on a GPU with that decoder on the CPU, and not the GPU's,
 "dali-ops" hjepa's graph of DALI's operators, "dali-plain" the graph that users of DALI write, and "decode" DALI as it comes,
 reading and decoding alone: what other pipelines of DALI cannot pass, and "fused" may where decoding is most of the work.
 Libraries that are installed take part (peers.py, ffcv_loader.py); FFCV only crops and flips. Each engine lives in a process of
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from engines import DECODE, ENGINES, HJEPA, REDUCED, available, engine
+from engines import CPU_DECODED, DECODE, ENGINES, HJEPA, REDUCED, available, engine
 from images import Size, resized, spread_paths
 from peers import INSTALL, OTHERS
 from record import RESULTS, described, duration, output_file, whole, write
@@ -90,7 +91,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=whole, default=32)
     parser.add_argument("--device", default="auto")
     parser.add_argument(
-        "--hw-decoder-load", type=float, default=0.0, help="share of the JPEGs for a GPU's JPEG engines: hjepa's and decode's"
+        "--hw-decoder-load", type=float, default=1.0, help="share of the JPEGs for a GPU's JPEG engines: hjepa's and decode's"
     )
     parser.add_argument("--rounds", type=whole, default=5)
     parser.add_argument("--seconds", type=duration, default=8.0, help="length of one measurement")
@@ -104,7 +105,8 @@ def parse() -> argparse.Namespace:
     if arguments.quick:
         arguments.rounds, arguments.seconds = 2, 2.0
         arguments.workers = arguments.workers or cores
-    usual = (name for name in (QUICK if arguments.quick else ENGINES) if name in available() and name != REDUCED)
+    names = (name for name in (QUICK if arguments.quick else ENGINES) if name in available())
+    usual = (name for name in names if name not in (REDUCED, CPU_DECODED))
     arguments.engines = list(dict.fromkeys(arguments.engines or usual))
     return arguments
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from hjepa.configs.section import Count, CountOrZero, Section, Share, ShareOrZero, ShareRange
+from hjepa.pipeline.device import Decoder
 from hjepa.pipeline.normalisation import statistics_of
 from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD
 
@@ -163,7 +164,9 @@ class DataSettings(Section):
     """Batches in flight ahead of the trainer."""
     pin_memory: bool = True
     """Whether batches made on the CPU lie in page-locked memory, from which copies to a GPU do not wait."""
-    hw_decoder_load: ShareOrZero = 0.0
+    decoder: Decoder = "auto"
+    """Where images for a GPU are decoded: gpu, cpu (the same bits as without a GPU), or auto: gpu if it has JPEG engines."""
+    hw_decoder_load: ShareOrZero = 1.0
     """Share of the JPEGs that a GPU's JPEG engines decode; between 0 and 1 an image's rounding depends on its batch."""
     on_error: Literal["replace", "raise"] = "replace"
     """What becomes of an image that cannot be decoded: another stands in for it (replace), or the run ends (raise)."""

@@ -108,6 +108,7 @@ def build_loader(settings: Settings, source: Source, purpose: Literal["train", "
         num_workers=share_of_workers(data.num_workers, data.pipeline),
         prefetch=data.prefetch,
         pin_memory=data.pin_memory,
+        decoder=data.decoder,
         hw_decoder_load=data.hw_decoder_load,
         epochs=settings.training.epochs if training else 1,
         on_error=data.on_error,

@@ -50,6 +50,7 @@ FREE = (
     "data.num_workers",
     "data.prefetch",
     "data.pin_memory",
+    "data.decoder",
     "data.hw_decoder_load",
     "data.on_error",
     "data.max_bad",

@@ -134,7 +134,7 @@ def _jpeg_engine(machine: Machine) -> Finding:
             "NVIDIA_DRIVER_CAPABILITIES=compute,utility,video"
         )
     elif has_engine:
-        text += "; `hjepa tune` finds out whether data.hw_decoder_load=1, which decodes with it, is faster here"
+        text += ", by which images are decoded from Hopper on; `hjepa tune` finds out what is fastest here"
     return Finding(level="ok", subject="JPEG engine", text=text)
 
 

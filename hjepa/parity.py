@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from hjepa.pipeline.device import Decoder
 from hjepa.pipeline.index import cache_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.recipe import Jitter, Recipe, View
@@ -137,9 +138,11 @@ def operator(name: str, folder: Path, backend: BackendName, device: str = "cpu")
     return _difference(backend, name, counts, BOUNDS[backend][name])
 
 
-def end_to_end(recipe: Recipe, folder: Path, backend: BackendName, device: str = "cpu") -> Iterator[Difference]:
+def end_to_end(
+    recipe: Recipe, folder: Path, backend: BackendName, device: str = "cpu", decoder: Decoder = "auto"
+) -> Iterator[Difference]:
     """All operators of a recipe together, for each name of its views."""
-    for name, counts in _measure(recipe, folder, backend, device).items():
+    for name, counts in _measure(recipe, folder, backend, device, decoder).items():
         group = [view for view in recipe.views if view.name == name and view.count]
         yield _difference(backend, f"{recipe.name}: {name}", counts, _bound(group, BOUNDS[backend]))
 
@@ -173,13 +176,13 @@ def _from_scikit_learn() -> dict[str, Pixels]:
     return {name: partial(data.load_sample_image, f"{name}.jpg") for name in ("china", "flower")}
 
 
-def _measure(recipe: Recipe, folder: Path, backend: BackendName, device: str) -> dict[str, Counts]:
+def _measure(recipe: Recipe, folder: Path, backend: BackendName, device: str, decoder: Decoder = "auto") -> dict[str, Counts]:
     """Name of the view -> how many values differ by how much."""
     options: dict[str, Any] = {"batch_size": BATCH_SIZE, "shuffle": False, "tail": "keep", "epochs": EPOCHS}
     counts: dict[str, Counts] = {}
     with (
         Loader(folder, recipe, backend="torchvision", device="cpu", num_workers=0, **options) as reference,
-        Loader(folder, recipe, backend=backend, device=device, **options) as other,
+        Loader(folder, recipe, backend=backend, device=device, decoder=decoder, **options) as other,
     ):
         for _ in range(EPOCHS):
             for expected, batch in zip(reference, other, strict=True):

@@ -57,7 +57,7 @@ def _for_other_images(settings: dict[str, Any]) -> dict[str, Any]:
     # The numbers of the run, also for other images; where it is too old to say, they were ImageNet's.
     settings["data"] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, **settings["data"]}
     # The GPU that it was tuned for may not be here; and not all data can be verified.
-    settings["data"] |= {"hw_decoder_load": 0.0, "verify": False}
+    settings["data"] |= {"decoder": "auto", "hw_decoder_load": 1.0, "verify": False}
     settings["training"]["compile"] = False  # takes longer than to read the images once, and asks for a compiler
     return settings
 

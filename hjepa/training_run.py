@@ -20,7 +20,7 @@ from hjepa.distributed import Ranks
 from hjepa.exits import command_line, not_empty
 from hjepa.pipeline.backend import Engine, engine_of
 from hjepa.pipeline.curriculum import Curriculum, recipe_at
-from hjepa.pipeline.device import resolve_device
+from hjepa.pipeline.device import has_jpeg_engines, resolve_decoder, resolve_device
 from hjepa.pipeline.open_source import name_of
 from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, area_gap
 from hjepa.pipeline.source import Source
@@ -64,7 +64,7 @@ def run(config: Path | None, overrides: list[str], flags: dict[str, object], dis
             settings = settings.model_copy(update={"output_dir": str(state.output)})
             checkpoint.check_settings(state.content, settings, state.path, ranks.world_size)
         joined = f" on each of {ranks.world_size} ranks" if ranks.world_size > 1 else ""
-        display.say(f"engine: {_engine(settings, ranks)}; device: {_name(ranks.device)}{joined}")
+        display.say(f"engine: {_engine(settings, ranks)}; device: {_name(ranks.device)}{joined}{_decoder(settings, ranks)}")
         display.say(f"settings: {reason}")
         if state is None and (note := folder_note(settings, wanted)):
             display.say(note)
@@ -184,6 +184,16 @@ def _engine(settings: Settings, ranks: Ranks) -> str:
     missing = settings.data.pipeline == "dali" and engine == "dali-ops" and ranks.device.type == "cpu"
     hint = " (hjepa's own kernel is faster, but is not built for this Python: install hjepa again, with a C++ compiler)"
     return f"{engine}, {ENGINES[engine]}{hint if missing else ''}"
+
+
+def _decoder(settings: Settings, ranks: Ranks) -> str:
+    """Where images are decoded; a CPU decodes its own."""
+    data, device = settings.data, ranks.device
+    if device.type == "cpu" or engine_of(data.pipeline, device) == "torchvision":
+        return ""
+    if resolve_decoder(data.decoder, data.hw_decoder_load, device, data.pipeline) == "cpu":
+        return ", for which the CPU decodes"
+    return ", which decodes, too" + (", by its JPEG engines" if data.hw_decoder_load and has_jpeg_engines(device) else "")
 
 
 def _name(device: torch.device) -> str:

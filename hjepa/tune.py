@@ -23,11 +23,18 @@ from hjepa.step_cost import StepCost, measure_step
 Said: TypeAlias = Callable[[str], None]
 """Told what was tried and found."""
 Vary: TypeAlias = Literal["crops", "batch"]
+Choices: TypeAlias = Sequence[Mapping[str, object]]
+"""Changes of settings, of which one is taken."""
 SLACK = 0.03
 """Rates that are less than this share apart are alike."""
 DEPTHS = (1, 2, 4)
-DECODER_LOADS = (0.0, 1.0, 0.65)
-"""Shares of a GPU's JPEG engines; DALI's own default comes last, because an image's pixels then depend on its batch."""
+DECODERS: Choices = [
+    {"data.decoder": "gpu", "data.hw_decoder_load": 1.0},
+    {"data.decoder": "cpu", "data.hw_decoder_load": 1.0},
+    {"data.decoder": "gpu", "data.hw_decoder_load": 0.0},
+    {"data.decoder": "gpu", "data.hw_decoder_load": 0.65},
+]
+"""A GPU's; DALI's own default comes last, because an image's pixels then depend on its batch."""
 MOST_LOCALS = 10
 """Document D's most."""
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -55,18 +62,20 @@ class Budget:
 def tune_loader(settings: Settings, source: Source, seconds: float, said: Said) -> Settings:
     """The settings with the decoder of a GPU, the threads and the depth that load fastest; each is tried for `seconds`."""
     cores = share_of_workers("auto", settings.data.pipeline)
-    tried: dict[str, Sequence[float]] = {"num_workers": sorted({1, max(1, cores // 2), cores}), "prefetch": DEPTHS}
+    threads: Choices = [{"data.num_workers": count} for count in sorted({1, max(1, cores // 2), cores})]
+    tried = [threads, [{"data.prefetch": depth} for depth in DEPTHS]]
     if settings.data.pipeline != "torchvision" and resolve_device(settings.device).type == "cuda":
-        tried = {"hw_decoder_load": DECODER_LOADS, **tried}
-    for name, values in tried.items():
+        tried = [DECODERS, *tried]
+    for choices in tried:
         rates = {}
-        for value in values:
-            with build_loader(with_changes(settings, {f"data.{name}": value}), source, "measure") as loader:
+        for number, changes in enumerate(choices):
+            with build_loader(with_changes(settings, changes), source, "measure") as loader:
                 found = rate(loader, seconds)
-            rates[value] = found.images_per_second
+            rates[number] = found.images_per_second
             busy = f"; other processes took {found.others:.0%} of the machine" if found.others > BUSY else ""
-            said(f"data.{name}={value}: {found.images_per_second:.0f} images/s{busy}")
-        settings = with_changes(settings, {f"data.{name}": first_near_best(rates)})
+            what = ", ".join(f"{name}={value}" for name, value in changes.items())
+            said(f"{what}: {found.images_per_second:.0f} images/s{busy}")
+        settings = with_changes(settings, choices[first_near_best(rates)])
     return settings
 
 
@@ -94,8 +103,8 @@ def tune_step(settings: Settings, source: Source, budget: Budget, vary: Vary, sa
     return with_changes(settings, {name: found})
 
 
-def first_near_best(rates: Mapping[float, float]) -> float:
-    """The first setting whose rate is within SLACK of the best."""
+def first_near_best(rates: Mapping[int, float]) -> int:
+    """The first choice whose rate is within SLACK of the best."""
     best = max(rates.values())
     return next(value for value, found in rates.items() if found >= (1 - SLACK) * best)
 

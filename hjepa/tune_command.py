@@ -84,7 +84,8 @@ def tune(
             "data.batch_size": f"{settings.data.batch_size}",
             "data.multicrop.num_local_crops": f"{settings.data.multicrop.num_local_crops}",
         }
-        if settings.data.hw_decoder_load:
+        if settings.data.decoder != "auto":
+            rows["data.decoder"] = settings.data.decoder
             rows["data.hw_decoder_load"] = f"{settings.data.hw_decoder_load:g}"
         display.table(f"Wrote {output}", rows)
         display.say(f"to train by it: hjepa-train --config {shlex.quote(str(output))}")

@@ -40,7 +40,7 @@ def judge_run(run: ShortRun, data: DataSet, recipe: Recipe, machine: Machine, st
     advice: dict[Bound, list[str]] = {
         "model": ["Leave the loader as it is; a smaller model, fewer crops or mixed precision shorten the step."],
         "reading": ["Put the images on a faster disk, or pack them: tar shards are read forward (hjepa.open_webdataset)."],
-        "decoding": list(_lighter_images(data, recipe, run, machine)),
+        "decoding": list(_lighter_images(data, recipe, run)),
         "crops": [*_reduced(data, recipe, run), *_lighter_crops(run, machine)],
     }
     return Verdict(
@@ -81,7 +81,7 @@ def _say(bound: Bound, run: ShortRun, step_ms: float) -> str:
     return texts[bound]
 
 
-def _lighter_images(data: DataSet, recipe: Recipe, run: ShortRun, machine: Machine) -> Iterator[str]:
+def _lighter_images(data: DataSet, recipe: Recipe, run: ShortRun) -> Iterator[str]:
     side, now = useful_side(recipe), data.short_side[1]
     if now > ROOM * side:
         yield (
@@ -93,8 +93,8 @@ def _lighter_images(data: DataSet, recipe: Recipe, run: ShortRun, machine: Machi
         yield "Write progressive JPEGs anew as baseline ones: they take longer to decode."
     if run.device == "cpu":
         yield "Use more cores: decoding goes up with them."
-    elif machine.video_driver and any(gpu.jpeg_engine for gpu in machine.gpus):
-        yield "Let the GPU's JPEG engines decode, too, as this run did not: `hjepa tune` finds the best data.hw_decoder_load."
+    elif run.engine != "torchvision":
+        yield "Let `hjepa tune` find the best data.decoder: the CPU's cores, the GPU, or its JPEG engines where it has some."
         return
     if run.engine == "torchvision":
         yield "Use --backend dali, which decodes in C++."
@@ -141,4 +141,4 @@ def _help(bound: Bound, run: ShortRun, data: DataSet) -> str:
             "DALI will not help you here beyond what it does already, which is to decode: without a GPU its own operators are "
             "no match for hjepa's kernel."
         )
-    return "DALI helps here: it decodes and crops on the GPU."
+    return "DALI helps here: it decodes for the GPU, and the crops are made there."

@@ -40,7 +40,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackendSettings:
-    """What every backend needs to know. Only the recipe changes pixels; dtype and hw_decoder_load round them."""
+    """What every backend needs to know. Only the recipe changes pixels; dtype, decoder and hw_decoder_load round them."""
 
     recipe: Recipe
     batch_size: int
@@ -54,8 +54,15 @@ class BackendSettings:
     """Whether batches made on the CPU for a GPU lie in page-locked memory."""
     dtype: torch.dtype
     """float32, float16 or bfloat16."""
-    hw_decoder_load: float = 0.0
-    """Share of a batch's JPEGs, 0 to 1, that a GPU's JPEG engines decode; its other decoder rounds otherwise."""
+    decoder: Literal["cpu", "gpu"] = "cpu"
+    """Where images are decoded."""
+    hw_decoder_load: float = 1.0
+    """Share of a batch's JPEGs, 0 to 1, that a GPU's JPEG engines decode, of those that it decodes; all else there rounds
+    otherwise."""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+            raise ValueError(f"dtype={self.dtype} is not supported; use torch.float32, torch.float16 or torch.bfloat16")
 
 
 class Backend(Protocol):

@@ -1,11 +1,18 @@
 """Where batches go, with how many threads or engines they are made, and for which of the ranks."""
 
+import importlib
 import os
-from typing import Literal
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 
 from hjepa.pipeline.recipe import whole
+
+Decoder: TypeAlias = Literal["auto", "cpu", "gpu"]
+"""Where images are decoded."""
+HOPPER = (9, 0)
+"""Compute capability of the first GPUs with more than one JPEG engine."""
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -35,16 +42,46 @@ def resolve_workers(num_workers: int | Literal["auto"], backend: str) -> int:
     return whole("num_workers", num_workers, 0 if backend == "torchvision" else 1)
 
 
-def resolve_load(hw_decoder_load: float, device: torch.device, backend: str) -> float:
-    """The share of the JPEGs that a GPU's JPEG engines decode. Raises ValueError where there are none that could."""
+def resolve_decoder(decoder: Decoder, hw_decoder_load: float, device: torch.device, backend: str) -> Literal["cpu", "gpu"]:
+    """Where images are decoded; "auto" is the GPU if it has JPEG engines that may be used, else the CPU.
+
+    On an H200 with 16 cores engines decode twice as many images as hjepa's decoder on the cores, and that more than the GPU
+    without its engines, which takes as much of the cores (docs/performance.md). Raises ValueError for what cannot be.
+    """
+    if decoder not in get_args(Decoder):
+        raise ValueError(f"decoder={decoder!r} is unknown; use 'auto', 'cpu' or 'gpu'")
     if not 0 <= hw_decoder_load <= 1:
         raise ValueError(f"hw_decoder_load={hw_decoder_load} is no share; use a number from 0 to 1")
-    if hw_decoder_load and (device.type == "cpu" or backend == "torchvision"):
+    on_cpu = device.type == "cpu" or backend == "torchvision"
+    if on_cpu and (decoder == "gpu" or 0 < hw_decoder_load < 1):
+        asked = "decoder='gpu'" if decoder == "gpu" else f"hw_decoder_load={hw_decoder_load}"
         raise ValueError(
-            f"hw_decoder_load={hw_decoder_load} has no effect with backend={backend!r} and device={str(device)!r}: "
-            "only DALI decodes with a GPU's JPEG engines; drop it"
+            f"{asked} has no effect with backend={backend!r} and device={str(device)!r}: only DALI decodes on a GPU; drop it"
         )
-    return hw_decoder_load
+    if decoder == "auto":
+        return "gpu" if not on_cpu and hw_decoder_load and has_jpeg_engines(device) else "cpu"
+    return decoder
+
+
+@lru_cache
+def has_jpeg_engines(device: torch.device) -> bool:
+    """Whether the GPU has JPEG engines, and from Hopper on, where there are enough of them (an A100 has one)."""
+    if torch.cuda.get_device_capability(device) < HOPPER:
+        return False
+    try:
+        nvml: Any = importlib.import_module("pynvml")
+    except ImportError:
+        return False
+    try:
+        nvml.nvmlInit()
+        try:
+            handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+            nvml.nvmlDeviceGetJpgUtilization(handle)
+        finally:
+            nvml.nvmlShutdown()
+    except (nvml.NVMLError, AttributeError):  # "not supported" says that there is none; an old binding cannot ask
+        return False
+    return True
 
 
 def resolve_rank(rank: int | Literal["auto"], world_size: int | Literal["auto"]) -> tuple[int, int]:

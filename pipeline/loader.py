@@ -20,7 +20,7 @@ from hjepa.pipeline.adapters import Adapter, open_adapter
 from hjepa.pipeline.backend import BackendName, BackendSettings, Engine, engine_of, open_backend
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.curriculum import Curriculum, as_plan, recipe_at
-from hjepa.pipeline.device import require_rank, resolve_device, resolve_load, resolve_rank, resolve_workers
+from hjepa.pipeline.device import Decoder, require_rank, resolve_decoder, resolve_device, resolve_rank, resolve_workers
 from hjepa.pipeline.mixture import mixture_of
 from hjepa.pipeline.open_source import open_source
 from hjepa.pipeline.quarantine import open_quarantine
@@ -40,7 +40,8 @@ class Loader(IterableDataset[Any]):
     num_workers: threads of DALI (and as many of the fused kernel) or processes of torchvision (which, as with any DataLoader,
     want the script to have a main guard); "auto" is one per core. prefetch: batches that are ready ahead of the consumer, and
     as many again in the making. pin_memory: page-locked memory for what torchvision makes for a GPU. dtype: float32, float16
-    or bfloat16. hw_decoder_load: share of the JPEGs that a GPU's JPEG engines decode. epochs: reading ahead ends after this
+    or bfloat16. decoder: where images for a GPU are decoded: "gpu", "cpu" (fused's crops are then a CPU's, bit for bit), or
+    "auto": the GPU if it has JPEG engines. hw_decoder_load: their share of the JPEGs. epochs: reading ahead ends after this
     many; None reads ahead for ever. rank, world_size: "auto" asks torch.distributed, which must be set up first where there
     are several ranks. Neither batch_size, num_workers, prefetch nor ranks change a sample's pixels, unless hw_decoder_load
     is between 0 and 1: then a batch's JPEGs are divided, and two decoders round in two ways.
@@ -77,7 +78,8 @@ class Loader(IterableDataset[Any]):
         prefetch: int = 2,
         pin_memory: bool = True,
         dtype: torch.dtype = torch.float32,
-        hw_decoder_load: float = 0.0,
+        decoder: Decoder = "auto",
+        hw_decoder_load: float = 1.0,
         epochs: int | None = None,
         on_error: Literal["replace", "raise"] = "replace",
         max_bad: float = 0.01,
@@ -103,8 +105,6 @@ class Loader(IterableDataset[Any]):
             rank=own_rank,
             world_size=num_ranks,
         )
-        if dtype not in (torch.float32, torch.float16, torch.bfloat16):
-            raise ValueError(f"dtype={dtype} is not supported; use torch.float32, torch.float16 or torch.bfloat16")
         self._backend_name = backend
         self._settings = BackendSettings(
             recipe=recipe_at(self._plan, 0),
@@ -114,7 +114,8 @@ class Loader(IterableDataset[Any]):
             prefetch=whole("prefetch", prefetch, 1),
             pin_memory=pin_memory,
             dtype=dtype,
-            hw_decoder_load=resolve_load(hw_decoder_load, self.device, backend),
+            decoder=resolve_decoder(decoder, hw_decoder_load, self.device, backend),
+            hw_decoder_load=hw_decoder_load,
         )
         open_backend(backend, self._settings)  # what is missing is said now, not in the first batch
         self.quarantine = open_quarantine(self.source, on_error, max_bad, bad_images, is_first=own_rank == 0)
@@ -198,8 +199,7 @@ class Loader(IterableDataset[Any]):
             batch = self._take(stream)
             adapted = batch if self._adapter is None else self._adapter(batch)
             if self._iteration is iteration:
-                last = number + 1 == len(self)
-                self._epoch, self._position = (epoch + 1, 0) if last else (epoch, number + 1)
+                self._epoch, self._position = (epoch, number + 1) if number + 1 < len(self) else (epoch + 1, 0)
             self._iterated = body = (epoch, number + 1)
             try:
                 yield adapted

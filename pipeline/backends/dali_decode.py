@@ -46,11 +46,12 @@ def read(contents: Node, from_files: bool) -> Node:
 
 
 def decode(encoded: Node, settings: BackendSettings) -> Node:
-    """RGB images of their own sizes, uint8 HWC."""
+    """RGB images of their own sizes, uint8 HWC, on the device."""
     encoded = _parsed(encoded)
     upright = settings.recipe.orientation == "exif"
-    if settings.device.type != "cuda":
-        return fn.decoders.image(encoded, device="cpu", output_type=types.RGB, adjust_orientation=upright)
+    if settings.decoder == "cpu":
+        images = fn.decoders.image(encoded, device="cpu", output_type=types.RGB, adjust_orientation=upright)
+        return images.gpu() if settings.device.type == "cuda" else images
     return fn.decoders.image(
         encoded,
         device="mixed",
@@ -79,9 +80,9 @@ def check_sizes(shapes: npt.NDArray[np.int64], request: Request) -> None:
 
 
 def ends(encoded: Node, settings: BackendSettings) -> tuple[Node, ...]:
-    """On a GPU the first two and the last TAIL bytes of each image's content, uint8 [2 + TAIL], zeros in front where it has
-    fewer. The CPU's decoder needs no help."""
-    if settings.device.type != "cuda":
+    """For a GPU's decoder the first two and the last TAIL bytes of each image's content, uint8 [2 + TAIL], zeros in front
+    where it has fewer. The CPU's needs no help."""
+    if settings.decoder == "cpu":
         return ()
     first = fn.slice(encoded, 0, 2, axes=[0], out_of_bounds_policy="pad")
     before = fn.cast(encoded.shape() - TAIL, dtype=types.INT32)
@@ -131,7 +132,7 @@ def find_bad(flying: deque[Request], settings: BackendSettings, said: str = "") 
         # On the CPU first: DALI takes seconds to open a pipeline on a GPU.
         reasons = _probe(request, named, _on_cpu(settings)) if named else {}
         reasons = reasons or _probe(request, places, _on_cpu(settings))
-        if settings.device.type == "cuda" and len(reasons) != 1:  # the GPU may refuse others, or not all of them
+        if settings.decoder == "gpu" and len(reasons) != 1:  # the GPU may refuse others, or not all of them
             reasons = _probe(request, list(reasons) or places, settings) or reasons
         if reasons:
             return {(number, place): reason for place, reason in reasons.items()}
@@ -139,7 +140,7 @@ def find_bad(flying: deque[Request], settings: BackendSettings, said: str = "") 
 
 
 def _on_cpu(settings: BackendSettings) -> BackendSettings:
-    return replace(settings, device=torch.device("cpu"))
+    return replace(settings, device=torch.device("cpu"), decoder="cpu")
 
 
 def _probe(request: Request, places: list[int], settings: BackendSettings) -> dict[int, str]:
@@ -171,7 +172,7 @@ def _build_probe(settings: BackendSettings, batch_size: int, *, from_files: bool
     with pipe:
         encoded = read(fn.external_source(name="some"), from_files)
         pipe.set_outputs(decode(encoded, settings))
-    build(pipe)
+    build(pipe, settings.decoder)
     return pipe
 
 

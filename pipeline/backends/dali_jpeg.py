@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -41,9 +41,9 @@ def decoder_file() -> Path | None:
     return None if spec is None or spec.origin is None else Path(spec.origin)
 
 
-def build(pipe: Pipeline) -> None:
-    """Builds a pipeline; one for the CPU decodes with hjepa's decoder. GPUs have better ones."""
-    with _extended() if pipe.device_id is None else nullcontext():
+def build(pipe: Pipeline, decoder: Literal["cpu", "gpu"] = "cpu") -> None:
+    """Builds a pipeline; one that decodes on the CPU does so with hjepa's decoder."""
+    with _extended() if decoder == "cpu" else nullcontext():
         pipe.build()
 
 

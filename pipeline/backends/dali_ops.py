@@ -100,7 +100,7 @@ def _build(settings: BackendSettings, feed: Feed, from_files: bool) -> Pipeline:
             parameters = {name: next(inputs) for name in names_of(group)}
             outputs.append(_render_view(images, group, recipe, parameters, settings))
         pipe.set_outputs(*outputs, decoded.shape(), *ends(encoded, settings))
-    build(pipe)
+    build(pipe, settings.decoder)
     return pipe
 
 

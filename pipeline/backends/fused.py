@@ -131,7 +131,7 @@ def crop_group(view: View, request: Request, out: Tensor) -> CropGroup:
 
 
 def build_decoder(settings: BackendSettings, feed: Feed, from_files: bool) -> Pipeline:
-    """The pipeline whose outputs are the decoded images, on the device, and on a GPU their ends."""
+    """The pipeline whose outputs are the decoded images, on the device, and of a GPU's decoder their contents' ends."""
     pipe: Pipeline = _graph(
         settings,
         feed,
@@ -142,7 +142,7 @@ def build_decoder(settings: BackendSettings, feed: Feed, from_files: bool) -> Pi
         prefetch_queue_depth=NUM_READY,
         exec_dynamic=True,
     )
-    build(pipe)
+    build(pipe, settings.decoder)
     return pipe
 
 

@@ -272,8 +272,8 @@ def test_advice_fits_the_bound() -> None:
     )
     on_gpu = replace(RUN, engine="dali-ops", device="cuda:0")
     assert "backend='fused'" in verdict(on_gpu, found=replace(SERVER, kernel="")).advice[0]
-    assert "JPEG engines" in verdict(with_loader(2500, device="cuda:0"), found=SERVER).advice[-1]
-    assert "No recipe" in verdict(with_loader(2500, device="cuda:0"), found=replace(SERVER, video_driver=False)).advice[-1]
+    assert "best data.decoder" in verdict(with_loader(2500, device="cuda:0"), found=SERVER).advice[-1]
+    assert "No recipe" in verdict(with_loader(2500)).advice[-1]
     large = replace(PHOTOS, short_side=(1000, 1500, 2000))
     shrink = verdict(with_loader(2500), large).advice[0]
     assert f"can use {useful_side(RECIPE)}" in shrink

@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 def saved(labelled: Path, tmp_path: Path) -> Path:
     """A checkpoint of a model that was not trained."""
     place = ["data.dataset=imagefolder", f"data.data_path={labelled}", "data.pipeline=torchvision", "data.num_workers=0"]
-    of_a_gpu = ["data.hw_decoder_load=1.0"]  # which is refused where there is none
+    of_a_gpu = ["data.decoder=gpu", "data.hw_decoder_load=0.5"]  # which are refused where there is none
     settings = load_settings(Path("small"), [*place, "device=cpu", "evaluation.linear_probe.dataset=cifar10", *of_a_gpu])
     path = tmp_path / "latest.pt"
     model = build_model(settings, CPU)

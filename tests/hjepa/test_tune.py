@@ -42,7 +42,6 @@ def test_first_of_those_alike_is_taken() -> None:
     assert first_near_best({1: 50, 2: 98, 4: 100, 8: 99}) == 2
     assert first_near_best({1: 50, 2: 90, 4: 100, 8: 99}) == 4
     assert first_near_best({3: 1}) == 3
-    assert first_near_best({0.0: 90, 1.0: 99, 0.65: 100}) == 1.0
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 11])
@@ -199,7 +198,7 @@ def test_every_setting_of_the_loader_is_tried(tiny: Settings, monkeypatch: pytes
     assert (found.data.num_workers, found.data.prefetch) == (4, 4)
 
 
-def test_engines_of_a_gpu_are_tried_and_shared_only_where_that_is_faster(
+def test_decoders_for_a_gpu_are_tried_and_engines_shared_only_where_that_is_faster(
     tiny: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Settings] = []
@@ -211,14 +210,15 @@ def test_engines_of_a_gpu_are_tried_and_shared_only_where_that_is_faster(
     monkeypatch.setattr("hjepa.tune.resolve_device", lambda _: torch.device("cuda:0"))
     monkeypatch.setattr("hjepa.tune.build_loader", no_loader)
     dali = with_changes(tiny, {"data.pipeline": "dali", "data.num_workers": "auto"})
-    for speeds, expected in ((100, 102, 101), 0.0), ((100, 140, 142), 1.0), ((100, 140, 200), 0.65):
+    choices = [("gpu", 1.0), ("cpu", 1.0), ("gpu", 0.0), ("gpu", 0.65)]
+    for speeds, best in ((100, 102, 99, 101), 0), ((100, 140, 90, 142), 1), ((90, 80, 100, 99), 2), ((100, 140, 90, 200), 3):
         rates = iter(speeds)
         monkeypatch.setattr("hjepa.tune.rate", lambda *_, rates=rates: Rate(images_per_second=next(rates, 1), busy=1, others=0))
         opened.clear()
         found = tune_loader(dali, open_source(tiny.data.data_path), 0.1, lambda _: None)
-        assert [settings.data.hw_decoder_load for settings in opened[:3]] == [0.0, 1.0, 0.65]
-        assert {settings.data.hw_decoder_load for settings in opened[3:]} == {found.data.hw_decoder_load} == {expected}
-        assert load_settings(None, [f"data.hw_decoder_load={expected}"]).data.hw_decoder_load == expected
+        tried = [(settings.data.decoder, settings.data.hw_decoder_load) for settings in [*opened, found]]
+        assert tried[:4] == choices
+        assert set(tried[4:]) == {choices[best]}
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:

@@ -252,7 +252,7 @@ def request_of(encoded: Encoded) -> Request:
 
 
 def settings_of(device: str) -> BackendSettings:
-    sizes = {"batch_size": 4, "num_workers": 1, "prefetch": 1}
+    sizes = {"batch_size": 4, "num_workers": 1, "prefetch": 1, "decoder": "cpu" if device == "cpu" else "gpu"}
     return BackendSettings(recipe=RECIPE, device=torch.device(device), pin_memory=False, dtype=torch.float32, **sizes)
 
 
@@ -268,7 +268,7 @@ def test_a_gpu_is_asked_which_image_is_bad_only_where_the_cpu_does_not_know(
 
     def on_the_cpu(settings: BackendSettings, batch_size: int, *, from_files: bool) -> object:
         devices.append(settings.device.type)
-        return build(replace(settings, device=torch.device("cpu")), batch_size, from_files=from_files)
+        return build(replace(settings, device=torch.device("cpu"), decoder="cpu"), batch_size, from_files=from_files)
 
     monkeypatch.setattr(dali_decode, "_build_probe", on_the_cpu)
     whole = np.frombuffer(encode(picture(), "JPEG"), np.uint8)

@@ -37,9 +37,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     for name in ("fused", "dali_ops"):
         module = importlib.import_module(f"hjepa.pipeline.backends.{name}")
 
-        def note(pipe: Pipeline, build: Callable[[Pipeline], None] = module.build) -> None:
+        def note(pipe: Pipeline, decoder: str, build: Callable[[Pipeline, str], None] = module.build) -> None:
             batch_sizes.append(pipe.max_batch_size)
-            build(pipe)
+            build(pipe, decoder)
 
         monkeypatch.setattr(module, "build", note)
     return batch_sizes

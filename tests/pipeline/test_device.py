@@ -1,9 +1,15 @@
-"""With how many threads a Loader works, which rank of how many it is, and who is asked."""
+"""With how many threads a Loader works, where its images are decoded, which rank of how many it is, and who is asked."""
+
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from hjepa.pipeline.device import require_rank, resolve_rank, resolve_workers
+from hjepa.pipeline import device
+from hjepa.pipeline.device import has_jpeg_engines, require_rank, resolve_decoder, resolve_rank, resolve_workers
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
 def test_ranks_are_as_given_and_one_where_there_are_no_others() -> None:
@@ -47,3 +53,67 @@ def test_loader_that_was_made_before_the_ranks_were_joined_is_refused(monkeypatc
         require_rank("auto", "auto", made_as=(0, 1))
     require_rank("auto", "auto", made_as=(1, 2))
     require_rank(0, 1, made_as=(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("decoder", "load", "where", "backend", "engines", "expected"),
+    [
+        ("auto", 1.0, CPU, "dali", True, "cpu"),
+        ("auto", 0.0, CPU, "dali", True, "cpu"),  # as settings said before there was a choice
+        ("auto", 1.0, GPU, "torchvision", True, "cpu"),
+        ("cpu", 1.0, CPU, "dali", True, "cpu"),
+        ("auto", 1.0, GPU, "dali", True, "gpu"),
+        ("auto", 0.65, GPU, "dali-ops", True, "gpu"),
+        ("auto", 1.0, GPU, "dali", False, "cpu"),
+        ("auto", 0.0, GPU, "fused", True, "cpu"),
+        ("cpu", 1.0, GPU, "fused", True, "cpu"),
+        ("gpu", 0.0, GPU, "fused", False, "gpu"),
+    ],
+)
+def test_images_are_decoded_where_it_is_asked_for_or_where_it_is_faster(
+    decoder: str, load: float, where: torch.device, backend: str, engines: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "has_jpeg_engines", lambda _: engines)
+    assert resolve_decoder(decoder, load, where, backend) == expected
+
+
+class Nvml:
+    """As much of pynvml as is asked."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, has_engines: bool) -> None:
+        self.has_engines, self.opened = has_engines, 0
+
+    def nvmlInit(self) -> None:
+        self.opened += 1
+
+    def nvmlShutdown(self) -> None:
+        self.opened -= 1
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        return uuid
+
+    def nvmlDeviceGetJpgUtilization(self, handle: str) -> list[int]:
+        assert handle == "GPU-its-number"
+        if not self.has_engines:
+            raise self.NVMLError("Not Supported")
+        return [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("capability", "nvml", "expected"),
+    [((9, 0), Nvml(True), True), ((8, 0), Nvml(True), False), ((12, 0), Nvml(False), False), ((9, 0), None, False)],
+    ids=["H200", "A100, which has one", "none", "no NVML"],
+)
+def test_engines_are_what_nvml_says_of_gpus_that_have_enough(
+    capability: tuple[int, int], nvml: Nvml | None, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid="its-number"))
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)  # type: ignore[arg-type]
+    has_jpeg_engines.cache_clear()
+    assert has_jpeg_engines(GPU) is expected
+    has_jpeg_engines.cache_clear()
+    assert nvml is None or nvml.opened == 0

@@ -16,6 +16,11 @@ from tests.pipeline.broken import bad_files, good_files
 pytestmark = [pytest.mark.gpu, pytest.mark.dali]
 RECIPE = multicrop(global_crop_size=48, local_crop_size=24, num_local_crops=3)
 BACKENDS = ["dali-ops", pytest.param("fused", marks=pytest.mark.fused)]
+DECODERS = [
+    pytest.param({"decoder": "cpu"}, id="cpu"),
+    pytest.param({"decoder": "gpu", "hw_decoder_load": 0.0}, id="gpu"),
+    pytest.param({"decoder": "gpu", "hw_decoder_load": 1.0}, id="engines"),
+]
 
 
 def test_dali_is_the_fused_engine(photographs: Path) -> None:
@@ -23,24 +28,27 @@ def test_dali_is_the_fused_engine(photographs: Path) -> None:
         assert loader.engine == "fused"
 
 
+@pytest.mark.parametrize("decoder", ["cpu", "gpu"])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_gpu_crops_are_those_of_the_cpu_but_for_the_decoder_and_rounding(backend: str, photographs: Path) -> None:
+def test_gpu_crops_are_those_of_the_cpu_but_for_the_decoder_and_rounding(backend: str, decoder: str, photographs: Path) -> None:
     crops = []
-    for device in ("cpu", "cuda"):
-        with Loader(photographs, dino(2), batch_size=16, backend=backend, device=device, epochs=1) as loader:
+    for options in ({"device": "cpu"}, {"device": "cuda", "decoder": decoder}):
+        with Loader(photographs, dino(2), batch_size=16, backend=backend, epochs=1, **options) as loader:
             crops.append(torch.cat([batch.globals for batch in loader], dim=1).cpu())
     levels = (crops[0] - crops[1]).abs() * torch.tensor(IMAGENET_STD).reshape(3, 1, 1) * 255
     assert levels.mean() < 2
+    if (backend, decoder) == ("fused", "cpu"):
+        assert torch.equal(*crops)
 
 
-@pytest.mark.parametrize("hw_decoder_load", [0.0, 1.0])
+@pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_batches_are_on_the_gpu_and_bitwise_independent_of_the_settings(
-    backend: str, hw_decoder_load: float, photographs: Path
+    backend: str, decoder: dict[str, object], photographs: Path
 ) -> None:
     seen = []
     for options in ({"batch_size": 8}, {"batch_size": 4, "num_workers": 1, "prefetch": 4}):
-        options |= {"backend": backend, "hw_decoder_load": hw_decoder_load}
+        options |= {"backend": backend, **decoder}
         with Loader(photographs, RECIPE, device="cuda", epochs=1, **options) as loader:
             seen.append({int(i): batch.globals[:, n].clone() for batch in loader for n, i in enumerate(batch.indices)})
     assert all(crop.is_cuda for crop in seen[0].values())
@@ -83,13 +91,15 @@ def test_a_batch_is_taken_without_waiting_for_the_gpu(backend: str, photographs:
                 batch.views()
 
 
-@pytest.mark.parametrize("hw_decoder_load", [0.0, 1.0])
+@pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_every_good_image_is_delivered_and_every_bad_one_named(backend: str, hw_decoder_load: float, tmp_path: Path) -> None:
+def test_every_good_image_is_delivered_and_every_bad_one_named(
+    backend: str, decoder: dict[str, object], tmp_path: Path
+) -> None:
     good, bad = good_files(), bad_files()
     for name, content in (good | bad).items():
         (tmp_path / name).write_bytes(content)
-    options = {"backend": backend, "device": "cuda", "hw_decoder_load": hw_decoder_load, "bad_images": tmp_path / "bad.jsonl"}
+    options = {"backend": backend, "device": "cuda", "bad_images": tmp_path / "bad.jsonl", **decoder}
     with Loader(tmp_path, RECIPE, batch_size=4, tail="keep", max_bad=1.0, **options) as loader:
         delivered = {key for batch in loader for key in batch.keys}
     assert {Path(json.loads(line)["path"]).name for line in (tmp_path / "bad.jsonl").read_text().splitlines()} == bad.keys()

@@ -181,7 +181,7 @@ def test_pipeline_of_batches_with_bad_images_is_one_and_ends_with_them(
             content[: len(content) // 2] if path.name in ("03.jpg", "12.jpg", "21.jpg") else content
         )
     build, built = module.build, []
-    monkeypatch.setattr(module, "build", lambda pipe: built.append(weakref.ref(pipe)) or build(pipe))
+    monkeypatch.setattr(module, "build", lambda pipe, decoder: built.append(weakref.ref(pipe)) or build(pipe, decoder))
     options = {"shuffle": False, "max_bad": 0.5, "bad_images": tmp_path / "bad.jsonl"}
     with without_collection():
         with open_loader(tmp_path, backend, **options) as loader:

@@ -451,7 +451,7 @@ def test_loader_hands_out_the_batch_of_another_trainer(photographs: Path) -> Non
 @pytest.mark.parametrize(
     ("backend", "load", "message"),
     [
-        ("torchvision", 1.0, "no effect with backend='torchvision' and device='cpu'"),
+        ("torchvision", 0.5, "no effect with backend='torchvision' and device='cpu'"),
         ("dali", 0.65, "no effect with backend='dali' and device='cpu'"),
         ("dali", 1.5, "hw_decoder_load=1.5 is no share"),
         ("dali", -0.1, "hw_decoder_load=-0.1 is no share"),
@@ -461,21 +461,32 @@ def test_loader_hands_out_the_batch_of_another_trainer(photographs: Path) -> Non
 def test_decoder_of_a_gpu_is_refused_without_one(backend: str, load: float, message: str, photographs: Path) -> None:
     with pytest.raises(ValueError, match=message):
         open_loader(photographs, backend, hw_decoder_load=load)
+    with pytest.raises(ValueError, match="decoder='gpu' has no effect with"):
+        open_loader(photographs, backend, decoder="gpu")
+    with pytest.raises(ValueError, match="decoder='cuda' is unknown; use 'auto', 'cpu' or 'gpu'"):
+        open_loader(photographs, backend, decoder="cuda")
 
 
 @pytest.mark.dali
-def test_a_gpus_images_are_decoded_by_the_share_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpus_images_are_decoded_where_and_by_the_share_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Node:
+        def gpu(self) -> str:
+            return "moved"
+
     dali_decode = importlib.import_module("hjepa.pipeline.backends.dali_decode")
     asked: list[dict[str, object]] = []
     monkeypatch.setattr(dali_decode, "_parsed", lambda encoded: encoded)
-    monkeypatch.setattr(dali_decode.fn.decoders, "image", lambda _, **options: asked.append(options))
-    for name in ("cpu", "cuda:0"):
+    monkeypatch.setattr(dali_decode.fn.decoders, "image", lambda _, **options: asked.append(options) or Node())
+    moved = []
+    for name, decoder in (("cpu", "cpu"), ("cuda:0", "cpu"), ("cuda:0", "gpu")):
         settings = BackendSettings(
             recipe=RECIPE, batch_size=8, device=torch.device(name), num_workers=1, prefetch=1, pin_memory=False,
-            dtype=torch.float32, hw_decoder_load=0.65 if name == "cuda:0" else 0.0,
+            dtype=torch.float32, decoder=decoder, hw_decoder_load=0.65,
         )  # fmt: skip
-        dali_decode.decode(None, settings)
-    on_cpu, on_gpu = asked
+        moved.append(dali_decode.decode(None, settings) == "moved")
+    on_cpu, for_gpu, on_gpu = asked
+    assert moved == [False, True, False]
+    assert on_cpu == for_gpu
     assert on_cpu["device"] == "cpu"
     assert "hw_decoder_load" not in on_cpu
     assert (on_gpu["device"], on_gpu["hw_decoder_load"], on_gpu["jpeg_fancy_upsampling"]) == ("mixed", 0.65, True)
