@@ -26,7 +26,7 @@ HEADINGS = (
 
 LABELS = {"ffcv": "ffcv, crop\nand flip only"}
 """What an engine is called where its name alone would mislead."""
-COLOURS = {**dict.fromkeys(("fused", "fused-reduced", "dali-ops"), "#2b7a78"), "decode": "#c9c9c9"}
+COLOURS = {**dict.fromkeys(("fused", "fused-reduced", "fused-cpu-decoded", "dali-ops"), "#2b7a78"), "decode": "#c9c9c9"}
 """Of the bars of hjepa's engines, and of what is no loader; all others have one."""
 GPU_COLUMNS = {
     "gpu_ms_per_image": ("GPU ms\nper image", ".3f"),
