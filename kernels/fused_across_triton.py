@@ -40,6 +40,7 @@ def resample_across(
     source = tl.minimum(left + lane % X, size - 1)
     source = tl.where(tl.load(number + FLIP) != 0, size - 1 - source, source)
     height, width, taps = tl.load(number + HEIGHT), tl.load(number + WIDTH), tl.load(number + TAPS_ACROSS)
+    tl.assume(taps > 0)  # a loop that runs at all begins with fewer instructions
     address = tl.load(place + PIXELS) + first_row * tl.load(place + ROW_BYTES)
     words, odd = (address // 4 * 4).to(tl.pointer_type(tl.uint32)), (address % 4).to(tl.int32)
     row_bytes = tl.load(place + ROW_BYTES).to(tl.int32)  # fused_plan.MAX_WIDTH

@@ -189,6 +189,7 @@ def resize_kernel(
         crop, tile = crop_of(item, ends, num_crops)
         place, number, factor = places + crop * PLACES, numbers + crop * NUMBERS, factors + crop * NUM_PARTS
         size, taps = tl.load(number + SIZE), tl.load(number + TAPS_DOWN)
+        tl.assume(taps > 0)
         tiles_across = (size + (X - 1)) // X
         top, left = tile // tiles_across * Y, tile % tiles_across * X
         columns = left + tl.arange(0, X)

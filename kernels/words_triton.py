@@ -64,8 +64,18 @@ def add_pair(total, pair, levels, HIGH: tl.constexpr):
 
 
 @triton.jit
+def level(number):
+    """int32: 0 for what is below, and 255 for what is above."""
+    if INTERPRETED:
+        return tl.minimum(tl.maximum(number, 0), 255)
+    return tl.inline_asm_elementwise(
+        "cvt.pack.sat.u8.s32.b32 $0, 0, $1, 0;", "=r,r", [number], dtype=tl.int32, is_pure=True, pack=1
+    )
+
+
+@triton.jit
 def packed(first, second, third, fourth):
-    """Four int32 as levels in a word, the first in the lowest byte: 0 for what is below, and 255 for what is above."""
+    """`level` of four, in a word, the first in the lowest byte."""
     if INTERPRETED:
         low, high = level(first) | level(second) << 8, level(third) | level(fourth) << 8
         return (low | high << 16).to(tl.uint32)
@@ -77,9 +87,3 @@ def packed(first, second, third, fourth):
         }""",
         "=r,r,r,r,r", [first, second, third, fourth], dtype=tl.uint32, is_pure=True, pack=1,
     )  # fmt: skip
-
-
-@triton.jit
-def level(number):
-    """int32, brought into 0 to 255."""
-    return tl.minimum(tl.maximum(number, 0), 255)
