@@ -181,7 +181,7 @@ def resize_kernel(
     X: tl.constexpr,
     Y: tl.constexpr,
     GROUPS: tl.constexpr,  # of rows of the box, at a time
-    ROWS: tl.constexpr,  # of the output, at a time
+    ROWS: tl.constexpr,  # of the output, at a time: a divisor of Y
 ):  # fmt: skip
     """Every P-th tile: resized, and coloured up to the contrast."""
     slot = slots + tl.program_id(0).to(tl.int64) * most_groups * (3 * X)
@@ -192,7 +192,6 @@ def resize_kernel(
         tl.assume(taps > 0)
         tiles_across = (size + (X - 1)) // X
         top, left = tile // tiles_across * Y, tile % tiles_across * X
-        columns = left + tl.arange(0, X)
         first = firsts + tl.load(place + FIRSTS)
         first_row, last = tl.load(first + top), tl.minimum(top + Y, size) - 1
         end = tl.minimum(tl.load(first + last) + taps, tl.load(number + HEIGHT))
@@ -200,7 +199,7 @@ def resize_kernel(
         resample_across(place, number, across, first + size, slot, first_row, end - first_row, left, size, X, GROUPS)
         tl.debug_barrier()  # what other threads of this program wrote is read now
         for some in range(top, last + 1, ROWS):
-            rows = some + tl.arange(0, ROWS)
+            rows, columns = some + tl.arange(0, ROWS), left + tl.arange(0, X)
             within = tl.minimum(rows, last)
             begin = tl.load(first + within) - first_row
             red, green, blue = resample_down(slot, down, begin, within, taps, size, X, ROWS)
