@@ -6,7 +6,8 @@ At the borders a picture is mirrored. Instead of the levels there, the weights a
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, import-untyped, untyped-decorator"
 # The arguments of a Triton kernel have types of its own language, and Triton carries no annotations.
 
-# C crops, S pixels of a crop, P programs; X columns at a time, Y rows of a piece; a group is of four rows or columns
+# C crops, S pixels of a crop, P programs; X columns at a time, Y rows of a piece (fours of them, N threads); a group is of four
+# rows or columns
 
 import triton
 import triton.language as tl
@@ -101,23 +102,44 @@ def blur_down(
 def blurred_across(
     slot,  # int64 [Y, slot_columns / 4], of four columns each
     weights,  # int64 [groups of a window, S]
-    columns,  # int32 [X]
+    row, column,  # int32 [N]: of the slot; four rows from this one on
     size, radius, slot_columns,
-    X: tl.constexpr,
-    Y: tl.constexpr,
 ):  # fmt: skip
-    """slot -> levels, float32 [Y, X]."""
-    words = slot + (tl.arange(0, Y) * (slot_columns // 4))[:, None] + first_group(columns, radius)[None, :]
-    weights += columns
-    low, high = tl.full((Y, X), ACROSS_HALF, tl.int32), tl.zeros((Y, X), tl.int32)
+    """slot -> four rows of levels, float32 [N] each: a thread's, so that the weights are the same."""
+    words, pitch = slot + row * (slot_columns // 4) + first_group(column, radius), slot_columns // 4
+    begun = tl.full(column.shape, ACROSS_HALF, tl.int32), tl.zeros(column.shape, tl.int32)
+    first, second, third, fourth = begun, begun, begun, begun
     for _ in range(groups_of(radius, size)):
-        four, numbers = tl.load(weights, mask=columns < size, other=0), tl.load(words)
-        first, second = four.to(tl.uint32), (four >> 32).to(tl.uint32)
-        low = add_products(low, numbers, picked(first, second, 0x6420)[None, :])  # low bytes of the weights
-        high = add_products(high, numbers, picked(first, second, 0x7531)[None, :])
+        four = tl.load(weights + column)
+        low, high = four.to(tl.uint32), (four >> 32).to(tl.uint32)
+        low, high = picked(low, high, 0x6420), picked(low, high, 0x7531)  # bytes of the weights
+        first = with_group(first, words, low, high)
+        second = with_group(second, words + pitch, low, high)
+        third = with_group(third, words + 2 * pitch, low, high)
+        fourth = with_group(fourth, words + 3 * pitch, low, high)
         words += 1
         weights += size
-    return ((low + (high << 8)) >> ACROSS_BITS).to(tl.float32)
+    return blurred_level(first), blurred_level(second), blurred_level(third), blurred_level(fourth)
+
+
+@triton.jit
+def with_group(sums, words, low, high):
+    """Sums of numbers weighted by low bytes and by high bytes, with a group more."""
+    numbers = tl.load(words)
+    return add_products(sums[0], numbers, low), add_products(sums[1], numbers, high)
+
+
+@triton.jit
+def blurred_level(sums):
+    """Of both sums; float32."""
+    return ((sums[0] + (sums[1] << 8)) >> ACROSS_BITS).to(tl.float32)
+
+
+@triton.jit
+def store_row(out, channel, row, column, size, levels, threshold, colours, STORE: tl.constexpr):
+    """`store_levels`, where there is such a row and column."""
+    offsets, inside = (channel * size.to(tl.int64) + row) * size + column, (row < size) & (column < size)
+    store_levels(out, channel, offsets, levels, threshold, colours, inside, STORE)
 
 
 @triton.jit(do_not_specialize=["num_crops", "num_items", "slot_columns"])  # or it would be compiled anew for some batches
@@ -137,6 +159,7 @@ def blur_kernel(
     """Every P-th piece: blurred, solarized, normalised and stored."""
     slot_columns = slot_columns // X * X  # it is one already; the compiler may store several at a time where it knows
     slot = slots + tl.program_id(0).to(tl.int64) * (Y * slot_columns)
+    pixel = tl.arange(0, Y // 4 * X)
     for item in range(tl.program_id(0), num_items, tl.num_programs(0)):
         crop, piece = crop_of(item, ends, num_crops)
         place, number = places + crop * PLACES, numbers + crop * NUMBERS
@@ -146,11 +169,14 @@ def blur_kernel(
         own = weights + tl.load(place + WEIGHTS_OF_BLUR) // 4
         blur_down(levels.to(tl.pointer_type(tl.uint32)), own, slot, top, size, radius, slot_columns, X, Y)
         tl.debug_barrier()  # what other threads of this program wrote is read now
-        rows, area = top + tl.arange(0, Y), size.to(tl.int64) * size
+        out = tl.load(place + OUT)
         for start in range(0, size, X):
-            columns = start + tl.arange(0, X)
-            blurred = blurred_across(slot.to(tl.pointer_type(tl.int64)), own, columns, size, radius, slot_columns, X, Y)
-            inside = (rows < size)[:, None] & (columns < size)[None, :]
-            offsets = channel * area + rows[:, None].to(tl.int64) * size + columns[None, :]
-            store_levels(tl.load(place + OUT), channel, offsets, blurred, threshold, colours, inside, STORE)
+            row, column = pixel // X * 4, start + pixel % X
+            first, second, third, fourth = blurred_across(
+                slot.to(tl.pointer_type(tl.int64)), own, row, tl.minimum(column, size - 1), size, radius, slot_columns
+            )
+            store_row(out, channel, top + row, column, size, first, threshold, colours, STORE)
+            store_row(out, channel, top + row + 1, column, size, second, threshold, colours, STORE)
+            store_row(out, channel, top + row + 2, column, size, third, threshold, colours, STORE)
+            store_row(out, channel, top + row + 3, column, size, fourth, threshold, colours, STORE)
         tl.debug_barrier()  # before the next piece is written there

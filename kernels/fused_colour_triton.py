@@ -74,6 +74,14 @@ def integers(values):
 
 
 @triton.jit
+def inverses(values):
+    """1 / values, wrong by a unit in the last place at most: without what a division does for values near float32's limits."""
+    if INTERPRETED:
+        return 1.0 / values
+    return tl.inline_asm_elementwise("rcp.approx.ftz.f32 $0, $1;", "=f,f", [values], dtype=tl.float32, is_pure=True, pack=1)
+
+
+@triton.jit
 def cut(levels):
     """Cut off to levels."""
     return whole(tl.minimum(tl.maximum(levels, 0.0), 255.0))
@@ -97,7 +105,7 @@ def turn_hue(red, green, blue, steps):
     value = tl.maximum(red, tl.maximum(green, blue))
     chroma = value - tl.minimum(red, tl.minimum(green, blue))
     some_value, some_chroma = tl.maximum(value, 1.0), tl.maximum(chroma, 1.0)
-    inverse = 1.0 / (some_chroma * some_value)  # of both: one division, which is approximate
+    inverse = inverses(some_chroma * some_value)  # of both
     sixths = tl.where(green == value, 2.0 * chroma + (blue - red), 4.0 * chroma + (red - green))
     sixths = tl.where(red == value, green - blue, sixths)  # of a turn, times chroma
     sixths = tl.where(sixths < 0.0, sixths + 6.0 * chroma, sixths)

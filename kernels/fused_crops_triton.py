@@ -28,11 +28,11 @@ from hjepa.kernels.fused_resize_triton import resize_kernel, weights_kernel
 
 # B images, V crops of one name, S pixels
 WEIGHTS = {"X": 128, "num_warps": 4}
-RESIZE = {"X": 32, "Y": 8, "GROUPS": 1, "num_warps": 1}
+RESIZE = {"X": 32, "Y": 16, "GROUPS": 1, "ROWS": 8, "num_warps": 1, "maxnreg": 80}
 CONTRAST = {"N": 1024, "num_warps": 4}
 BLUR = {"X": 32, "Y": 4, "num_warps": 1}
-"""A program's work, and its warps: the best of some that were tried on an H100."""
-RESIZES_PER_PROCESSOR, BLURS_PER_PROCESSOR = 16, 28
+"""A program's work, its warps, and the registers of a thread, where more programs fit with fewer of them than it would take."""
+RESIZES_PER_PROCESSOR, BLURS_PER_PROCESSOR = 24, 28
 """Programs that fit on a multiprocessor at once, by their registers; each has memory of its own."""
 SCRATCH_BYTES = 1 << 28
 """That they have together, at most: where boxes are so long that it is not enough, fewer of them run."""

@@ -31,6 +31,8 @@ NUM_PARTS = 5
 NEUTRAL = np.array([1, 1, 1, 0], dtype=np.float32)
 GRID_BITS = 14
 """Weights of the blur are multiples of 2**-GRID_BITS, as those of the resize."""
+MAX_WIDTH = 1 << 27
+"""Of an image: the bytes of some of its rows are counted in 32 bits."""
 ALIGNMENT = 16
 """Of a colour's levels."""
 
@@ -121,11 +123,13 @@ def columns_of_band(plan: Plan, columns: int) -> int:
 
 
 def _check_values(decoded: Decoded, drawn: Columns) -> None:
-    """As csrc/checks.cpp."""
+    """As csrc/checks.cpp, and MAX_WIDTH."""
     box = drawn["box"].reshape(len(decoded.sizes), -1, 4)
     first, sides = box[..., :2], box[..., 2:]
     if ((first < 0) | (sides < 1) | (sides > MAX_SIDE) | (first > decoded.sizes[:, None] - sides)).any():
         raise ValueError(f"a box is not within its image, or longer than {MAX_SIDE} pixels")
+    if (decoded.sizes[:, 1] > MAX_WIDTH).any():
+        raise ValueError(f"an image is wider than {MAX_WIDTH} pixels")
     if (np.sort(drawn["order"], axis=-1) != np.arange(4)).any():
         raise ValueError("order must hold 0, 1, 2 and 3 for every crop")
     factors, turns = drawn["jitter"][:, :HUE], drawn["jitter"][:, HUE]
@@ -162,8 +166,8 @@ def _geometry(decoded: Decoded, groups: Sequence[CropGroup], box: npt.NDArray[np
 
 
 def _taps(size: npt.NDArray[np.int64], length: npt.NDArray[np.int64], support: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """As many as PIL makes room for."""
-    widest = np.ceil(support * np.maximum(length / size, 1)).astype(np.int64) * 2 + 1
+    """As many pixels as a filter covers: fewer than PIL makes room for, and the weights of the others are 0."""
+    widest = np.ceil(2 * support * np.maximum(length / size, 1)).astype(np.int64)
     taps: npt.NDArray[np.int64] = np.minimum(widest, length)
     return taps
 

@@ -1,4 +1,4 @@
-"""Four numbers in a word, in Triton: what the GPU's crops are summed by. Two instructions (dp2a) add four products."""
+"""Numbers of a word, in Triton: what the GPU's crops are summed by. An instruction (dp2a) adds two products, another packs."""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, import-untyped, untyped-decorator"
 # The arguments of a Triton kernel have types of its own language, and Triton carries no annotations.
@@ -47,4 +47,43 @@ def add_products(total, fours, levels):
         dp2a.hi.s32.u32 $0, high, $3, half;
         }""",
         "=r,r,l,r", [total, fours, levels], dtype=tl.int32, is_pure=True, pack=1,
+    )  # fmt: skip
+
+
+@triton.jit
+def add_pair(total, pair, levels, HIGH: tl.constexpr):
+    """total (int32) + the sum of two products: of int16 numbers in a word, and of uint8 numbers in a half of a word."""
+    if INTERPRETED:
+        low, high = (pair << 16).to(tl.int32) >> 16, pair.to(tl.int32) >> 16
+        levels = levels >> (16 * HIGH)
+        return total + low * (levels & 255).to(tl.int32) + high * (levels >> 8 & 255).to(tl.int32)
+    return tl.inline_asm_elementwise(
+        "dp2a.hi.s32.u32 $0, $2, $3, $1;" if HIGH else "dp2a.lo.s32.u32 $0, $2, $3, $1;",
+        "=r,r,r,r", [total, pair, levels], dtype=tl.int32, is_pure=True, pack=1,
+    )  # fmt: skip
+
+
+@triton.jit
+def level(number):
+    """int32: 0 for what is below, and 255 for what is above."""
+    if INTERPRETED:
+        return tl.minimum(tl.maximum(number, 0), 255)
+    return tl.inline_asm_elementwise(
+        "cvt.pack.sat.u8.s32.b32 $0, 0, $1, 0;", "=r,r", [number], dtype=tl.int32, is_pure=True, pack=1
+    )
+
+
+@triton.jit
+def packed(first, second, third, fourth):
+    """`level` of four, in a word, the first in the lowest byte."""
+    if INTERPRETED:
+        low, high = level(first) | level(second) << 8, level(third) | level(fourth) << 8
+        return (low | high << 16).to(tl.uint32)
+    return tl.inline_asm_elementwise(
+        """{
+        .reg .b32 high;
+        cvt.pack.sat.u8.s32.b32 high, $4, $3, 0;
+        cvt.pack.sat.u8.s32.b32 $0, $2, $1, high;
+        }""",
+        "=r,r,r,r,r", [first, second, third, fourth], dtype=tl.uint32, is_pure=True, pack=1,
     )  # fmt: skip

@@ -64,6 +64,16 @@ def test_memory_of_a_tile_holds_every_row_it_is_made_of(height: int, size: int, 
         assert max(read.max(), -(-max(rows) // 4)) <= fused_plan.groups_of_tile(plan, tile_rows)
 
 
+@pytest.mark.parametrize(("size", "interpolation"), list(product([1, 7, 96], ["bicubic", "bilinear"])), ids=str)
+def test_a_filter_covers_as_many_pixels_as_are_planned_for(size: int, interpolation: str) -> None:
+    heights = [*range(1, 3 * size + 9), 4 * size - 1, 4 * size, 4 * size + 1]
+    images = [np.zeros((height, 1, 3), np.uint8) for height in heights]
+    plan = fused_plan.make_plan(decoded(images), [plain_group(images, size, interpolation=interpolation)], MEAN, STD)
+    for height, planned in zip(heights, plan.column("taps_down"), strict=True):
+        used = fused_reference.resize_weights(size, height, interpolation) != 0
+        assert (height - used[:, ::-1].argmax(axis=1) - used.argmax(axis=1)).max() <= planned
+
+
 @pytest.mark.parametrize("ulps", range(-4, 5))
 def test_an_approximate_reciprocal_leaves_hue_and_saturation_as_they_are(ulps: int) -> None:
     """What fused_colour_triton.turn_hue multiplies by, on a GPU: a division that is wrong by 2 units in the last place."""
@@ -129,6 +139,13 @@ def test_what_cannot_be_rendered_is_refused(options: dict[str, object], message:
     images = pictures([(40, 30)])
     with pytest.raises(ValueError, match=message):
         render(decoded(images), [plain_group(images, 8, **options)], MEAN, STD)
+
+
+def test_an_image_whose_rows_are_too_long_is_refused() -> None:
+    images = pictures([(2, 2)])
+    wide = replace(decoded(images), sizes=np.array([[2, fused_plan.MAX_WIDTH + 1]], np.int32))
+    with pytest.raises(ValueError, match="wider than 134217728 pixels"):
+        fused_plan.make_plan(wide, [plain_group(images, 8)], MEAN, STD)
 
 
 @contextmanager

@@ -5,6 +5,8 @@
 Run by `test_fused_crops_triton.py`; see equality.py. Sizes are small, because the interpreter is slow.
 """
 
+import ctypes
+import mmap
 import sys
 from dataclasses import replace
 
@@ -27,6 +29,9 @@ from tests.kernels.test_fused_crops import (
 )
 
 SMALL = [(1, 1), (1, 40), (33, 7), (40, 61)]
+FENCED = [(9, 9), (10, 3), (13, 8), (2, 14), (11, 1), (12, 20)]
+FENCES: list[tuple[mmap.mmap, object]] = []
+"""Memory that must outlive the images in it."""
 
 
 def compare(images: list[np.ndarray], *groups: CropGroup) -> int:
@@ -47,11 +52,27 @@ def compare(images: list[np.ndarray], *groups: CropGroup) -> int:
     return sum(group.flip.size for group in groups)
 
 
+def fenced(image: np.ndarray) -> np.ndarray:
+    """A copy whose last byte is followed by a page that cannot be read: whoever reads beyond it is killed."""
+    room = -(-image.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, room + mmap.PAGESIZE)
+    first = ctypes.c_char.from_buffer(memory)
+    FENCES.append((memory, first))
+    fence = ctypes.c_void_p(ctypes.addressof(first) + room)
+    assert ctypes.CDLL(None, use_errno=True).mprotect(fence, ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    copy = np.frombuffer(memory, np.uint8, image.nbytes, room - image.nbytes).reshape(image.shape)
+    copy[:] = image
+    return copy
+
+
 def main() -> None:
     """Prints how many crops were equal; anything else is an error."""
     hurry()
     few = pictures([(40, 61)])
     total = compare(few, random_group(few, 1, 33, seed=4, sigma=np.full((1, 1), 1.5, np.float32)), random_group(few, 1, 9))
+    # Whole images whose rows begin anywhere in a word, and are shorter than what is read of them.
+    beside = [fenced(image) for image in pictures(FENCED)]
+    total += compare(beside, plain_group(beside, 9), plain_group(beside, 3, flip=np.ones((len(beside), 1), bool)))
     fused_crops_triton.RESIZE |= {"Y": 32, "GROUPS": 16}  # the interpreter takes its time by the operation, not by the number
     fused_crops_triton.BLUR["Y"] = 32
     images, picture = pictures(SMALL), pictures([(120, 100)])
