@@ -131,7 +131,6 @@ def pipeline(source: FolderSource, threads: int, build: Callable[[Pipeline], Non
         prefetch=2,
         pin_memory=False,
         dtype=torch.float32,
-        hw_decoder_load=0.0,
     )
     pipe = Pipeline(batch_size=BATCH_SIZE, num_threads=threads, device_id=None, prefetch_queue_depth=2, exec_dynamic=True)
     with pipe:

@@ -17,7 +17,7 @@ from hjepa.kernels.fused_crops import MissingKernelError, builds
 from hjepa.pipeline.backend import BackendName, BackendSettings
 from hjepa.pipeline.backends.dali_decode import decode, device_id, read
 from hjepa.pipeline.backends.dali_inputs import Contents, contents_of
-from hjepa.pipeline.device import Decoder, resolve_decoder
+from hjepa.pipeline.device import Decoder
 from hjepa.pipeline.folder import FolderSource
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.recipe import Recipe
@@ -119,7 +119,7 @@ def decoded_batches(
         prefetch=2,
         pin_memory=False,
         dtype=torch.float32,
-        decoder=resolve_decoder("auto", hw_decoder_load, device, "dali"),
+        decoder="gpu" if device.type == "cuda" else "cpu",  # as DALI's users have it
         hw_decoder_load=hw_decoder_load,
     )
     number = device_id(settings)

@@ -165,7 +165,7 @@ class DataSettings(Section):
     pin_memory: bool = True
     """Whether batches made on the CPU lie in page-locked memory, from which copies to a GPU do not wait."""
     decoder: Decoder = "auto"
-    """Where images for a GPU are decoded: gpu, cpu (the same bits as without a GPU), or auto: gpu if it has JPEG engines."""
+    """Where a GPU's images are decoded: gpu, cpu (the bits of a run without one), auto: gpu if it has several JPEG engines."""
     hw_decoder_load: ShareOrZero = 1.0
     """Share of the JPEGs that a GPU's JPEG engines decode; between 0 and 1 an image's rounding depends on its batch."""
     on_error: Literal["replace", "raise"] = "replace"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from hjepa.data_check import PROGRESSIVE, DataSet
-from hjepa.machine import VIDEO_LIBRARY, Machine
+from hjepa.machine import Machine
+from hjepa.pipeline.device import HOPPER, VIDEO_LIBRARY
 from hjepa.pipeline.recipe import Recipe
 from hjepa.short_run import ShortRun
 from hjepa.unread_files import in_words
@@ -134,8 +135,15 @@ def _jpeg_engine(machine: Machine) -> Finding:
             "NVIDIA_DRIVER_CAPABILITIES=compute,utility,video"
         )
     elif has_engine:
-        text += ", by which images are decoded from Hopper on; `hjepa tune` finds out what is fastest here"
+        by_it = _decodes_by_engines(machine)
+        text += ", by which images are decoded" if by_it else "; before Hopper the CPU decodes all the same"
+        text += "; `hjepa tune` finds out what is fastest here"
     return Finding(level="ok", subject="JPEG engine", text=text)
+
+
+def _decodes_by_engines(machine: Machine) -> bool:
+    """Whether data.decoder=auto is a GPU's JPEG engines here; elsewhere the CPU decodes."""
+    return machine.video_driver and any(gpu.jpeg_engine and gpu.capability >= HOPPER for gpu in machine.gpus)
 
 
 def _dali(machine: Machine) -> Iterator[Finding]:
@@ -159,7 +167,7 @@ def _dali(machine: Machine) -> Iterator[Finding]:
 
 
 def _kernel(machine: Machine) -> Finding:
-    if machine.kernel and not (machine.jpeg_decoder or machine.gpus or machine.dali_error):
+    if machine.kernel and not (machine.jpeg_decoder or _decodes_by_engines(machine) or machine.dali_error):
         text = f"built, and runs with {machine.kernel}; but DALI decodes JPEGs without hjepa's decoder, which takes longer"
         return Finding(level="note", subject="native kernel", text=text, advice=how_to_build(machine))
     if machine.kernel:

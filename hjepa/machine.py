@@ -1,6 +1,5 @@
 """What a machine has, as far as loading images and training on them is concerned. Nothing is judged here: see findings.py."""
 
-import ctypes
 import importlib
 import os
 import platform
@@ -14,14 +13,13 @@ from typing import Any
 import torch
 
 from hjepa.kernels.fused_crops import MissingKernelError, builds
-from hjepa.pipeline.device import resolve_workers
+from hjepa.pipeline.device import has_video_driver, resolve_workers
 
 GIB = 1 << 30
 DALI_WHEELS = ("nvidia-dali-cuda110", "nvidia-dali-cuda120", "nvidia-dali-cuda130")
 GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 """Control groups of all processes, and the names of this one's."""
 COMPILERS = ("c++", "g++", "clang++")
-VIDEO_LIBRARY = "libnvcuvid.so.1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +93,7 @@ def look_at_machine() -> Machine:
         torch_gpus=torch.cuda.device_count() if torch.cuda.is_available() else 0,
         dali=_installed(DALI_WHEELS),
         dali_error=dali_error,
-        video_driver=_loads(VIDEO_LIBRARY),
+        video_driver=has_video_driver(),
         compiler=next((path for name in COMPILERS if (path := shutil.which(name))), ""),
         kernel=_kernel(),
         jpeg_decoder=not dali_error and _has_jpeg_decoder(),
@@ -165,14 +163,6 @@ def _import_error(module: str) -> str:
     except (ImportError, OSError, RuntimeError) as error:  # a library that does not load is an OSError
         return str(error)
     return ""
-
-
-def _loads(library: str) -> bool:
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
 
 
 def _kernel() -> str:

@@ -34,7 +34,7 @@ def tune(
     seconds: Annotated[float, typer.Option(help="Length of each trial of the loader.")] = 3,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
 ) -> None:
-    """Tries threads and depths of the loader, a GPU's JPEG engines, and with a budget the local crops or the batch.
+    """Tries the loader's threads and depths, where a GPU's images are decoded, and with a budget the local crops or the batch.
 
     The best is written as YAML, which `hjepa-train --config tuned.yaml` trains by: all that differs from the defaults, what
     --config says included.

@@ -1,5 +1,6 @@
 """Where batches go, with how many threads or engines they are made, and for which of the ranks."""
 
+import ctypes
 import importlib
 import os
 from functools import lru_cache
@@ -12,7 +13,9 @@ from hjepa.pipeline.recipe import whole
 Decoder: TypeAlias = Literal["auto", "cpu", "gpu"]
 """Where images are decoded."""
 HOPPER = (9, 0)
-"""Compute capability of the first GPUs with more than one JPEG engine."""
+"""Compute capability of the first GPUs whose JPEG engines are used without being asked for; an A100 has but one."""
+VIDEO_LIBRARY = "libnvcuvid.so.1"
+"""The driver's part for video."""
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -43,7 +46,7 @@ def resolve_workers(num_workers: int | Literal["auto"], backend: str) -> int:
 
 
 def resolve_decoder(decoder: Decoder, hw_decoder_load: float, device: torch.device, backend: str) -> Literal["cpu", "gpu"]:
-    """Where images are decoded; "auto" is the GPU if it has JPEG engines that may be used, else the CPU.
+    """Where images are decoded; "auto" is the GPU if it has several JPEG engines, or is given a share for them, else the CPU.
 
     On an H200 with 16 cores engines decode twice as many images as hjepa's decoder on the cores, and that more than the GPU
     without its engines, which takes as much of the cores (docs/performance.md). Raises ValueError for what cannot be.
@@ -52,21 +55,23 @@ def resolve_decoder(decoder: Decoder, hw_decoder_load: float, device: torch.devi
         raise ValueError(f"decoder={decoder!r} is unknown; use 'auto', 'cpu' or 'gpu'")
     if not 0 <= hw_decoder_load <= 1:
         raise ValueError(f"hw_decoder_load={hw_decoder_load} is no share; use a number from 0 to 1")
-    on_cpu = device.type == "cpu" or backend == "torchvision"
-    if on_cpu and (decoder == "gpu" or 0 < hw_decoder_load < 1):
+    on_cpu, is_share = device.type == "cpu" or backend == "torchvision", 0 < hw_decoder_load < 1
+    if on_cpu and (decoder == "gpu" or is_share):
         asked = "decoder='gpu'" if decoder == "gpu" else f"hw_decoder_load={hw_decoder_load}"
         raise ValueError(
             f"{asked} has no effect with backend={backend!r} and device={str(device)!r}: only DALI decodes on a GPU; drop it"
         )
+    if decoder == "cpu" and is_share:
+        raise ValueError(f"hw_decoder_load={hw_decoder_load} has no effect with decoder='cpu'; drop either")
     if decoder == "auto":
-        return "gpu" if not on_cpu and hw_decoder_load and has_jpeg_engines(device) else "cpu"
+        return "gpu" if is_share or (not on_cpu and hw_decoder_load and has_jpeg_engines(device)) else "cpu"
     return decoder
 
 
 @lru_cache
 def has_jpeg_engines(device: torch.device) -> bool:
-    """Whether the GPU has JPEG engines, and from Hopper on, where there are enough of them (an A100 has one)."""
-    if torch.cuda.get_device_capability(device) < HOPPER:
+    """Whether the GPU has several JPEG engines, which can be used here."""
+    if torch.cuda.get_device_capability(device) < HOPPER or not has_video_driver():
         return False
     try:
         nvml: Any = importlib.import_module("pynvml")
@@ -80,6 +85,15 @@ def has_jpeg_engines(device: torch.device) -> bool:
         finally:
             nvml.nvmlShutdown()
     except (nvml.NVMLError, AttributeError):  # "not supported" says that there is none; an old binding cannot ask
+        return False
+    return True
+
+
+def has_video_driver() -> bool:
+    """Whether the driver's part for video is there, without which DALI passes over JPEG engines; containers often lack it."""
+    try:
+        ctypes.CDLL(VIDEO_LIBRARY)
+    except OSError:
         return False
     return True
 

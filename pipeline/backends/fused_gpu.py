@@ -1,7 +1,7 @@
-"""The fused backend on a GPU: DALI decodes there, and hjepa's Triton kernels make every crop, on the consumer's stream.
+"""The fused backend on a GPU: DALI decodes, and hjepa's Triton kernels make every crop, on the consumer's stream.
 
-The kernels (kernels/fused_crops_triton.py) have the bits of the CPU's; what differs is the decoder. They read DALI's images
-where they lie, which are kept until the kernels are done with them.
+The kernels (kernels/fused_crops_triton.py) have the bits of the CPU's; what differs is the decoder, where it is the GPU's. They
+read DALI's images where they lie, in the GPU's memory, which are kept until the kernels are done with them.
 """
 
 from collections import deque

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -40,6 +41,26 @@ REFERENCE = ["--pipeline", "torchvision", "--num_workers", "0", "--device", "cpu
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
     monkeypatch.chdir(tmp_path)
     return Call("hjepa-train", cli.main, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize(
+    ("changes", "engines", "expected"),
+    [
+        ([], True, ", which decodes, too, by its JPEG engines"),
+        ([], False, ", for which the CPU decodes"),
+        (["data.decoder=gpu"], False, ", which decodes, too"),
+        (["data.decoder=gpu", "data.hw_decoder_load=0"], True, ", which decodes, too"),
+        (["data.decoder=cpu"], True, ", for which the CPU decodes"),
+        (["data.pipeline=torchvision"], True, ""),
+    ],
+)
+def test_the_first_line_says_where_images_for_a_gpu_are_decoded(
+    changes: list[str], engines: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("hjepa.training_run", "hjepa.pipeline.device"):
+        monkeypatch.setattr(f"{module}.has_jpeg_engines", lambda _: engines)
+    ranks = SimpleNamespace(device=torch.device("cuda", 0))
+    assert training_run._decoder(load_settings(None, changes), ranks) == expected  # type: ignore[arg-type]
 
 
 def test_help_names_every_documented_flag(call: Call) -> None:

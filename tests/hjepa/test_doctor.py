@@ -182,6 +182,8 @@ def test_limits_of_any_control_group_are_found(
 def test_a_jpeg_decoder_that_takes_no_part_is_named_on_a_cpu() -> None:
     assert levels(replace(LAPTOP, jpeg_decoder=False)) == {"GPU": "note", "native kernel": "note"}
     assert levels(replace(SERVER, jpeg_decoder=False)) == {}
+    for others in ({"gpus": (replace(H100, capability=(8, 0)),)}, {"video_driver": False}):  # for which the CPU decodes, too
+        assert levels(replace(SERVER, jpeg_decoder=False, **others)) == {"native kernel": "note"}
 
 
 def test_kernel_is_no_matter_of_health_beside_a_gpu() -> None:
@@ -197,6 +199,8 @@ def test_missing_driver_for_video_is_named_and_does_no_harm() -> None:
     assert is_healthy(judge_machine(hidden))
     assert "video" not in said(SERVER)
     assert "no engine" in said(replace(SERVER, gpus=(replace(H100, jpeg_engine=False),)))
+    assert "by which images are decoded; `hjepa tune`" in said(SERVER)
+    assert "the CPU decodes all the same; `hjepa tune`" in said(replace(SERVER, gpus=(replace(H100, capability=(8, 0)),)))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from hjepa.pipeline import device
 from hjepa.pipeline.device import has_jpeg_engines, require_rank, resolve_decoder, resolve_rank, resolve_workers
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+LOADS = None
+"""What ctypes takes for the process itself: in place of a library that is there."""
 
 
 def test_ranks_are_as_given_and_one_where_there_are_no_others() -> None:
@@ -64,6 +66,7 @@ def test_loader_that_was_made_before_the_ranks_were_joined_is_refused(monkeypatc
         ("cpu", 1.0, CPU, "dali", True, "cpu"),
         ("auto", 1.0, GPU, "dali", True, "gpu"),
         ("auto", 0.65, GPU, "dali-ops", True, "gpu"),
+        ("auto", 0.65, GPU, "dali", False, "gpu"),  # as `hjepa tune` wrote it for an A100 before there was a choice
         ("auto", 1.0, GPU, "dali", False, "cpu"),
         ("auto", 0.0, GPU, "fused", True, "cpu"),
         ("cpu", 1.0, GPU, "fused", True, "cpu"),
@@ -75,6 +78,11 @@ def test_images_are_decoded_where_it_is_asked_for_or_where_it_is_faster(
 ) -> None:
     monkeypatch.setattr(device, "has_jpeg_engines", lambda _: engines)
     assert resolve_decoder(decoder, load, where, backend) == expected
+
+
+def test_a_share_for_a_gpus_engines_is_refused_where_the_cpu_is_to_decode() -> None:
+    with pytest.raises(ValueError, match=r"hw_decoder_load=0.65 has no effect with decoder='cpu'; drop either"):
+        resolve_decoder("cpu", 0.65, GPU, "dali")
 
 
 class Nvml:
@@ -103,13 +111,20 @@ class Nvml:
 
 
 @pytest.mark.parametrize(
-    ("capability", "nvml", "expected"),
-    [((9, 0), Nvml(True), True), ((8, 0), Nvml(True), False), ((12, 0), Nvml(False), False), ((9, 0), None, False)],
-    ids=["H200", "A100, which has one", "none", "no NVML"],
+    ("capability", "nvml", "library", "expected"),
+    [
+        ((9, 0), Nvml(True), LOADS, True),
+        ((8, 0), Nvml(True), LOADS, False),
+        ((12, 0), Nvml(False), LOADS, False),
+        ((9, 0), None, LOADS, False),
+        ((9, 0), Nvml(True), "libnothing.so", False),
+    ],
+    ids=["H200", "A100, which has one", "none", "no NVML", "a container without the driver's part for video"],
 )
 def test_engines_are_what_nvml_says_of_gpus_that_have_enough(
-    capability: tuple[int, int], nvml: Nvml | None, expected: bool, monkeypatch: pytest.MonkeyPatch
+    capability: tuple[int, int], nvml: Nvml | None, library: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(device, "VIDEO_LIBRARY", library)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid="its-number"))
     monkeypatch.setitem(sys.modules, "pynvml", nvml)  # type: ignore[arg-type]
