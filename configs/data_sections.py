@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from hjepa.configs.section import Count, CountOrZero, Section, Share, ShareOrZero, ShareRange
-from hjepa.pipeline.device import Decoder
 from hjepa.pipeline.normalisation import statistics_of
 from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD
 
@@ -164,7 +163,7 @@ class DataSettings(Section):
     """Batches in flight ahead of the trainer."""
     pin_memory: bool = True
     """Whether batches made on the CPU lie in page-locked memory, from which copies to a GPU do not wait."""
-    decoder: Decoder = "auto"
+    decoder: Literal["auto", "cpu", "gpu"] = "auto"
     """Where a GPU's images are decoded: gpu, cpu (the bits of a run without one), auto: gpu if it has several JPEG engines."""
     hw_decoder_load: ShareOrZero = 1.0
     """Share of the JPEGs that a GPU's JPEG engines decode; between 0 and 1 an image's rounding depends on its batch."""
