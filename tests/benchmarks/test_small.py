@@ -42,6 +42,29 @@ def test_decoding_measures_both_decoders_on_every_kind_of_file(tmp_path: Path, l
     assert set(small["rounds"][0]) == {"libjpeg-turbo", "hjepa"}
 
 
+def test_decoding_on_a_gpu_has_a_table_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    turn = {"libjpeg-turbo": (10, 100), "hjepa": (20, 50), "GPU": (30, 20), "engines": (40, 10)}
+    files = {"size": "500x375", "quality": 95, "progressive": False, "kib": 80.0, "rounds": [turn]}
+    where = {"device": "NVIDIA H200", "cpu": "Xeon"}
+    result = {"command": "", "date": "", "machine": where, "threads": 16, "batch_size": 256, "files": [files]}
+    table = importlib.import_module("decoding").markdown(result)
+    assert "NVIDIA H200" in table
+    assert "| 10 (1.0) | 20 (1.0) | 30 (0.6) | 40 (0.4) |" in table
+
+
+def test_decoding_is_not_measured_without_what_it_is_about(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    decoding = importlib.import_module("decoding")
+    monkeypatch.setattr(decoding.dali_jpeg, "takes_part", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["decoding.py"])
+    with pytest.raises(SystemExit):
+        decoding.main()
+    assert "takes no part" in capsys.readouterr().err
+
+
 def test_feeding_measures_every_stage(tmp_path: Path) -> None:
     (figures,) = run(tmp_path, "feeding.py", "--images", "10000", "--rounds", "1")["rounds"]
     assert all(set(stages) == {"draws", "inputs", "feed"} for stages in figures.values())
