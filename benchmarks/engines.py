@@ -64,6 +64,10 @@ def engine(
     """The engine of that name. Raises ValueError where it cannot do the recipe."""
     if name in HJEPA:
         backend, recipe, decoder = setup_of(name, recipe)
+        if decoder == "cpu":
+            hw_decoder_load = 1.0  # a Loader refuses another with it
+        elif device.type == "cuda" and hw_decoder_load == 0:
+            decoder = "gpu"  # without its engines, as `decode` is then; "auto" would be the CPU
         how: dict[str, Any] = {"backend": backend, "decoder": decoder, "hw_decoder_load": hw_decoder_load}
         return lambda workers: loader_batches(source, recipe, batch_size, device, workers, how)
     if name == DECODE:

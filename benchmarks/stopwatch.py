@@ -28,6 +28,8 @@ TOLERANCE = 0.25
 deviation's ratio from 1."""
 SECOND_LOOK = 4
 """Times as many crops, all drawn anew, before an engine is said to be wrong."""
+PATIENCE = 60.0
+"""Seconds in which a process has to end."""
 Moments = list[tuple[int, float, float]]
 """Side, mean and standard deviation of the normalised levels of each view."""
 
@@ -61,8 +63,9 @@ class Stopwatch:
         self._pipe.close()
 
     def join(self) -> None:
-        """Waits until it has."""
-        self._process.join()
+        """Waits until it has; for one that hangs as it leaves CUDA or DALI not for ever, or all figures were lost."""
+        self._process.join(PATIENCE)
+        self._process.kill()  # nothing where it has ended
 
     def _ask(self, *question: Any) -> Any:
         try:
@@ -100,7 +103,8 @@ def _serve(
             task, *arguments = pipe.recv()
             try:
                 if task == "parity":
-                    answer: Any = _parity(recipe, name, device, *arguments)
+                    with usage.measurement():  # what it leaves in the pools is this process's own later on
+                        answer: Any = _parity(recipe, name, device, *arguments)
                 elif task == "levels":
                     answer = _levels(name, source, recipe, batch_size, *arguments)
                 else:

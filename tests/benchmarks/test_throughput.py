@@ -7,9 +7,11 @@ import mmap
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -245,3 +247,48 @@ def test_users_mistake_is_one_line(
     assert stop.value.code == 2
     said = capsys.readouterr()
     assert message in said.out + said.err
+
+
+@pytest.mark.parametrize(
+    ("name", "load", "device", "given"),
+    [
+        ("fused", 0.65, "cuda:0", ("auto", 0.65)),
+        ("fused", 0.0, "cuda:0", ("gpu", 0.0)),
+        ("fused-cpu-decoded", 0.65, "cuda:0", ("cpu", 1.0)),
+        ("fused", 0.0, "cpu", ("auto", 0.0)),
+    ],
+)
+def test_share_of_the_jpeg_engines_goes_to_who_has_a_use_for_it(
+    stopwatch: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str, load: float, device: str, given: tuple[str, float]
+) -> None:
+    engines, asked = importlib.import_module("engines"), list[Any]()
+    monkeypatch.setattr(engines, "loader_batches", lambda *arguments: asked.append(arguments[-1]))
+    engines.engine(name, None, preset("dino"), 4, torch.device(device), load)(2)
+    assert (asked[0]["decoder"], asked[0]["hw_decoder_load"]) == given
+
+
+def test_memory_that_the_check_of_pixels_leaves_is_not_taken_for_others(
+    stopwatch: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    class Usage:
+        def __init__(self, _: torch.device) -> None:
+            pass
+
+        @contextmanager
+        def measurement(self) -> Iterator[None]:
+            seen.append("before")
+            yield
+            seen.append("after")
+
+    def end() -> None:
+        raise EOFError
+
+    questions = iter([lambda: ("parity", Path()), end])
+    pipe = SimpleNamespace(recv=lambda: next(questions)(), send=seen.append)
+    monkeypatch.setattr(stopwatch, "GpuUsage", Usage)
+    monkeypatch.setattr(stopwatch, "open_folder", lambda _: None)
+    monkeypatch.setattr(stopwatch, "_parity", lambda *_: seen.append("parity") or "")
+    stopwatch._serve(pipe, "fused", Path(), preset("dino"), 4, torch.device("cpu"), 1.0)
+    assert seen == ["before", "parity", "after", (False, "")]
