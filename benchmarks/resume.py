@@ -1,4 +1,4 @@
-"""Seconds to the first batch of a run, and of a run that goes on in the middle of an epoch, for data sets of any size.
+"""Seconds on the CPU to the first batch of a run, and of one that goes on in the middle of an epoch, for data sets of any size.
 
     python benchmarks/resume.py [--sizes 1000 1000000 100000000] [--backend dali] [--rounds 5] [--output FILE.json]
 
@@ -65,14 +65,14 @@ def markdown(result: dict[str, Any]) -> str:
 def measure(source: SyntheticSource, backend: str) -> dict[str, float]:
     """Opens a loader and takes a batch, then another one that goes on three quarters into the third epoch."""
     start = time.perf_counter()
-    with Loader(source, batch_size=BATCH_SIZE, backend=backend) as loader:
+    with Loader(source, batch_size=BATCH_SIZE, backend=backend, device="cpu") as loader:
         opened = time.perf_counter() - start
         next(iter(loader))
         first = time.perf_counter() - start
         state = loader.state_dict()
         state |= {"epoch": 2, "position": len(loader) * 3 // 4 * BATCH_SIZE}
     start = time.perf_counter()
-    with Loader(source, batch_size=BATCH_SIZE, backend=backend) as loader:
+    with Loader(source, batch_size=BATCH_SIZE, backend=backend, device="cpu") as loader:
         loader.load_state_dict(json.loads(json.dumps(state)))
         next(iter(loader))
         resumed = time.perf_counter() - start

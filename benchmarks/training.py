@@ -25,6 +25,7 @@ from hjepa.assembly import build_loader, build_masks, open_source
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
 from hjepa.configs.yaml_file import SettingsError
+from hjepa.distributed import share_of_workers
 from hjepa.model_assembly import build_model
 from hjepa.pipeline.backend import BackendName
 from hjepa.pipeline.batch import Batch
@@ -37,7 +38,7 @@ from hjepa.step_masks import draw_masks
 ENGINES: tuple[BackendName, ...] = ("fused", "dali-ops", "torchvision")
 IN_MEMORY = "in memory"
 WARM_UP = 5
-"""Steps before the time is taken, in which what was made ahead is used up."""
+"""Steps before the time is taken, in which what was made ahead is used up: by each process of torchvision a batch more."""
 
 
 def main() -> None:
@@ -56,12 +57,14 @@ def main() -> None:
         parser.error(str(error))
     source, device = open_source(settings, lambda *_: None), resolve_device(settings.device)
     step = build_step(settings, device)
+    workers = max(1, share_of_workers(settings.data.num_workers, "torchvision"))
+    steps = -(-arguments.steps // workers) * workers  # processes that keep step deliver in bursts
     names = [IN_MEMORY, *arguments.engines]
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for _ in track(range(arguments.rounds), "rounds", transient=True):
         for name in names:
             with closing(batches(settings, source, name)) as loader:
-                rounds[name].append(measure(step, loader, arguments.steps, device))
+                rounds[name].append(measure(step, loader, WARM_UP + workers, steps, device))
     result = {
         **described(device),
         "what": describe(settings),
@@ -98,17 +101,19 @@ def batches(settings: Settings, source: Source, name: str) -> Iterator[Batch]:
         yield first
 
 
-def measure(step: Callable[[Batch], None], loader: Iterator[Batch], steps: int, device: torch.device) -> dict[str, float]:
+def measure(
+    step: Callable[[Batch], None], loader: Iterator[Batch], warm_up: int, steps: int, device: torch.device
+) -> dict[str, float]:
     """Milliseconds of an update and of the wait for its batch, and images per second."""
     waits, times, images = [], [], 0
-    for number in range(WARM_UP + steps):
+    for number in range(warm_up + steps):
         start = time.perf_counter()
         batch = next(loader)
         taken = time.perf_counter()
         step(batch)
         if device.type == "cuda":
             torch.cuda.synchronize()
-        if number >= WARM_UP:
+        if number >= warm_up:
             waits.append(taken - start)
             times.append(time.perf_counter() - taken)
             images += len(batch.labels)
