@@ -28,7 +28,7 @@ TOLERANCE = 0.25
 deviation's ratio from 1."""
 SECOND_LOOK = 4
 """Times as many crops, all drawn anew, before an engine is said to be wrong."""
-PATIENCE = 60.0
+PATIENCE = 20.0
 """Seconds in which a process has to end."""
 Moments = list[tuple[int, float, float]]
 """Side, mean and standard deviation of the normalised levels of each view."""

@@ -61,16 +61,18 @@ def main() -> None:
         count = QUICK_IMAGES if arguments.quick else sample_data.COUNT
         folder = arguments.data or sample_data.make(sample_data.default_folder(count), count)
         folders = [resized(folder, size) for size in arguments.sizes] or [folder]
-        results = [run(open_folder(each), arguments, console) for each in folders]
         path = arguments.output or RESULTS / f"throughput-{platform.node() or 'machine'}-{arguments.recipe}.json"
-        write(path, results if len(results) > 1 else results[0])
+        results: list[dict[str, Any]] = []
+        for each in folders:
+            results.append(run(open_folder(each), arguments, console))
+            write(path, results if len(results) > 1 else results[0])  # at once: a later one may not come to its end
         chart(results, path.with_suffix(".png"))
         console.print(f"written: {path} and {path.with_suffix('.png').name}", soft_wrap=True)
     except (ValueError, OSError) as error:
         console.print(f"throughput.py: {error}", markup=False, style="red")
         sys.exit(2)
     except KeyboardInterrupt:
-        console.print("throughput.py: interrupted, so nothing is written")
+        console.print("throughput.py: interrupted; of folders that were not measured to the end nothing is written")
         sys.exit(130)
 
 
