@@ -48,8 +48,8 @@ def resolve_workers(num_workers: int | Literal["auto"], backend: str) -> int:
 def resolve_decoder(decoder: Decoder, hw_decoder_load: float, device: torch.device, backend: str) -> Literal["cpu", "gpu"]:
     """Where images are decoded; "auto" is the GPU if it has several JPEG engines, or is given a share for them, else the CPU.
 
-    On an H200 with 16 cores engines decode twice as many images as hjepa's decoder on the cores, and that more than the GPU
-    without its engines, which takes as much of the cores (docs/performance.md). Raises ValueError for what cannot be.
+    On an H200 the engines were fastest, then hjepa's decoder on 16 cores, then the GPU without its engines, which takes as much
+    of the cores (docs/performance.md). Raises ValueError for what cannot be.
     """
     if decoder not in get_args(Decoder):
         raise ValueError(f"decoder={decoder!r} is unknown; use 'auto', 'cpu' or 'gpu'")
