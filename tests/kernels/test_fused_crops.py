@@ -223,6 +223,21 @@ def test_every_colour_is_changed_alike_by_every_build(jitter: tuple[float, ...])
         assert torch.equal(first, rendered([colours], group, threads=1, build=build)), build
 
 
+@pytest.mark.parametrize("part", [0, 1, 2], ids=["brightness", "contrast", "saturation"])
+def test_every_factor_changes_levels_alike_in_every_build(part: int) -> None:
+    images = pictures([(48, 48)])
+    near_a_step = [0, 1e-7, 0.25, 0.99999994, 1.0000001, 1.9999999, 2, 3.9999998, 15.999999, 16, 255, 1e6]
+    factors = np.concatenate([near_a_step, np.random.default_rng(0).uniform(0, 2.5, 1500)])
+    jitter = np.tile(np.array([1, 1, 1, 0], np.float32), (1, len(factors), 1))
+    jitter[..., part] = factors
+    once = plain_group(images, 48)
+    many = {name: getattr(once, name).repeat(len(factors), axis=1) for name in ARRAYS if name != "jitter"}
+    group = replace(once, jitter=jitter, out=torch.empty(len(factors), 1, 3, 48, 48), **many)
+    first = rendered(images, group, build="plain")
+    for build in builds():
+        assert torch.equal(first, rendered(images, group, build=build)), build
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("std", [STD, (1e-6, 1.0, 1e6)], ids=["usual", "extreme"])
 def test_halves_are_the_floats_as_torch_rounds_them(dtype: torch.dtype, std: tuple[float, float, float]) -> None:

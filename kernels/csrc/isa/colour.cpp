@@ -4,6 +4,8 @@
 
 #if defined(__AVX512VBMI__)
 #include "colour_bytes.h"
+#elif defined(__AVX2__)
+#include "colour_words.h"
 #else
 #include "colour_floats.h"
 #endif

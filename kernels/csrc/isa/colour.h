@@ -20,6 +20,17 @@ Parts parts_of(const Crop& crop);
 
 constexpr float HIGHEST = 255;  // level
 
+// Of every level (level * factor / 2^8 + offset) / 2^shift, cut off twice, 0 to 255; and what is added where that misses it.
+struct Line {
+    static constexpr int MOST = 16;
+    struct Missed {
+        int32_t level, by;
+    };
+    int32_t factor, offset, shift;
+    int num_missed;
+    Missed missed[MOST];
+};
+
 // What is done to every row, in order.
 struct Steps {
     struct Step {
@@ -27,6 +38,7 @@ struct Steps {
         float factor;  // 256ths of a turn, of the hue
         float from;  // the gray level that contrast keeps; 0 of brightness
         bool exact;
+        Line line;
         alignas(64) uint8_t levels[256];  // for tables of bytes
     };
     int count;

@@ -101,13 +101,13 @@ void apply_in_floats(const Steps::Step* steps, int num_steps, uint8_t* row, int6
     }
 }
 
-#if !defined(__AVX512VBMI__)  // colour_bytes.h has them
+#if !defined(__AVX2__)  // colour_words.h and colour_bytes.h have them
 void append(Steps& steps, const Steps::Step& step) { steps.steps[steps.count++] = step; }
 #endif
 
 }  // namespace
 
-#if !defined(__AVX512VBMI__)
+#if !defined(__AVX2__)
 void apply_steps(const Steps& steps, uint8_t* row, int64_t padded) {
     if (steps.count > 0) apply_in_floats(steps.steps, steps.count, row, padded);
 }
