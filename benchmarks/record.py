@@ -13,9 +13,13 @@ from typing import Any
 import torch
 from peers import INSTALL, OTHERS
 
+from hjepa.kernels.fused_crops import MissingKernelError, builds
+
 RESULTS = Path(__file__).parent / "results"
 DALI = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")
 PACKAGES = ("torch", "torchvision", *DALI, "pillow", "numpy", *(INSTALL.get(name, name) for name in OTHERS), "Pillow-SIMD")
+INSTRUCTIONS = {"avx512": " with AVX-512", "avx2": " with AVX2"}
+"""Of hjepa's kernels (fused_crops.builds), as a processor's name goes on: names alone, such as AMD EPYC, may be of either."""
 
 
 def whole(text: str) -> int:
@@ -59,7 +63,7 @@ def machine(device: torch.device) -> dict[str, Any]:
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
     found = {package: _version(package) for package in PACKAGES}
     return {
-        "cpu": model,
+        "cpu": model + _instructions(),
         "cores": len(os.sched_getaffinity(0)),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "python": platform.python_version(),
@@ -71,6 +75,13 @@ def write(path: Path, result: Any) -> None:
     """The JSON file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def _instructions() -> str:
+    try:
+        return INSTRUCTIONS.get(builds()[0], "")
+    except MissingKernelError:
+        return ""
 
 
 def _version(package: str) -> str:
