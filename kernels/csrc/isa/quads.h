@@ -151,12 +151,12 @@ template <int BITS> inline void cut_column(uint8_t* slot, int64_t, const Ints (&
 inline void turn(const uint8_t* slots, int64_t vector, int64_t vectors, Quads (&rows)[QUAD]) {
     const int64_t colour = COLOURS * vector / vectors, block = vector - colour * (vectors / COLOURS);
     const uint8_t* from = slots + block * LANES * SLOT_BYTES + (colour < 2 ? 8 * colour : SLOT_BYTES / 2);
-    for (int i = 0; i < REGISTERS; ++i, from += WIDTH * SLOT_BYTES) {
+    for (int i = 0; i < REGISTERS; ++i, from += QUAD * SLOT_BYTES) {
         for (int half = 0; half < 2; ++half) {
             IntRegister fourths[QUAD];
             for (int part = 0; part < QUAD; ++part) {
                 const uint8_t* column = from + part * SLOT_BYTES + half * sizeof(__m128i);
-                fourths[part] = (IntRegister)load_halves(column, column + QUAD * SLOT_BYTES);
+                fourths[part] = (IntRegister)load_halves(column, column + WIDTH * SLOT_BYTES);
             }
             transpose(fourths[0], fourths[1], fourths[2], fourths[3]);
             rows[half].parts[i] = fourths[0];

@@ -10,7 +10,7 @@ namespace HJEPA_ISA {
 namespace {
 
 constexpr int BLOCK = 256;  // source columns that are regrouped at once; of fours, and little enough for the first-level cache
-constexpr bool WHOLE_COLUMNS = GROUP == 2;
+constexpr bool WHOLE_COLUMNS = GROUP == 2;  // with groups of four it would add too many taps without weight
 
 inline int64_t count_open_rows(int size, int64_t length, Filter filter) {
     const double scale = static_cast<double>(length) / size;
@@ -61,24 +61,25 @@ inline void finish(const Resampler& resampler, int x, const Sums& red, const Sum
     cut_column<GRID_BITS>(slot, resampler.padded * LANES, {total(red), total(green), total(blue)});
 }
 
-// Output columns from `x` on, as long as `groups` groups from their first lie in the block's columns [begin, end): all of theirs,
-// and others without weight, so that all columns take the same turns. Returns the first that is left. KNOWN is `groups` where
-// the compiler is to know it; else -1.
-int add_whole_columns(const Resampler& resampler, int x, int64_t begin, int64_t end, int groups) {
+// Output columns from `x` on, as long as `groups` groups from their first on lie in the block's columns [begin, end): all that they
+// have, and others without weight, so that each column takes as many turns as the last one and the processor foresees their end.
+// Returns the first column that is left. The resampler is a copy: as levels are stored, it would have to be read again.
+int add_whole_columns(const Resampler resampler, int x, int64_t begin, int64_t end, int groups) {
     const Axis& axis = resampler.horizontal;
     const int64_t stride = axis.stride, last = end - groups * GROUP;
     for (; x < axis.size && axis.first[x] <= last; ++x) {
         Sums red = fresh(), green = fresh(), blue = fresh();
-        const Taps* tile = resampler.tile + (axis.first[x] - begin) / GROUP * COLOURS;
+        const Taps* tile = resampler.tile + static_cast<uint64_t>(axis.first[x] - begin) / GROUP * COLOURS;
         const int32_t* weights = axis.weights + x;
-        for (int number = 0; number < groups; ++number) {
+        int number = 0;
+        do {
             const Weights group = load_weights(weights, stride);
             add_products(red, tile[0], group);
             add_products(green, tile[1], group);
             add_products(blue, tile[2], group);
             tile += COLOURS;
             weights += WEIGHTS * stride;
-        }
+        } while (++number < groups);
         finish(resampler, x, red, green, blue);
     }
     return x;

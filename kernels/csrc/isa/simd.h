@@ -110,13 +110,11 @@ template <int BITS> inline void cut_levels(uint8_t* const (&to)[3], const Ints (
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to[1]), _mm512_extracti32x4_epi32(levels, 1));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to[2]), _mm512_extracti32x4_epi32(levels, 2));
 #elif defined(__AVX2__)
-    const __m256i a = cut_words<BITS>(sums[0]), b = cut_words<BITS>(sums[1]), c = cut_words<BITS>(sums[2]);
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    const __m256i levels = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(a, b), order);
-    const __m256i others = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(c, c), order);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to[0]), _mm256_castsi256_si128(levels));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to[1]), _mm256_extracti128_si256(levels, 1));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to[2]), _mm256_castsi256_si128(others));
+    for (int number = 0; number < 3; ++number) {
+        const __m256i words = cut_words<BITS>(sums[number]);
+        const __m128i levels = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to[number]), levels);
+    }
 #else
     for (int number = 0; number < 3; ++number) {
         for (int i = 0; i < LANES; ++i) {
