@@ -14,6 +14,8 @@ constexpr int LINE_BITS = 7;  // of a level's fraction between the two passes, f
 
 // Place of -1, -2, ... and of size, size + 1, ... among 0 ... size - 1: mirrored at the borders' own pixels, again and again.
 inline int reflect(int place, int size) {
+    const int mirrored = place < 0 ? -place : place < size ? place : 2 * (size - 1) - place;
+    if (mirrored >= 0 && mirrored < size) return mirrored;  // nearly always; a division takes as long as a vector of levels
     if (size == 1) return 0;
     const int period = 2 * (size - 1);
     const int rest = ((place % period) + period) % period;

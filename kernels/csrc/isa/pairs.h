@@ -42,8 +42,8 @@ template <int BITS> inline void store_shorts(int16_t* to, Ints sums) {
 #if defined(__AVX512BW__)
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16((__m512i)sums.parts[0]));
 #elif defined(__AVX2__)
-    const __m256i mixed = _mm256_packs_epi32((__m256i)sums.parts[0], (__m256i)sums.parts[1]);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permute4x64_epi64(mixed, 0xd8));
+    const __m256i shorts = _mm256_packs_epi32((__m256i)sums.parts[0], (__m256i)sums.parts[1]);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), shorts);
 #else
     for (int i = 0; i < LANES; ++i) to[i] = static_cast<int16_t>(sums.parts[i / WIDTH][i % WIDTH]);
 #endif
@@ -52,7 +52,14 @@ template <int BITS> inline void store_shorts(int16_t* to, Ints sums) {
 // 32 levels, 0 to 255 in units of 2^-BITS, cut off: first of even, first of odd, second of even, ...
 template <int BITS> inline void store_levels(uint8_t* to, const Ints& even, const Ints& odd) {
     IntRegister both[REGISTERS];  // 16-bit numbers
-    for (int i = 0; i < REGISTERS; ++i) both[i] = (even.parts[i] >> BITS) | ((odd.parts[i] >> BITS) << 16);
+    for (int i = 0; i < REGISTERS; ++i) {
+#if defined(__AVX2__) && !defined(__AVX512BW__)
+        const __m256i low = (__m256i)(even.parts[i] >> BITS), high = (__m256i)(odd.parts[i] >> (BITS - 16));
+        both[i] = (IntRegister)_mm256_blend_epi16(low, high, 0xaa);
+#else
+        both[i] = (even.parts[i] >> BITS) | ((odd.parts[i] >> BITS) << 16);
+#endif
+    }
 #if defined(__AVX512BW__)
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi16_epi8((__m512i)both[0]));
 #elif defined(__AVX2__)
@@ -72,6 +79,11 @@ inline void store_pairs(int32_t* to, const uint8_t* first, const uint8_t* second
     const __m512i low = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(first)));
     const __m512i high = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(second)));
     _mm512_storeu_si512(to, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+#elif defined(__AVX2__)
+    const __m256i low = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(first)));
+    const __m256i high = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(second)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_unpacklo_epi16(low, high));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + WIDTH), _mm256_unpackhi_epi16(low, high));
 #else
     for (int i = 0; i < LANES; ++i) to[i] = first[i] | second[i] << 16;
 #endif

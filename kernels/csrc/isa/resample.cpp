@@ -10,6 +10,7 @@ namespace HJEPA_ISA {
 namespace {
 
 constexpr int BLOCK = 256;  // source columns that are regrouped at once; of fours, and little enough for the first-level cache
+constexpr bool WHOLE_COLUMNS = GROUP == 2;  // with groups of four it would add too many taps without weight
 
 inline int64_t count_open_rows(int size, int64_t length, Filter filter) {
     const double scale = static_cast<double>(length) / size;
@@ -47,12 +48,53 @@ Rows find_rows(const Resampler& resampler, const Crop& crop, int64_t top, int64_
     return {resampler.copy, copied};
 }
 
+// Of the output pixel that has the most taps.
+int most_groups(const Axis& axis) {
+    int32_t most_taps = 0;
+    for (int x = 0; x < axis.size; ++x) most_taps = most(most_taps, axis.last[x] - axis.first[x]);
+    return most_taps / GROUP;
+}
+
+// The finished output column x, as levels.
+inline void finish(const Resampler& resampler, int x, const Sums& red, const Sums& green, const Sums& blue) {
+    uint8_t* slot = resampler.narrow + resampler.slots[x];
+    cut_column<GRID_BITS>(slot, resampler.padded * LANES, {total(red), total(green), total(blue)});
+}
+
+// Output columns from `x` on, as long as `groups` groups from their first on lie in the block's columns [begin, end): all that they
+// have, and others without weight, so that each column takes as many turns as the last one and the processor foresees their end.
+// Returns the first column that is left. The resampler is a copy: as levels are stored, it would have to be read again.
+int add_whole_columns(const Resampler resampler, int x, int64_t begin, int64_t end, int groups) {
+    const Axis& axis = resampler.horizontal;
+    const int64_t stride = axis.stride, last = end - groups * GROUP;
+    for (; x < axis.size && axis.first[x] <= last; ++x) {
+        Sums red = fresh(), green = fresh(), blue = fresh();
+        const Taps* tile = resampler.tile + static_cast<uint64_t>(axis.first[x] - begin) / GROUP * COLOURS;
+        const int32_t* weights = axis.weights + x;
+        int number = 0;
+        do {
+            const Weights group = load_weights(weights, stride);
+            add_products(red, tile[0], group);
+            add_products(green, tile[1], group);
+            add_products(blue, tile[2], group);
+            tile += COLOURS;
+            weights += WEIGHTS * stride;
+        } while (++number < groups);
+        finish(resampler, x, red, green, blue);
+    }
+    return x;
+}
+
 // Adds the block's columns [begin, end) to the output columns that use them, from `x` on; returns the first unfinished one.
-int add_columns(const Resampler& resampler, int x, int64_t begin, int64_t end) {
+int add_columns(const Resampler& resampler, int x, int64_t begin, int64_t end, int groups) {
     const Axis& axis = resampler.horizontal;
     const int64_t plane = resampler.padded * LANES;
     int unfinished = axis.size;
     for (; x < axis.size && axis.first[x] < end; ++x) {
+        if (WHOLE_COLUMNS && axis.first[x] >= begin) {
+            x = add_whole_columns(resampler, x, begin, end, groups);
+            if (x == axis.size || axis.first[x] >= end) break;
+        }
         const int64_t from = most<int64_t>(axis.first[x], begin), to = least<int64_t>(axis.last[x], end);
         int32_t* sums = resampler.sums + static_cast<int64_t>(x) * LANES;
         Sums red = fresh(), green = fresh(), blue = fresh();
@@ -61,19 +103,18 @@ int add_columns(const Resampler& resampler, int x, int64_t begin, int64_t end) {
             start(green, load(sums + plane));
             start(blue, load(sums + 2 * plane));
         }
-        const int32_t* weights = axis.weights + (from - axis.first[x]) / QUAD * 2 * axis.stride + x;
-        const Taps* tile = resampler.tile + (from - begin) / QUAD * COLOURS;
-        for (int64_t column = from; column < to; column += QUAD) {
-            const int32_t first = weights[0], second = weights[axis.stride];
-            add_products(red, tile[0], first, second);
-            add_products(green, tile[1], first, second);
-            add_products(blue, tile[2], first, second);
+        const int32_t* weights = axis.weights + (from - axis.first[x]) / GROUP * WEIGHTS * axis.stride + x;
+        const Taps* tile = resampler.tile + (from - begin) / GROUP * COLOURS;
+        for (int64_t column = from; column < to; column += GROUP) {
+            const Weights group = load_weights(weights, axis.stride);
+            add_products(red, tile[0], group);
+            add_products(green, tile[1], group);
+            add_products(blue, tile[2], group);
             tile += COLOURS;
-            weights += 2 * axis.stride;
+            weights += WEIGHTS * axis.stride;
         }
         if (axis.last[x] <= end) {
-            uint8_t* narrow = resampler.narrow + resampler.slots[x];
-            cut_levels<GRID_BITS>({narrow, narrow + plane, narrow + 2 * plane}, {total(red), total(green), total(blue)});
+            finish(resampler, x, red, green, blue);
         } else {
             unfinished = least(unfinished, x);
             store(sums, total(red));
@@ -85,7 +126,7 @@ int add_columns(const Resampler& resampler, int x, int64_t begin, int64_t end) {
 }
 
 // 16 source rows from `top` on -> rows.
-void resample_rows(const Resampler& resampler, const Crop& crop, int64_t top) {
+void resample_rows(const Resampler& resampler, const Crop& crop, int64_t top, int groups) {
     int unfinished = 0;
     for (int64_t begin = 0; begin < crop.width; begin += BLOCK) {
         const int64_t count = least<int64_t>(BLOCK, crop.width - begin), end = begin + round_up(count, QUAD);
@@ -93,15 +134,16 @@ void resample_rows(const Resampler& resampler, const Crop& crop, int64_t top) {
         for (int64_t quad = 0; quad < (end - begin) / QUAD; ++quad) {
             Quads colours[COLOURS];
             gather(rows.first + quad * QUAD * COLOURS, rows.stride, colours);
-            for (int colour = 0; colour < COLOURS; ++colour) resampler.tile[quad * COLOURS + colour] = taps_of(colours[colour]);
+            Taps* tile = resampler.tile + quad * GROUPS * COLOURS;
+            for (int colour = 0; colour < COLOURS; ++colour) split(colours[colour], tile + colour, COLOURS);
         }
-        unfinished = add_columns(resampler, unfinished, begin, end);
+        unfinished = add_columns(resampler, unfinished, begin, end, groups);
     }
     const int64_t vectors = COLOURS * resampler.padded / LANES;
     for (int64_t vector = 0; vector < vectors; ++vector) {
         Quads rows[QUAD];
-        turn(resampler.narrow + vector * LANES * LANES, rows);
-        for (int quad = 0; quad < QUAD; ++quad) resampler.rows[quad * vectors + vector] = taps_of(rows[quad]);
+        turn(resampler.narrow, vector, vectors, rows);
+        for (int quad = 0; quad < QUAD; ++quad) split(rows[quad], resampler.rows + quad * GROUPS * vectors + vector, vectors);
     }
 }
 
@@ -112,8 +154,8 @@ void add_rows(const Resampler& resampler, int y, int64_t begin, int64_t end, uin
     const int64_t from = most<int64_t>(axis.first[y], begin), to = least<int64_t>(axis.last[y], end);
     const bool begun = axis.first[y] < begin, done = axis.last[y] <= end;
     int32_t* open = resampler.open + (y % resampler.open_rows) * width;
-    const int32_t* first_weights = axis.weights + (from - axis.first[y]) / QUAD * 2 * axis.stride + y;
-    const Taps* first_rows = resampler.rows + (from - begin) / QUAD * vectors;
+    const int32_t* first_weights = axis.weights + (from - axis.first[y]) / GROUP * WEIGHTS * axis.stride + y;
+    const Taps* first_rows = resampler.rows + (from - begin) / GROUP * vectors;
     for (int64_t x = 0; x < width; x += COLOURS * LANES) {
         Sums a = fresh(), b = fresh(), c = fresh();
         if (begun) {
@@ -123,13 +165,13 @@ void add_rows(const Resampler& resampler, int y, int64_t begin, int64_t end, uin
         }
         const int32_t* weights = first_weights;
         const Taps* rows = first_rows + x / LANES;
-        for (int64_t tap = from; tap < to; tap += QUAD) {
-            const int32_t first = weights[0], second = weights[axis.stride];
-            add_products(a, rows[0], first, second);
-            add_products(b, rows[1], first, second);
-            add_products(c, rows[2], first, second);
+        for (int64_t tap = from; tap < to; tap += GROUP) {
+            const Weights group = load_weights(weights, axis.stride);
+            add_products(a, rows[0], group);
+            add_products(b, rows[1], group);
+            add_products(c, rows[2], group);
             rows += vectors;
-            weights += 2 * axis.stride;
+            weights += WEIGHTS * axis.stride;
         }
         if (done) {
             uint8_t* levels = resized + y * width + x;
@@ -155,10 +197,10 @@ Resampler take_resampler(Arena& arena, const Crop& crop) {
         most(axis_doubles(crop.size, crop.width, crop.filter), axis_doubles(crop.size, crop.height, crop.filter)));
     resampler.copy = arena.take<uint8_t>(LANES * (BLOCK * COLOURS + QUAD_BYTES));
     resampler.slots = arena.take<int32_t>(crop.size);
-    resampler.tile = arena.take<Taps>(BLOCK / QUAD * COLOURS);
+    resampler.tile = arena.take<Taps>(BLOCK / GROUP * COLOURS);
     resampler.sums = arena.take<int32_t>(width * LANES);
-    resampler.narrow = arena.take<uint8_t>(width * LANES);
-    resampler.rows = arena.take<Taps>(QUAD * width / LANES);
+    resampler.narrow = arena.take<uint8_t>(slots_bytes(resampler.padded));
+    resampler.rows = arena.take<Taps>(LANES / GROUP * width / LANES);
     resampler.open = arena.take<int32_t>(resampler.open_rows * width);
     return resampler;
 }
@@ -166,17 +208,17 @@ Resampler take_resampler(Arena& arena, const Crop& crop) {
 void resample(const Resampler& resampler, const Crop& crop, uint8_t* resized) {
     fill_axis(resampler.horizontal, crop.filter, resampler.doubles);
     fill_axis(resampler.vertical, crop.filter, resampler.doubles);
-    const int64_t vectors = COLOURS * resampler.padded;
-    __builtin_memset(resampler.narrow, 0, static_cast<size_t>(vectors * LANES));  // also the padding's
+    const int groups = WHOLE_COLUMNS ? most_groups(resampler.horizontal) : 0;
+    __builtin_memset(resampler.narrow, 0, static_cast<size_t>(slots_bytes(resampler.padded)));  // also the padding's
     for (int x = 0; x < crop.size; ++x) {
         const int column = crop.flip ? crop.size - 1 - x : x;
-        resampler.slots[x] = (column / LANES * LANES + slot_of(static_cast<unsigned>(column) % LANES)) * LANES;
+        resampler.slots[x] = slot_of(static_cast<unsigned>(column));
     }
     const Axis& axis = resampler.vertical;
     int unfinished = 0;
     for (int64_t begin = 0; begin < crop.height; begin += LANES) {
         const int64_t end = least<int64_t>(begin + LANES, round_up(crop.height, QUAD));
-        resample_rows(resampler, crop, begin);
+        resample_rows(resampler, crop, begin, groups);
         int y = unfinished;
         for (; y < axis.size && axis.first[y] < end; ++y) {
             add_rows(resampler, y, begin, end, resized);

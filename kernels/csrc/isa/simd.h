@@ -91,21 +91,10 @@ inline void store(int32_t* to, const Ints& values) {
     for (int i = 0; i < REGISTERS; ++i) *reinterpret_cast<LooseIntRegister*>(to + i * WIDTH) = values.parts[i];
 }
 
-#if !defined(__AVX512BW__)
-// 16 sums in units of 2^-BITS as levels, cut off, no less than 0 and no more than 255.
-template <int BITS> inline void cut_levels(uint8_t* to, Ints sums) {
-    for (int i = 0; i < REGISTERS; ++i) sums.parts[i] = sums.parts[i] >> BITS;
-#if defined(__AVX2__)
-    const __m256i words =
-        _mm256_permute4x64_epi64(_mm256_packs_epi32((__m256i)sums.parts[0], (__m256i)sums.parts[1]), 0xd8);
-    const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes);
-#else
-    for (int i = 0; i < LANES; ++i) {
-        const int32_t level = sums.parts[i / WIDTH][i % WIDTH];
-        to[i] = static_cast<uint8_t>(level < 0 ? 0 : level > 255 ? 255 : level);
-    }
-#endif
+#if defined(__AVX2__) && !defined(__AVX512BW__)
+// 16 sums in units of 2^-BITS as 16-bit numbers, cut off: those of lanes 0-3 and 8-11, then 4-7 and 12-15.
+template <int BITS> inline __m256i cut_words(const Ints& sums) {
+    return _mm256_packs_epi32((__m256i)(sums.parts[0] >> BITS), (__m256i)(sums.parts[1] >> BITS));
 }
 #endif
 
@@ -120,8 +109,19 @@ template <int BITS> inline void cut_levels(uint8_t* const (&to)[3], const Ints (
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to[0]), _mm512_castsi512_si128(levels));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to[1]), _mm512_extracti32x4_epi32(levels, 1));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to[2]), _mm512_extracti32x4_epi32(levels, 2));
+#elif defined(__AVX2__)
+    for (int number = 0; number < 3; ++number) {
+        const __m256i words = cut_words<BITS>(sums[number]);
+        const __m128i levels = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to[number]), levels);
+    }
 #else
-    for (int number = 0; number < 3; ++number) cut_levels<BITS>(to[number], sums[number]);
+    for (int number = 0; number < 3; ++number) {
+        for (int i = 0; i < LANES; ++i) {
+            const int32_t level = sums[number].parts[i / WIDTH][i % WIDTH] >> BITS;
+            to[number][i] = static_cast<uint8_t>(level < 0 ? 0 : level > 255 ? 255 : level);
+        }
+    }
 #endif
 }
 

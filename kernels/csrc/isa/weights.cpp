@@ -17,7 +17,7 @@ inline double support_of(int size, int64_t length, Filter filter) {
 
 inline int quads_of(int size, int64_t length, Filter filter) {
     const int64_t widest = static_cast<int64_t>(__builtin_ceil(support_of(size, length, filter))) * 2 + 1;
-    return static_cast<int>((least(widest, length) + 2 * (QUAD - 1)) / QUAD);
+    return static_cast<int>((least(widest, length) + GROUP - 1 + QUAD - 1) / QUAD);
 }
 
 inline double bicubic(double distance) {  // Keys' cubic convolution with a = -1/2, as in PIL
@@ -100,8 +100,8 @@ void fill_axis(const Axis& axis, Filter filter, double* doubles) {
         const double center = (x + 0.5) * scale;
         const int32_t begin = static_cast<int32_t>(most(center - support + 0.5, 0.0));
         const int32_t end = static_cast<int32_t>(least(center + support + 0.5, length));
-        axis.first[x] = begin & -QUAD;
-        axis.last[x] = (end + QUAD - 1) & -QUAD;
+        axis.first[x] = begin & -GROUP;
+        axis.last[x] = (end + GROUP - 1) & -GROUP;
         numbers.start[x] = axis.first[x] - center + 0.5;
         numbers.begin[x] = begin - axis.first[x];
         numbers.end[x] = end - axis.first[x];
