@@ -76,24 +76,6 @@ inline uint32_t number_of(const Step& step, uint64_t bits) {
     return static_cast<uint32_t>((size ^ inverted) - inverted);
 }
 
-// Takes one or two coefficients of a block, and goes on by as many places as they say. False for an error.
-inline bool decode_step(Bits& now, const HuffmanTable& table, uint64_t& place, int16_t* block) {
-    const Bits before = now;
-    const Step* step;
-    if (!next_step(table, now.bits, step)) return false;
-    const uint64_t first = place + step->first_advance;
-    place += step->advance;
-    block[PLACES.of[place - 1]] = step->second;  // before the first, whose place it may share
-    block[PLACES.of[first - 1]] = static_cast<int16_t>(number_of(*step, now.bits));
-    now.skip(step->length);
-    if (place >= COEFFICIENTS && first >= COEFFICIENTS) {  // what follows a block that is full is another block's
-        now = before;
-        now.skip(step->first_length);
-        place = first;
-    }
-    return true;
-}
-
 // Adds a block's coefficients to zeros. `previous` is the last DC coefficient of the component. False for an error.
 inline bool decode_block(Bits& reader, const HuffmanTable& dc, const HuffmanTable& ac, uint32_t& previous, int16_t* block) {
     Bits now = reader;  // in registers
@@ -103,15 +85,22 @@ inline bool decode_block(Bits& reader, const HuffmanTable& dc, const HuffmanTabl
     previous += number_of(*step, now.bits);
     block[0] = static_cast<int16_t>(previous);
     now.skip(step->length);
-    uint64_t place = 1;
-    while (true) {
-        if (!decode_step(now, ac, place, block)) return false;
-        if (place >= COEFFICIENTS) break;
-        now.refill();
-        if (!decode_step(now, ac, place, block)) return false;
-        if (place >= COEFFICIENTS) break;
-    }
-    reader = now;
+    Bits before;
+    uint64_t place = 1, first;  // behind one or two coefficients, and behind the first of two
+    do {
+        if (!next_step(ac, now.bits, step)) return false;
+        now.refill();  // while the step is on its way; there are enough bits for its code
+        before = now;
+        first = place + step->first_advance;
+        place += step->advance;
+        now.skip(step->length);
+        block[PLACES.of[place - 1]] = step->second;  // before the first, whose place it may share
+        block[PLACES.of[first - 1]] = static_cast<int16_t>(number_of(*step, before.bits));
+    } while (place < COEFFICIENTS);
+    const bool full = first >= COEFFICIENTS;  // what follows is another block's
+    before.skip(full ? step->first_length : step->length);
+    place = full ? first : place;
+    reader = before;
     return place == COEFFICIENTS || place > END_OF_BLOCK;
 }
 
