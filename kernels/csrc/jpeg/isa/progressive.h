@@ -34,7 +34,6 @@ inline bool refine_dc(Intervals& scan, int low, int16_t* block) {
 
 [[gnu::noinline]] inline bool read_band(Intervals& scan, const HuffmanTable& table, const Part& part, int16_t* block,
                                         uint64_t& present) {
-    if (scan.ended > 0) return --scan.ended, true;
     Bits now = scan.bits;  // in registers
     now.refill();
     const uint64_t end = static_cast<uint64_t>(part.last) + 1;
@@ -192,7 +191,9 @@ template <typename Read> inline bool each_block(const Frame& frame, const Work& 
         for (int row = 0; row < frame.components[number].blocks_down; ++row) {
             uint64_t* present = plane.present_in(row);
             for (int across = 0; across < frame.components[number].blocks_across; ++across) {
-                if (!scan.next() || !read(number, plane.block(row, across), present[across])) return false;
+                int16_t* block = plane.block(row, across);
+                __builtin_prefetch(block + 4 * GROUP, 1);  // large images do not stay in a cache from scan to scan
+                if (!scan.next() || !read(number, block, present[across])) return false;
             }
         }
         return true;
@@ -221,6 +222,7 @@ inline bool read_part(const Frame& frame, const Work& work, Intervals& scan) {
     }
     if (part.high == 0) {
         return each_block(frame, work, scan, [&](int, int16_t* block, uint64_t& present) {
+            if (scan.ended > 0) return --scan.ended, true;
             return read_band(scan, *ac, part, block, present);
         });
     }
