@@ -18,10 +18,11 @@ inline bool read_dc(Intervals& scan, const HuffmanTable& table, int low, uint32_
     Bits& now = scan.bits;
     now.refill();
     const Step* step;
-    if (!next_step(table, now.bits, step)) return false;
+    uint64_t length;
+    if (!next_step(table, now.bits, step, length)) return false;
     previous += number_of(*step, now.bits);
     block[0] = static_cast<int16_t>(previous << low);
-    now.skip(step->length);
+    now.skip(length);
     return true;
 }
 
@@ -41,10 +42,11 @@ inline bool refine_dc(Intervals& scan, int low, int16_t* block) {
     uint64_t added = 0;
     for (uint64_t place = static_cast<uint64_t>(part.first); place < end;) {
         const Step* step;
-        if (!next_step(table, now.bits, step)) return false;
+        uint64_t length;
+        if (!next_step(table, now.bits, step, length)) return false;
         now.refill();
         const uint64_t bits = now.bits;
-        now.skip(step->length);
+        now.skip(length);
         if (step->advance == END_OF_BLOCK) {
             scan.ended = count_of_ended(*step, bits) - 1;
             break;
@@ -140,10 +142,11 @@ struct Corrections {
         uint64_t corrected = first, added = 0;
         for (uint64_t place = first, passed = 0; place < end;) {
             const Step* step;
-            if (!next_step(table, now.bits, step)) return false;
+            uint64_t length;
+            if (!next_step(table, now.bits, step, length)) return false;
             now.refill();
             const uint64_t bits = now.bits;
-            now.skip(step->length);
+            now.skip(length);
             if (step->advance == END_OF_BLOCK) {
                 scan.ended = count_of_ended(*step, bits);
                 break;
