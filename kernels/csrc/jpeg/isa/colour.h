@@ -40,19 +40,20 @@ inline void interleave(uint8_t* to, Shorts red, Shorts green, Shorts blue) {
     const __m512i rest = _mm512_permutex2var_epi8(first, _mm512_castsi256_si512(order_of_rest), second);
     _mm512_storeu_si512(to, start);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 64), _mm512_castsi512_si256(rest));
-#elif defined(__SSSE3__)
-    const Bytes first = levels(red, green), second = levels(blue, blue);
-    for (int part = 0; part < BLOCKS; ++part) {  // eight pixels
-        const __m128i rg = reinterpret_cast<const __m128i*>(&first)[part], b = reinterpret_cast<const __m128i*>(&second)[part];
-        const __m128i start = _mm_or_si128(
-            _mm_shuffle_epi8(rg, _mm_setr_epi8(0, 8, -1, 1, 9, -1, 2, 10, -1, 3, 11, -1, 4, 12, -1, 5)),
-            _mm_shuffle_epi8(b, _mm_setr_epi8(-1, -1, 0, -1, -1, 1, -1, -1, 2, -1, -1, 3, -1, -1, 4, -1)));
-        const __m128i rest = _mm_or_si128(
-            _mm_shuffle_epi8(rg, _mm_setr_epi8(13, -1, 6, 14, -1, 7, 15, -1, -1, -1, -1, -1, -1, -1, -1, -1)),
-            _mm_shuffle_epi8(b, _mm_setr_epi8(-1, 5, -1, -1, 6, -1, -1, 7, -1, -1, -1, -1, -1, -1, -1, -1)));
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 24 * part), start);
-        _mm_storel_epi64(reinterpret_cast<__m128i*>(to + 24 * part + 16), rest);
-    }
+#elif defined(__AVX2__)
+    const __m256i first = (__m256i)levels(red, green), second = (__m256i)levels(blue, blue);  // of eight pixels in either half
+    const auto ordered = [&](__m128i order, __m128i order_of_blue) {
+        return _mm256_or_si256(_mm256_shuffle_epi8(first, _mm256_broadcastsi128_si256(order)),
+                               _mm256_shuffle_epi8(second, _mm256_broadcastsi128_si256(order_of_blue)));
+    };
+    const __m256i start = ordered(_mm_setr_epi8(0, 8, -1, 1, 9, -1, 2, 10, -1, 3, 11, -1, 4, 12, -1, 5),
+                                  _mm_setr_epi8(-1, -1, 0, -1, -1, 1, -1, -1, 2, -1, -1, 3, -1, -1, 4, -1));
+    const __m256i rest = ordered(_mm_setr_epi8(13, -1, 6, 14, -1, 7, 15, -1, -1, -1, -1, -1, -1, -1, -1, -1),
+                                 _mm_setr_epi8(-1, 5, -1, -1, 6, -1, -1, 7, -1, -1, -1, -1, -1, -1, -1, -1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(start));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(to + 16), _mm256_castsi256_si128(rest));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 24), _mm256_extracti128_si256(start, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(to + 40), _mm256_extracti128_si256(rest, 1));
 #else
     const Bytes first = levels(red, green), second = levels(blue, blue);
     for (int i = 0; i < PIXELS; ++i) {
@@ -63,18 +64,34 @@ inline void interleave(uint8_t* to, Shorts red, Shorts green, Shorts blue) {
 }
 
 inline Shorts widen(const uint8_t* from) {
+#if defined(__AVX512BW__)
+    return (Shorts)_mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+#elif defined(__AVX2__)  // GCC 12 does what is below by halves
+    return (Shorts)_mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+#else
     typedef uint8_t Narrow __attribute__((vector_size(PIXELS)));
     Narrow levels;
     std::memcpy(&levels, from, sizeof levels);
     return __builtin_convertvector(levels, Shorts);
+#endif
 }
 
-// PIXELS pixels. The factors are libjpeg's, of 16 bits behind the point, less what is added in whole:
-// 1.40200 - 1 of red, 1.77200 - 2 of blue, 1 - 0.71414 of green.
+constexpr int RED = 13175, BLUE = -7471;
+constexpr bool rounds_as(int factor, int by_libjpeg) {
+    for (int colour = -128; colour < 128; ++colour) {
+        if ((colour * factor + (1 << 14)) >> 15 != (colour * by_libjpeg + (1 << 15)) >> 16) return false;
+    }
+    return true;
+}
+static_assert(rounds_as(RED, 26345) && rounds_as(BLUE, -14942));
+
+// PIXELS pixels. The factors are libjpeg's, of 16 bits behind the point, less what is added in whole: 1.40200 - 1 of red,
+// 1.77200 - 2 of blue, 1 - 0.71414 of green. Those of red and blue have 15 bits here, which
+// round to the same.
 inline void convert_pixels(const uint8_t* brightness, const uint8_t* blueness, const uint8_t* redness, uint8_t* rgb) {
     const Shorts y = widen(brightness), cb = widen(blueness) - 128, cr = widen(redness) - 128;
-    const Shorts red = y + cr + ((multiply_high(cr + cr, 26345) + 1) >> 1);
-    const Shorts blue = y + cb + cb + ((multiply_high(cb + cb, -14942) + 1) >> 1);
+    const Shorts red = y + cr + multiply_rounded(cr, RED);
+    const Shorts blue = y + cb + cb + multiply_rounded(cb, BLUE);
     const int32_t weights = pair_of(-22554, 18734);
     const Ints low = (Ints)(multiply_pairs(low16(cb, cr), weights) + (1u << 15)) >> 16;
     const Ints high = (Ints)(multiply_pairs(high16(cb, cr), weights) + (1u << 15)) >> 16;

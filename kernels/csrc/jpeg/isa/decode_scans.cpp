@@ -62,11 +62,7 @@ bool transform_plane(const Plane& plane, const int16_t* coefficients) {
 
 // A row of colours at twice their resolution; `far` weighs a quarter, or is null for rows that are not between two.
 void smooth_row(const uint8_t* near, const uint8_t* far, int count, int16_t* sums, uint8_t* to) {
-    if (far) {
-        for (int x = 0; x < count; ++x) sums[x] = static_cast<int16_t>(3 * near[x] + far[x]);
-    } else {
-        for (int x = 0; x < count; ++x) sums[x] = near[x];
-    }
+    for (int x = 0; x < count; x += SHORTS) store(sums + x, far ? widen(near + x) * 3 + widen(far + x) : widen(near + x));
     sums[-1] = sums[0];
     sums[count] = sums[count - 1];
     far ? smooth<4>(sums, count, to) : smooth<2>(sums, count, to);

@@ -60,12 +60,17 @@ constexpr Places zigzag() {
 
 constexpr Places PLACES = zigzag();
 
-// False for an error.
-inline bool next_step(const HuffmanTable& table, uint64_t bits, const Step*& step) {
-    step = &table.steps[bits >> (64 - LOOKUP_BITS)];
-    if (__builtin_expect(step->length != 0, 1)) return true;
+// The step that the next bits ask for, and its length, which what follows waits for: it is read by its number in the table, before
+// the step's address is known. False for an error.
+inline bool next_step(const HuffmanTable& table, uint64_t bits, const Step*& step, uint64_t& length) {
+    const uint64_t next = bits >> (64 - LOOKUP_BITS);
+    length = table.steps[next].length;
+    step = &table.steps[next];
+    if (__builtin_expect(length != 0, 1)) return true;
     step = long_step(table, bits);
-    return step != nullptr;
+    if (!step) return false;
+    length = step->length;
+    return true;
 }
 
 // The number behind a code. An upper bit of 0 says that it is negative, and that its bits are inverted (T.81, table F.1).
@@ -76,42 +81,32 @@ inline uint32_t number_of(const Step& step, uint64_t bits) {
     return static_cast<uint32_t>((size ^ inverted) - inverted);
 }
 
-// Takes one or two coefficients of a block, and goes on by as many places as they say. False for an error.
-inline bool decode_step(Bits& now, const HuffmanTable& table, uint64_t& place, int16_t* block) {
-    const Bits before = now;
-    const Step* step;
-    if (!next_step(table, now.bits, step)) return false;
-    const uint64_t first = place + step->first_advance;
-    place += step->advance;
-    block[PLACES.of[place - 1]] = step->second;  // before the first, whose place it may share
-    block[PLACES.of[first - 1]] = static_cast<int16_t>(number_of(*step, now.bits));
-    now.skip(step->length);
-    if (place >= COEFFICIENTS && first >= COEFFICIENTS) {  // what follows a block that is full is another block's
-        now = before;
-        now.skip(step->first_length);
-        place = first;
-    }
-    return true;
-}
-
 // Adds a block's coefficients to zeros. `previous` is the last DC coefficient of the component. False for an error.
 inline bool decode_block(Bits& reader, const HuffmanTable& dc, const HuffmanTable& ac, uint32_t& previous, int16_t* block) {
     Bits now = reader;  // in registers
     now.refill();
     const Step* step;
-    if (!next_step(dc, now.bits, step)) return false;
+    uint64_t length;
+    if (!next_step(dc, now.bits, step, length)) return false;
     previous += number_of(*step, now.bits);
     block[0] = static_cast<int16_t>(previous);
-    now.skip(step->length);
-    uint64_t place = 1;
-    while (true) {
-        if (!decode_step(now, ac, place, block)) return false;
-        if (place >= COEFFICIENTS) break;
-        now.refill();
-        if (!decode_step(now, ac, place, block)) return false;
-        if (place >= COEFFICIENTS) break;
-    }
-    reader = now;
+    now.skip(length);
+    Bits before;
+    uint64_t place = 1, first;  // behind one or two coefficients, and behind the first of two
+    do {
+        if (!next_step(ac, now.bits, step, length)) return false;
+        now.refill();  // while the step is on its way; there are enough bits for its code
+        before = now;
+        first = place + step->first_advance;
+        place += step->advance;
+        now.skip(length);
+        block[PLACES.of[place - 1]] = step->second;  // before the first, whose place it may share
+        block[PLACES.of[first - 1]] = static_cast<int16_t>(number_of(*step, before.bits));
+    } while (place < COEFFICIENTS);
+    const bool full = first >= COEFFICIENTS;  // what follows is another block's
+    before.skip(full ? step->first_length : length);
+    place = full ? first : place;
+    reader = before;
     return place == COEFFICIENTS || place > END_OF_BLOCK;
 }
 

@@ -26,8 +26,9 @@ struct Plane {
     size_t num_coefficients() const { return static_cast<size_t>(down) * static_cast<size_t>(groups) * GROUP; }
     // Block number `across` of row `row`: its coefficients, eight at a distance of SHORTS.
     int16_t* block(int row, int across) const {
-        const size_t group = static_cast<size_t>(row) * static_cast<size_t>(groups) + static_cast<size_t>(across / BLOCKS);
-        return coefficients + group * GROUP + BLOCK * (across % BLOCKS);
+        const size_t number = static_cast<size_t>(across);
+        const size_t group = static_cast<size_t>(row) * static_cast<size_t>(groups) + number / BLOCKS;
+        return coefficients + group * GROUP + BLOCK * (number % BLOCKS);
     }
     uint64_t* present_in(int row) const { return present + static_cast<size_t>(row) * static_cast<size_t>(groups * BLOCKS); }
 };

@@ -18,10 +18,11 @@ inline bool read_dc(Intervals& scan, const HuffmanTable& table, int low, uint32_
     Bits& now = scan.bits;
     now.refill();
     const Step* step;
-    if (!next_step(table, now.bits, step)) return false;
+    uint64_t length;
+    if (!next_step(table, now.bits, step, length)) return false;
     previous += number_of(*step, now.bits);
     block[0] = static_cast<int16_t>(previous << low);
-    now.skip(step->length);
+    now.skip(length);
     return true;
 }
 
@@ -34,15 +35,18 @@ inline bool refine_dc(Intervals& scan, int low, int16_t* block) {
 
 [[gnu::noinline]] inline bool read_band(Intervals& scan, const HuffmanTable& table, const Part& part, int16_t* block,
                                         uint64_t& present) {
-    if (scan.ended > 0) return --scan.ended, true;
     Bits now = scan.bits;  // in registers
+    now.refill();
     const uint64_t end = static_cast<uint64_t>(part.last) + 1;
+    const int low = part.low;
+    uint64_t added = 0;
     for (uint64_t place = static_cast<uint64_t>(part.first); place < end;) {
+        const Step* step;
+        uint64_t length;
+        if (!next_step(table, now.bits, step, length)) return false;
         now.refill();
         const uint64_t bits = now.bits;
-        const Step* step;
-        if (!next_step(table, bits, step)) return false;
-        now.skip(step->length);
+        now.skip(length);
         if (step->advance == END_OF_BLOCK) {
             scan.ended = count_of_ended(*step, bits) - 1;
             break;
@@ -50,64 +54,133 @@ inline bool refine_dc(Intervals& scan, int low, int16_t* block) {
         place += step->advance;
         if (place > end) return false;
         const uint32_t number = number_of(*step, bits);
-        block[PLACES.of[place - 1]] = static_cast<int16_t>(number << part.low);
-        present |= uint64_t{number != 0} << (place - 1);
+        block[PLACES.of[place - 1]] = static_cast<int16_t>(number << low);
+        added |= uint64_t{number != 0} << (place - 1);
     }
+    present |= added;
     scan.bits = now;
     return true;
 }
 
-// Bit number `number` of those that are set, from 0 on; none where there are fewer.
-inline uint64_t numbered(int number, uint64_t bits) {
-#if defined(__AVX512BW__)  // processors without have it in BMI2, too, but some take hundreds of cycles
-    return _pdep_u64(uint64_t{1} << number, bits);
-#else
-    for (; number > 0; --number) bits &= bits - 1;
-    return bits & -bits;
-#endif
-}
-
-// Takes a bit for each of `which`: whether its size grows by the part's lowest bit.
-inline void correct(Bits& now, uint64_t which, int low, int16_t* block) {
-    for (int left = 0; which; --left, which &= which - 1) {
-        if (left == 0) now.refill(), left = 56;
-        int16_t& coefficient = block[PLACES.of[__builtin_ctzll(which)]];
-        const int sign = coefficient >> 15, grown = static_cast<int>(now.bits >> 63) << low;
-        coefficient = static_cast<int16_t>(coefficient + (grown ^ sign) - sign);
-        now.skip(1);
+#if !defined(__AVX512BW__)
+struct ClearOfByte {
+    uint64_t before[256];  // as in SetBits, one in each byte
+    constexpr ClearOfByte() : before{} {
+        for (int byte = 0; byte < 256; ++byte) {
+            for (int bit = 0, set = 0; bit < 8; ++bit) {
+                if (byte >> bit & 1) before[byte] |= static_cast<uint64_t>(bit - set) << 8 * set, ++set;
+            }
+        }
     }
-}
+};
+constexpr ClearOfByte CLEAR{};
+#endif
+
+// Of a word, how many bits are clear before each that is set.
+class ClearBefore {
+  public:
+#if defined(__AVX512BW__)  // processors without have it in BMI2, too, but some take hundreds of cycles
+    explicit ClearBefore(uint64_t bits) : bits_(bits) {}
+    uint64_t operator[](uint64_t number) const {
+        return static_cast<uint64_t>(__builtin_ctzll(_pdep_u64(uint64_t{1} << number, bits_))) - number;
+    }
+
+  private:
+    uint64_t bits_;
+#else
+    explicit ClearBefore(uint64_t bits) {
+        for (uint64_t bit = 0, set = 0; bit < 64; bit += 8, bits >>= 8) {
+            const uint64_t eight = CLEAR.before[bits & 255] + (bit - set) * 0x0101010101010101;
+            std::memcpy(before_ + set, &eight, sizeof eight);
+            set += static_cast<uint64_t>(__builtin_popcountll(bits & 255));
+        }
+    }
+    uint64_t operator[](uint64_t number) const { return before_[number]; }
+
+  private:
+    uint8_t before_[64 + 8];
+#endif
+};
+
+// The bits that say of each coefficient of a block that is known whether its size grows; the last one is lowest.
+struct Corrections {
+    uint64_t bits = 0;
+
+    // 39 must be there; 16 are afterwards.
+    void take(Bits& now, uint64_t count) {
+        for (; __builtin_expect(count > 23, 0); count -= 23) take_some(now, 23), now.refill();
+        take_some(now, count);
+    }
+    void take_some(Bits& now, uint64_t count) {
+        bits = bits << count | now.bits >> 1 >> (63 - count);
+        now.skip(count);
+    }
+    // To coefficients `known`, of which there are `count`.
+    void add(uint64_t known, uint64_t count, int low, int16_t* block) const {
+        uint64_t rest = bits << 1 << (63 - count);
+        for (; known; known &= known - 1, rest <<= 1) {
+            int16_t& coefficient = block[PLACES.of[__builtin_ctzll(known)]];
+            const int sign = coefficient >> 15, grown = static_cast<int>(rest >> 63) << low;
+            coefficient = static_cast<int16_t>(coefficient + (grown ^ sign) - sign);
+        }
+    }
+};
 
 [[gnu::noinline]] inline bool refine_band(Intervals& scan, const HuffmanTable& table, const Part& part, int16_t* block,
                                           uint64_t& present) {
     const uint64_t band = (~uint64_t{0} >> (COEFFICIENTS - 1 - part.last)) & (~uint64_t{0} << part.first);
-    const uint64_t known = present & band;
-    uint64_t rest = band;  // places to come
+    const uint64_t known = present & band, num_known = static_cast<uint64_t>(__builtin_popcountll(known));
+    const int low = part.low;
     Bits now = scan.bits;
-    while (scan.ended == 0 && rest) {
-        now.refill();
-        const uint64_t bits = now.bits;
-        const Step* step;
-        if (!next_step(table, bits, step)) return false;
-        if (step->advance == END_OF_BLOCK) {
-            now.skip(step->length);
-            scan.ended = count_of_ended(*step, bits);
-            break;
+    now.refill();
+    Corrections corrections;
+    uint64_t num_corrected = 0;
+    if (scan.ended == 0) {
+        const uint64_t empty = band & ~known, end = static_cast<uint64_t>(part.last) + 1;
+        const uint64_t first = static_cast<uint64_t>(part.first), num_empty = end - first - num_known;
+        const ClearBefore skipped(empty);
+        uint64_t corrected = first, added = 0;
+        for (uint64_t place = first, passed = 0; place < end;) {
+            const Step* step;
+            uint64_t length;
+            if (!next_step(table, now.bits, step, length)) return false;
+            now.refill();
+            const uint64_t bits = now.bits;
+            now.skip(length);
+            if (step->advance == END_OF_BLOCK) {
+                scan.ended = count_of_ended(*step, bits);
+                break;
+            }
+            passed += step->advance;
+            if (step->unused < 62 || passed > num_empty) return false;  // its number is one bit
+            const uint64_t known_before = skipped[passed - 1];
+            corrections.take(now, known_before - corrected);
+            corrected = known_before;
+            place = known_before + passed;
+            const uint32_t number = number_of(*step, bits);
+            block[PLACES.of[place - 1]] = static_cast<int16_t>(number << low);
+            added |= uint64_t{number != 0} << (place - 1);
         }
-        const bool is_new = step->unused < 63;
-        if (step->unused < 62) return false;  // it is one bit of a number
-        now.skip(step->length);
-        const uint64_t place = numbered(step->advance - 1, rest & ~known);
-        if (!place) return false;
-        correct(now, rest & known & (place - 1), part.low, block);
-        rest &= ~(place | (place - 1));
-        if (!is_new) continue;
-        present |= place;
-        block[PLACES.of[__builtin_ctzll(place)]] = static_cast<int16_t>(number_of(*step, bits) << part.low);
+        num_corrected = corrected - first;
+        present |= added;
+        now.refill();
     }
-    correct(now, rest & known, part.low, block);
+    corrections.take(now, num_known - num_corrected);
+    corrections.add(known, num_known, low, block);
     scan.bits = now;
     scan.ended -= scan.ended > 0;
+    return true;
+}
+
+template <typename Read>
+inline bool each_of_mcu(const Frame& frame, const Work& work, int number, int row, int mcu, const Read& read) {
+    const int wide = frame.components[number].across, high = frame.components[number].down;
+    const Plane& plane = work.planes[number];
+    for (int y = row * high; y < (row + 1) * high; ++y) {
+        for (int x = mcu * wide; x < (mcu + 1) * wide; ++x) {
+            if (!read(number, plane.block(y, x), plane.present_in(y)[x])) return false;
+        }
+    }
     return true;
 }
 
@@ -121,20 +194,18 @@ template <typename Read> inline bool each_block(const Frame& frame, const Work& 
         for (int row = 0; row < frame.components[number].blocks_down; ++row) {
             uint64_t* present = plane.present_in(row);
             for (int across = 0; across < frame.components[number].blocks_across; ++across) {
-                if (!scan.next() || !read(number, plane.block(row, across), present[across])) return false;
+                int16_t* block = plane.block(row, across);
+                __builtin_prefetch(block + 4 * GROUP, 1);  // large images do not stay in a cache from scan to scan
+                if (!scan.next() || !read(number, block, present[across])) return false;
             }
         }
         return true;
     }
-    for (int mcu = 0; mcu < frame.mcus_down * frame.mcus_across; ++mcu) {
-        if (!scan.next()) return false;
-        for (int i = 0; i < part.num_components; ++i) {
-            const int number = part.components[i], wide = frame.components[number].across, high = frame.components[number].down;
-            const int row = mcu / frame.mcus_across * high, across = mcu % frame.mcus_across * wide;
-            const Plane& plane = work.planes[number];
-            for (int block = 0; block < wide * high; ++block) {
-                const int y = row + block / wide, x = across + block % wide;
-                if (!read(number, plane.block(y, x), plane.present_in(y)[x])) return false;
+    for (int row = 0; row < frame.mcus_down; ++row) {
+        for (int mcu = 0; mcu < frame.mcus_across; ++mcu) {
+            if (!scan.next()) return false;
+            for (int i = 0; i < part.num_components; ++i) {
+                if (!each_of_mcu(frame, work, part.components[i], row, mcu, read)) return false;
             }
         }
     }
@@ -154,6 +225,7 @@ inline bool read_part(const Frame& frame, const Work& work, Intervals& scan) {
     }
     if (part.high == 0) {
         return each_block(frame, work, scan, [&](int, int16_t* block, uint64_t& present) {
+            if (scan.ended > 0) return --scan.ended, true;
             return read_band(scan, *ac, part, block, present);
         });
     }

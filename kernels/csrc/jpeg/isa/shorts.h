@@ -35,6 +35,17 @@ typedef int16_t LooseShorts __attribute__((vector_size(2 * SHORTS), aligned(2), 
 inline Shorts load(const int16_t* from) { return *reinterpret_cast<const LooseShorts*>(from); }
 inline void store(int16_t* to, Shorts values) { *reinterpret_cast<LooseShorts*>(to) = values; }
 
+inline bool are_zero(Shorts values) {
+#if defined(__AVX2__) && !defined(__AVX512BW__)
+    return _mm256_testz_si256((__m256i)values, (__m256i)values);
+#else
+    int64_t parts[SHORTS / 4], any = 0;
+    std::memcpy(parts, &values, sizeof parts);
+    for (const int64_t part : parts) any |= part;
+    return any == 0;
+#endif
+}
+
 inline Shorts multiply(Shorts a, Shorts b) { return (Shorts)((WrappingShorts)a * (WrappingShorts)b); }
 
 // One number of the pair `first`, `second`, beside the other.
@@ -55,6 +66,8 @@ typedef __m128i Raw;
 
 #if defined(HJEPA_OF)
 // a0 b0 a1 b1 ... of the lower and of the upper half of each part, by the width of what is interleaved.
+inline Bytes low8(Bytes a, Bytes b) { return (Bytes)HJEPA_OF(unpacklo_epi8)((Raw)a, (Raw)b); }
+inline Bytes high8(Bytes a, Bytes b) { return (Bytes)HJEPA_OF(unpackhi_epi8)((Raw)a, (Raw)b); }
 inline Shorts low16(Shorts a, Shorts b) { return (Shorts)HJEPA_OF(unpacklo_epi16)((Raw)a, (Raw)b); }
 inline Shorts high16(Shorts a, Shorts b) { return (Shorts)HJEPA_OF(unpackhi_epi16)((Raw)a, (Raw)b); }
 inline Shorts low32(Shorts a, Shorts b) { return (Shorts)HJEPA_OF(unpacklo_epi32)((Raw)a, (Raw)b); }
@@ -75,12 +88,28 @@ inline Sums multiply_pairs(Shorts pairs, int32_t weights) {
 inline Shorts multiply_high(Shorts a, int16_t b) {
     return (Shorts)HJEPA_OF(mulhi_epi16)((Raw)a, HJEPA_OF(set1_epi16)(b));
 }
+#if defined(__AVX2__)
+// The product with a factor of 15 bits behind the point, rounded.
+inline Shorts multiply_rounded(Shorts a, int16_t b) {
+    return (Shorts)HJEPA_OF(mulhrs_epi16)((Raw)a, HJEPA_OF(set1_epi16)(b));
+}
+#endif
 // Levels, no less than 0 and no more than 255: eight of a and eight of b in each part.
 inline Bytes levels(Shorts a, Shorts b) { return (Bytes)HJEPA_OF(packus_epi16)((Raw)a, (Raw)b); }
 // The same of numbers around 0, which stands for level 128.
 inline Bytes centred_levels(Shorts a, Shorts b) { return (Bytes)HJEPA_OF(packs_epi16)((Raw)a, (Raw)b) ^ 0x80; }
 #undef HJEPA_OF
 #else
+inline Bytes low8(Bytes a, Bytes b) {
+    Bytes both;
+    for (int i = 0; i < 8; ++i) both[2 * i] = a[i], both[2 * i + 1] = b[i];
+    return both;
+}
+inline Bytes high8(Bytes a, Bytes b) {
+    Bytes both;
+    for (int i = 0; i < 8; ++i) both[2 * i] = a[8 + i], both[2 * i + 1] = b[8 + i];
+    return both;
+}
 inline Shorts low16(Shorts a, Shorts b) { return Shorts{a[0], b[0], a[1], b[1], a[2], b[2], a[3], b[3]}; }
 inline Shorts high16(Shorts a, Shorts b) { return Shorts{a[4], b[4], a[5], b[5], a[6], b[6], a[7], b[7]}; }
 inline Shorts low32(Shorts a, Shorts b) { return Shorts{a[0], a[1], b[0], b[1], a[2], a[3], b[2], b[3]}; }
@@ -118,6 +147,11 @@ inline Bytes centred_levels(Shorts a, Shorts b) {
     for (int i = 0; i < 8; ++i) both[i] = to_level(a[i] + 128), both[8 + i] = to_level(b[i] + 128);
     return both;
 }
+#endif
+
+#if !defined(__AVX2__)
+// For factors below a half, and numbers of 15 bits.
+inline Shorts multiply_rounded(Shorts a, int16_t b) { return (multiply_high(a + a, static_cast<int16_t>(2 * b)) + 1) >> 1; }
 #endif
 
 }  // namespace HJEPA_ISA
