@@ -36,7 +36,7 @@ inline Ints all(int32_t number) {
     return numbers;
 }
 
-// 16 numbers of 0 to 2^15 - 1 in units of 2^-BITS, cut off, as 16-bit numbers.
+// 16 numbers of 0 to 2^15 - 1 in units of 2^-BITS, cut off, as 16-bit numbers; they are columns as store_pairs writes them.
 template <int BITS> inline void store_shorts(int16_t* to, Ints sums) {
     for (int i = 0; i < REGISTERS; ++i) sums.parts[i] = sums.parts[i] >> BITS;
 #if defined(__AVX512BW__)
@@ -73,7 +73,7 @@ template <int BITS> inline void store_levels(uint8_t* to, const Ints& even, cons
 #endif
 }
 
-// Pairs of two rows of bytes, 16 columns.
+// Pairs of two rows of bytes, 16 columns; where two registers hold them, in the order in which these are packed.
 inline void store_pairs(int32_t* to, const uint8_t* first, const uint8_t* second) {
 #if defined(__AVX512BW__)
     const __m512i low = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(first)));

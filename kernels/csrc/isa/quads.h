@@ -47,7 +47,7 @@ constexpr int GROUP = 2;
 using Taps = Ints;
 using Weights = int32_t;
 using Sums = Ints;
-inline void split(const Quads& quads, Taps* to, int64_t stride) {  // the second and the third byte change places, see `swapped`
+inline void split(const Quads& quads, Taps* to, int64_t stride) {  // into bytes 0 and 2, then 1 and 3: see `swapped`
     typedef uint16_t Words __attribute__((vector_size(4 * WIDTH)));
     for (int i = 0; i < REGISTERS; ++i) {
         to[0].parts[i] = quads.parts[i] & 0x00ff00ff;
@@ -64,7 +64,7 @@ inline uint32_t second_weights(uint32_t, uint32_t, uint32_t c, uint32_t d) { ret
 constexpr int WEIGHTS = GROUP / 2;  // numbers that hold those of a group
 constexpr int GROUPS = QUAD / GROUP;  // of a quad
 
-// Which of four neighbours, pixels or rows, comes at a place of a quad.
+// Which of four neighbours, pixels or rows, lies at a place of a quad, so that groups are neighbours.
 constexpr int swapped(int place) { return GROUP == 2 && (place == 1 || place == 2) ? 3 - place : place; }
 
 #if defined(__AVX2__)
@@ -134,8 +134,8 @@ inline void gather(const uint8_t* from, int64_t stride, Quads (&colours)[COLOURS
 #endif
 }
 
-// Columns of 16 lanes, as levels: each has its slot, where `turn` finds it. Three planes; but where registers have two halves,
-// the colours stay as they are packed, 8 bytes of each half: a b a b, c c c c.
+// Columns of 16 lanes, as levels: each has its slot, where `turn` finds it. They lie in three planes; but where a column fills
+// two registers, its colours stay together as they were packed, 8 bytes of either half: a b a b, c c c c.
 #if defined(__AVX2__) && !defined(__AVX512BW__)
 constexpr int64_t SLOT_BYTES = 64;
 inline int64_t slots_bytes(int64_t columns) { return columns * SLOT_BYTES; }
@@ -147,7 +147,8 @@ template <int BITS> inline void cut_column(uint8_t* slot, int64_t, const Ints (&
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(slot + SLOT_BYTES / 2), _mm256_packus_epi16(c, c));
 }
 
-// 16 columns of a colour -> four times four rows, whose lanes are the columns. There are `vectors` times 16 columns of three colours.
+// 16 columns of a colour -> four times four rows, whose lanes are the columns in the order that cut_levels knows. `vectors`
+// times 16 are those of three colours.
 inline void turn(const uint8_t* slots, int64_t vector, int64_t vectors, Quads (&rows)[QUAD]) {
     const int64_t colour = COLOURS * vector / vectors, block = vector - colour * (vectors / COLOURS);
     const uint8_t* from = slots + block * LANES * SLOT_BYTES + (colour < 2 ? 8 * colour : SLOT_BYTES / 2);
@@ -179,6 +180,7 @@ template <int BITS> inline void cut_column(uint8_t* slot, int64_t plane, const I
     cut_levels<BITS>({slot, slot + plane, slot + 2 * plane}, sums);
 }
 
+// 16 columns of a colour -> four times four rows, whose lanes are the columns.
 inline void turn(const uint8_t* slots, int64_t vector, int64_t, Quads (&rows)[QUAD]) {
     slots += vector * LANES * LANES;
 #if defined(__AVX2__)

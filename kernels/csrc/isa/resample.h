@@ -16,10 +16,10 @@ struct Resampler {
     double* doubles;
     uint8_t* copy;  // [16, bytes of a block] rows that may not be read where they lie
     int32_t* slots;  // [S] where an output column starts in `narrow`, from the left or, flipped, from the right
-    Taps* tile;  // [fours of columns, 3] of 16 rows
+    Taps* tile;  // [groups of columns, 3] of 16 rows
     int32_t* sums;  // [3, P, 16 rows] of output columns that are not finished
-    uint8_t* narrow;  // [3, P, 16 rows] of those that are, as levels, each in its slot
-    Taps* rows;  // [4, 3 P / 16] of 16 columns: 16 rows resized along x
+    uint8_t* narrow;  // [slots_bytes(P)] those that are, as levels, each in its slot
+    Taps* rows;  // [groups of 16 rows, 3 P / 16] of 16 columns, resized along x
     int32_t* open;  // [open_rows, 3, P]
 };
 

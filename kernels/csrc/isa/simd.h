@@ -98,7 +98,8 @@ template <int BITS> inline __m256i cut_words(const Ints& sums) {
 }
 #endif
 
-// Three times 16 sums in units of 2^-BITS as levels, cut off, no less than 0 and no more than 255.
+// Three times 16 sums in units of 2^-BITS as levels, cut off, no less than 0 and no more than 255. With AVX2 lanes 4-7 are of
+// columns 8-11 and the reverse, so that packing puts them in order.
 template <int BITS> inline void cut_levels(uint8_t* const (&to)[3], const Ints (&sums)[3]) {
 #if defined(__AVX512BW__)
     const __m512i a = (__m512i)(sums[0].parts[0] >> BITS), b = (__m512i)(sums[1].parts[0] >> BITS);

@@ -10,15 +10,15 @@ namespace HJEPA_ISA {
 // Weights are multiples of 2^-GRID_BITS, held in 16 bits; their absolute sum is below 2, so that sums of products are exact.
 constexpr int GRID_BITS = 14;
 
-// Taps come in fours, from a multiple of four on; what pads them has no weight.
+// Taps come in groups (quads.h), from a multiple of GROUP on; what pads them has no weight.
 struct Axis {
     int size;  // output pixels
     int64_t length;  // input pixels
     int most_quads;
     int64_t stride;  // between the weights of one output pixel
-    int32_t* first;  // [size] a multiple of 4; the first four's input pixel
-    int32_t* last;  // [size] a multiple of 4; one past the last four's
-    int32_t* weights;  // [most_quads, 2, stride] first_weights and second_weights of four taps
+    int32_t* first;  // [size] the first group's input pixel
+    int32_t* last;  // [size] one past the last group's
+    int32_t* weights;  // [most_quads, 2, stride] first_weights and second_weights of four taps, or those of two groups
 };
 
 // `doubles` is scratch memory of axis_doubles(size, length, filter) numbers.
