@@ -16,7 +16,7 @@ struct Bits {
     uint64_t count;  // of them that are there
     const uint8_t* next;  // the first byte that is not wholly among them
 
-    // At least 56 are there afterwards: room for a DC coefficient and one of AC, or for two of AC. Reads eight bytes.
+    // At least 56 are there afterwards: a step and the code behind it take no more. Reads eight bytes.
     void refill() {
         uint64_t more;
         std::memcpy(&more, next, sizeof more);

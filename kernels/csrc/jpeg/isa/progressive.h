@@ -64,7 +64,7 @@ inline bool refine_dc(Intervals& scan, int low, int16_t* block) {
 
 #if !defined(__AVX512BW__)
 struct ClearOfByte {
-    uint64_t before[256];  // as in SetBits, one in each byte
+    uint64_t before[256];  // as ClearBefore says, one in each byte
     constexpr ClearOfByte() : before{} {
         for (int byte = 0; byte < 256; ++byte) {
             for (int bit = 0, set = 0; bit < 8; ++bit) {
@@ -130,16 +130,14 @@ struct Corrections {
                                           uint64_t& present) {
     const uint64_t band = (~uint64_t{0} >> (COEFFICIENTS - 1 - part.last)) & (~uint64_t{0} << part.first);
     const uint64_t known = present & band, num_known = static_cast<uint64_t>(__builtin_popcountll(known));
+    const uint64_t first = static_cast<uint64_t>(part.first), end = static_cast<uint64_t>(part.last) + 1;
     const int low = part.low;
     Bits now = scan.bits;
     now.refill();
     Corrections corrections;
-    uint64_t num_corrected = 0;
+    uint64_t corrected = first, added = 0;
     if (scan.ended == 0) {
-        const uint64_t empty = band & ~known, end = static_cast<uint64_t>(part.last) + 1;
-        const uint64_t first = static_cast<uint64_t>(part.first), num_empty = end - first - num_known;
-        const ClearBefore skipped(empty);
-        uint64_t corrected = first, added = 0;
+        const ClearBefore clear_before(band & ~known);  // those below the band, and known ones
         for (uint64_t place = first, passed = 0; place < end;) {
             const Step* step;
             uint64_t length;
@@ -152,26 +150,25 @@ struct Corrections {
                 break;
             }
             passed += step->advance;
-            if (step->unused < 62 || passed > num_empty) return false;  // its number is one bit
-            const uint64_t known_before = skipped[passed - 1];
-            corrections.take(now, known_before - corrected);
-            corrected = known_before;
-            place = known_before + passed;
+            if (step->unused < 62 || passed > end - first - num_known) return false;  // its number is one bit
+            const uint64_t clear = clear_before[passed - 1];
+            corrections.take(now, clear - corrected);
+            corrected = clear, place = clear + passed;
             const uint32_t number = number_of(*step, bits);
             block[PLACES.of[place - 1]] = static_cast<int16_t>(number << low);
             added |= uint64_t{number != 0} << (place - 1);
         }
-        num_corrected = corrected - first;
-        present |= added;
         now.refill();
     }
-    corrections.take(now, num_known - num_corrected);
+    corrections.take(now, first + num_known - corrected);
     corrections.add(known, num_known, low, block);
+    present |= added;
     scan.bits = now;
     scan.ended -= scan.ended > 0;
     return true;
 }
 
+// As each_block, of one MCU and component.
 template <typename Read>
 inline bool each_of_mcu(const Frame& frame, const Work& work, int number, int row, int mcu, const Read& read) {
     const int wide = frame.components[number].across, high = frame.components[number].down;
