@@ -38,8 +38,8 @@ struct Steps {
         float factor;  // 256ths of a turn, of the hue
         float from;  // the gray level that contrast keeps; 0 of brightness
         bool exact;
-        Line line;
-        alignas(64) uint8_t levels[256];  // for tables of bytes
+        Line line;  // of a blend, for 16-bit products
+        alignas(64) uint8_t levels[256];  // of a blend, for tables of bytes
     };
     int count;
     Step steps[5];

@@ -45,7 +45,7 @@ inline Words weighted(Words pairs, int first, int second) {  // two bytes each, 
 // Rows are padded to 16 pixels: the last 16 may be half of a vector.
 inline Vector load(const uint8_t* from, int64_t left) {
     if (left >= BYTES) return _mm256_loadu_si256(reinterpret_cast<const Vector*>(from));
-    return _mm256_zextsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+    return _mm256_inserti128_si256(Vector{}, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)), 0);
 }
 inline void store(uint8_t* to, Vector bytes, int64_t left) {
     if (left >= BYTES) return _mm256_storeu_si256(reinterpret_cast<Vector*>(to), bytes);
@@ -78,7 +78,7 @@ template <typename Change> inline void change(uint8_t* row, int64_t padded, Chan
     }
 }
 
-// The line that comes nearest to from + factor (level - from), and the levels that it misses. False where it is no such line.
+// The line that comes nearest to from + factor (level - from), and the levels that it misses. False if none comes near enough.
 bool fit(Line& line, float from, float factor) {
     if (!(factor < 16)) return false;
     line.shift = 8;
