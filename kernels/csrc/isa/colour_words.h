@@ -1,7 +1,7 @@
 // The parts of the jitter on 32 pixels at once, as bytes and 16-bit integers, with AVX2.
 //
-// Without tables of bytes a blend is a product of 16 bits. It is tried on every level beforehand, and the few that it misses are
-// put right. The hue's two quotients are floats. tests/kernels/test_fused_crops.py tries every colour.
+// Without tables of bytes a blend is a product of 16 bits. It is tried on every level beforehand, and the few that it misses
+// are put right. The hue's two quotients are floats. tests/kernels/test_fused_crops.py tries every colour.
 #pragma once
 
 #include "colour_floats.h"
@@ -275,8 +275,8 @@ void apply_steps(const Steps& steps, uint8_t* row, int64_t padded) {
 
 int64_t sum_gray(const uint8_t* row, int64_t padded, int64_t count) {
     const uint8_t *red = row, *green = row + padded, *blue = row + 2 * padded;
-    const Vector places = _mm256_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
-                                           25, 26, 27, 28, 29, 30, 31);
+    const Vector places = _mm256_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,  //
+                                           16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31);
     Vector sums{};  // of 64 bits
     for (int64_t i = 0; i < count; i += BYTES) {
         const int64_t left = padded - i;
