@@ -23,11 +23,17 @@ def builds() -> tuple[list[str], dict[str, list[str]]]:
     return names["FLAGS"], names["BUILDS"]  # type: ignore[return-value]
 
 
+def compiler() -> list[str]:
+    """The command of the C++ compiler; skips where there is none."""
+    command = shlex.split(os.environ.get("CXX", "")) or [shutil.which("g++") or shutil.which("clang++") or ""]
+    if not command[0]:
+        pytest.skip("needs a C++ compiler")
+    return command
+
+
 def compile_program(sources: Path, main: Path, into: Path, *, without: Sequence[str]) -> Path:
     """The program of `main` and a folder's files, but those named in `without`; skips where there is no compiler."""
-    compiler = shlex.split(os.environ.get("CXX", "")) or [shutil.which("g++") or shutil.which("clang++") or ""]
-    if not compiler[0]:
-        pytest.skip("needs a C++ compiler")
+    command = compiler()
     flags, isas = builds()
     common = [flag for flag in flags if flag not in ("-O3", "-std=c++17")] + FLAGS + [f"-I{sources}"]
     common += ["-DHJEPA_X86"] if "avx2" in isas else []
@@ -37,7 +43,7 @@ def compile_program(sources: Path, main: Path, into: Path, *, without: Sequence[
     def compiled(job: tuple[Path, str, list[str]]) -> str:
         path, isa, own = job
         target = str(into / f"{path.stem}-{isa}.o")
-        done = subprocess.run([*compiler, *common, *own, "-c", path, "-o", target], capture_output=True, text=True, check=False)
+        done = subprocess.run([*command, *common, *own, "-c", path, "-o", target], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return target
 
@@ -45,7 +51,7 @@ def compile_program(sources: Path, main: Path, into: Path, *, without: Sequence[
         objects = list(pool.map(compiled, jobs))
     program = into / "sanitized"
     linked = subprocess.run(
-        [*compiler, *common, *objects, "-o", program, "-pthread"], capture_output=True, text=True, check=False
+        [*command, *common, *objects, "-o", program, "-pthread"], capture_output=True, text=True, check=False
     )
     if linked.returncode and "asan" in linked.stderr:
         pytest.skip("needs the libraries of the sanitizers")

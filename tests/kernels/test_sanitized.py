@@ -1,11 +1,13 @@
-"""The native kernels are clean under AddressSanitizer and UndefinedBehaviorSanitizer, in every build."""
+"""The native kernels are clean under AddressSanitizer and UndefinedBehaviorSanitizer in every build, and compile for others."""
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.kernels.jpegs import STALE_TABLES, damaged, encode, picture, random_jpeg
-from tests.kernels.sanitizers import ROOT, compile_program, run
+from tests.kernels.sanitizers import ROOT, builds, compile_program, compiler, run
 
 CSRC = ROOT / "kernels" / "csrc"
 
@@ -29,3 +31,17 @@ def test_jpegs_with_and_without_errors_touch_no_byte_that_is_not_theirs(tmp_path
     assert int(decoded) > 8 * 360  # turns
     assert int(refused) > 1500
     assert clean == "clean"
+
+
+def test_jpegs_compile_for_processors_with_a_part_of_avx512() -> None:
+    if "avx512" not in builds()[1]:
+        pytest.skip("needs an x86 processor")
+    source = CSRC / "jpeg" / "isa" / "decode_scans.cpp"
+    flags = [
+        "-std=c++17",
+        "-Wno-psabi",
+        "-march=skylake-avx512",
+        "-fsyntax-only",
+    ]  # as CXXFLAGS=-march=native on such a machine
+    done = subprocess.run([*compiler(), *flags, source], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

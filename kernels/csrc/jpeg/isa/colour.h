@@ -40,7 +40,7 @@ inline void interleave(uint8_t* to, Shorts red, Shorts green, Shorts blue) {
     const __m512i rest = _mm512_permutex2var_epi8(first, _mm512_castsi256_si512(order_of_rest), second);
     _mm512_storeu_si512(to, start);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 64), _mm512_castsi512_si256(rest));
-#elif defined(__AVX2__)
+#elif defined(__AVX2__) && !defined(__AVX512BW__)
     const __m256i first = (__m256i)levels(red, green), second = (__m256i)levels(blue, blue);  // of eight pixels in either half
     const auto ordered = [&](__m128i order, __m128i order_of_blue) {
         return _mm256_or_si256(_mm256_shuffle_epi8(first, _mm256_broadcastsi128_si256(order)),
@@ -76,7 +76,8 @@ inline Shorts widen(const uint8_t* from) {
 #endif
 }
 
-constexpr int RED = 13175, BLUE = -7471;
+// 1.40200 - 1 and 1.77200 - 2, of 15 bits behind the point: they round as libjpeg's, which have 16.
+constexpr int16_t RED = 13175, BLUE = -7471;
 constexpr bool rounds_as(int factor, int by_libjpeg) {
     for (int colour = -128; colour < 128; ++colour) {
         if ((colour * factor + (1 << 14)) >> 15 != (colour * by_libjpeg + (1 << 15)) >> 16) return false;
@@ -85,9 +86,7 @@ constexpr bool rounds_as(int factor, int by_libjpeg) {
 }
 static_assert(rounds_as(RED, 26345) && rounds_as(BLUE, -14942));
 
-// PIXELS pixels. The factors are libjpeg's, of 16 bits behind the point, less what is added in whole: 1.40200 - 1 of red,
-// 1.77200 - 2 of blue, 1 - 0.71414 of green. Those of red and blue have 15 bits here, which
-// round to the same.
+// PIXELS pixels. The factors are libjpeg's, less what is added in whole: that of green's 0.71414 is 1.
 inline void convert_pixels(const uint8_t* brightness, const uint8_t* blueness, const uint8_t* redness, uint8_t* rgb) {
     const Shorts y = widen(brightness), cb = widen(blueness) - 128, cr = widen(redness) - 128;
     const Shorts red = y + cr + multiply_rounded(cr, RED);

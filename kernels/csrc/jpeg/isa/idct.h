@@ -149,6 +149,7 @@ inline void low_inverse_dct(const int16_t* coefficients, const int16_t* quantiza
 // overflow elsewhere in libjpeg-turbo: `sizes` tells of them.
 constexpr int16_t MOST_SIZE = 1 << 13;
 inline void inverse_dct(const int16_t* coefficients, const int16_t* quantization, uint8_t* to, size_t stride, Shorts& sizes) {
+    // Four blocks are all low too seldom to pay for the question.
     if (BLOCKS <= 2 && is_low(coefficients)) return low_inverse_dct(coefficients, quantization, to, stride, sizes);
     Shorts rows[8];
     for (int i = 0; i < 8; ++i) rows[i] = multiply(load(coefficients + i * SHORTS), load(quantization + i * SHORTS));

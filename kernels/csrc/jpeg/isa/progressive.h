@@ -150,7 +150,8 @@ struct Corrections {
                 break;
             }
             passed += step->advance;
-            if (step->unused < 62 || passed > end - first - num_known) return false;  // its number is one bit
+            if (step->unused < 62) return false;  // it is one bit of a number
+            if (passed > end - first - num_known) return false;
             const uint64_t clear = clear_before[passed - 1];
             corrections.take(now, clear - corrected);
             corrected = clear, place = clear + passed;
