@@ -4,6 +4,7 @@ Of settings that are as good as the best the first is taken: threads and batches
 their cores. A budget is searched by halves, because a step costs more with every crop and every image.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -38,6 +39,8 @@ DECODERS: Choices = [
 MOST_LOCALS = 10
 """Document D's most."""
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+NO_MEMORY = re.compile(r"allocat|alloc_failed|out of memory", re.IGNORECASE)
+"""What DALI, Triton and CUDA's libraries say then, in errors that are not torch's own of a GPU's memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,16 +70,31 @@ def tune_loader(settings: Settings, source: Source, seconds: float, said: Said) 
     if settings.data.pipeline != "torchvision" and resolve_device(settings.device).type == "cuda":
         tried = [DECODERS, *tried]
     for choices in tried:
-        rates = {}
-        for number, changes in enumerate(choices):
-            with build_loader(with_changes(settings, changes), source, "measure") as loader:
-                found = rate(loader, seconds)
-            rates[number] = found.images_per_second
-            busy = f"; other processes took {found.others:.0%} of the machine" if found.others > BUSY else ""
-            what = ", ".join(f"{name}={value}" for name, value in changes.items())
-            said(f"{what}: {found.images_per_second:.0f} images/s{busy}")
+        rates = _rates(settings, source, choices, seconds, said)
         settings = with_changes(settings, choices[first_near_best(rates)])
     return settings
+
+
+def _rates(settings: Settings, source: Source, choices: Choices, seconds: float, said: Said) -> dict[int, float]:
+    """Images per second with each choice, by its place, but for those that fail: a GPU may lack what one of them needs.
+
+    Raises what the last one does where none works.
+    """
+    rates: dict[int, float] = {}
+    for number, changes in enumerate(choices):
+        what = ", ".join(f"{name}={value}" for name, value in changes.items())
+        try:
+            with build_loader(with_changes(settings, changes), source, "measure") as loader:
+                found = rate(loader, seconds)
+        except (RuntimeError, MemoryError) as error:
+            if not rates and number + 1 == len(choices):
+                raise
+            said(f"{what}: fails: {_in_a_line(error)}")
+            continue
+        rates[number] = found.images_per_second
+        busy = f"; other processes took {found.others:.0%} of the machine" if found.others > BUSY else ""
+        said(f"{what}: {found.images_per_second:.0f} images/s{busy}")
+    return rates
 
 
 def tune_step(settings: Settings, source: Source, budget: Budget, vary: Vary, said: Said) -> Settings:
@@ -87,8 +105,10 @@ def tune_step(settings: Settings, source: Source, budget: Budget, vary: Vary, sa
     def fits(value: int) -> bool:
         try:
             cost = measure_step(with_changes(settings, {name: value}), source)
-        except torch.OutOfMemoryError:  # whatever the budget, a GPU has no more
-            said(f"{name}={value}: more memory than the GPU has: too much")
+        except (RuntimeError, MemoryError) as error:
+            if not _is_of_memory(error):
+                raise
+            said(f"{name}={value}: more memory than there is: too much")  # whatever the budget
             return False
         within = budget.allows(cost)
         said(f"{name}={value}: {cost.seconds * 1000:.0f} ms, {cost.memory_gib:.2f} GiB: {'fits' if within else 'too much'}")
@@ -116,6 +136,15 @@ def last_that_fits(values: list[int], fits: Callable[[int], bool]) -> int | None
         middle = (low + high) // 2
         low, high = (middle, high) if fits(values[middle]) else (low, middle)
     return values[low] if low >= 0 else None
+
+
+def _is_of_memory(error: RuntimeError | MemoryError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(NO_MEMORY.search(str(error)))
+
+
+def _in_a_line(error: Exception) -> str:
+    """What it says, without a traceback in it, whose lines are indented."""
+    return " ".join(line for line in str(error).splitlines() if line and not line.startswith(" "))
 
 
 def _numbers_of_crops(settings: Settings) -> list[int]:

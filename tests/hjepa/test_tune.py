@@ -131,16 +131,52 @@ def test_most_crops_within_the_budget_are_chosen(tiny: Settings) -> None:
         tune_step(tiny, source, Budget(memory_gib=1e-6), "crops", said.append)
 
 
-def test_a_step_that_a_gpu_has_no_memory_for_is_too_much(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+OF_DALI = """Critical error in pipeline:
+Error in MIXED operator `nvidia.dali.fn.decoders.image`,
+which was used in the pipeline definition with the following traceback:
+
+  File "dali_decode.py", line 58, in decode
+    return fn.decoders.image(
+
+encountered:
+
+Can't allocate 129499136 bytes on device 0.
+Current pipeline object is no longer valid."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError(OF_DALI),
+        RuntimeError("Critical error in pipeline:\nCUDA allocation failed"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
+        MemoryError("std::bad_alloc"),
+    ],
+    ids=["torch's", "DALI's", "DALI's of the driver", "cuBLAS's", "Triton's", "DALI's of the host"],
+)
+def test_a_step_that_there_is_no_memory_for_is_too_much(
+    error: Exception, tiny: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def on_a_small_gpu(settings: Settings, _: object) -> StepCost:
         if settings.data.batch_size > 8:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
+            raise error
         return StepCost(seconds=0.001, memory_gib=1)
 
     monkeypatch.setattr("hjepa.tune.measure_step", on_a_small_gpu)
     said: list[str] = []
     assert tune_step(tiny, open_source(tiny.data.data_path), Budget(step_ms=9), "batch", said.append).data.batch_size == 8
-    assert "data.batch_size=16: more memory than the GPU has: too much" in said
+    assert "data.batch_size=16: more memory than there is: too much" in said
+
+
+def test_a_step_that_fails_for_another_reason_ends_the_search(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> StepCost:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("hjepa.tune.measure_step", broken)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        tune_step(tiny, open_source(tiny.data.data_path), Budget(step_ms=9), "batch", print)
 
 
 def test_crops_that_nothing_reads_are_not_tuned(tiny: Settings) -> None:
@@ -219,6 +255,32 @@ def test_decoders_for_a_gpu_are_tried_and_engines_shared_only_where_that_is_fast
         tried = [(settings.data.decoder, settings.data.hw_decoder_load) for settings in [*opened, found]]
         assert tried[:4] == choices
         assert set(tried[4:]) == {choices[best]}
+
+
+def test_a_decoder_that_fails_is_passed_over_and_the_last_of_none_that_works_is_raised(
+    tiny: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = {"gpu"}
+
+    def rate_or_fail(loader: Settings, _: float) -> Rate:
+        if loader.data.decoder in fails:
+            raise RuntimeError(OF_DALI)
+        return Rate(images_per_second=1, busy=1, others=0)
+
+    monkeypatch.setattr("hjepa.tune.resolve_device", lambda _: torch.device("cuda:0"))
+    monkeypatch.setattr("hjepa.tune.build_loader", lambda settings, *_: nullcontext(settings))
+    monkeypatch.setattr("hjepa.tune.rate", rate_or_fail)
+    dali, said = with_changes(tiny, {"data.pipeline": "dali", "data.num_workers": "auto"}), list[str]()
+    assert tune_loader(dali, open_source(tiny.data.data_path), 0.1, said.append).data.decoder == "cpu"
+    assert [line for line in said if "fails" in line] == [
+        f"data.decoder=gpu, data.hw_decoder_load={load}: fails: Critical error in pipeline: Error in MIXED operator "
+        "`nvidia.dali.fn.decoders.image`, which was used in the pipeline definition with the following traceback: encountered: "
+        "Can't allocate 129499136 bytes on device 0. Current pipeline object is no longer valid."
+        for load in (1.0, 0.0, 0.65)
+    ]
+    fails.add("cpu")
+    with pytest.raises(RuntimeError, match="Can't allocate"):
+        tune_loader(dali, open_source(tiny.data.data_path), 0.1, said.append)
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
