@@ -133,7 +133,10 @@ def find_bad(flying: deque[Request], settings: BackendSettings, said: str = "") 
         reasons = _probe(request, named, _on_cpu(settings)) if named else {}
         reasons = reasons or _probe(request, places, _on_cpu(settings))
         if settings.decoder == "gpu" and len(reasons) != 1:  # the GPU may refuse others, or not all of them
-            reasons = _probe(request, list(reasons) or places, settings) or reasons
+            refused = _probe(request, list(reasons) or places, settings)
+            # Where it refuses a whole batch of which the CPU takes every image, it is the GPU that lacks something: memory.
+            lacks_memory = not reasons and 1 < len(refused) == len(places)
+            reasons = {} if lacks_memory else refused or reasons
         if reasons:
             return {(number, place): reason for place, reason in reasons.items()}
     return {}

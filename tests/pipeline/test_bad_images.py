@@ -291,6 +291,21 @@ def test_images_that_the_cpu_refuses_and_a_gpu_does_not_are_bad(monkeypatch: pyt
 
 
 @pytest.mark.dali
+@pytest.mark.parametrize(("num_refused", "num_bad"), [(4, 0), (3, 3), (1, 1)])
+def test_images_are_not_bad_because_a_gpu_without_memory_refuses_every_one(
+    num_refused: int, num_bad: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hjepa.pipeline.backends import dali_decode
+
+    def probe(_: Request, places: list[int], settings: BackendSettings) -> dict[int, str]:
+        return dict.fromkeys(places[:num_refused], "CUDA allocation failed") if settings.device.type == "cuda" else {}
+
+    monkeypatch.setattr(dali_decode, "_probe", probe)
+    whole = np.frombuffer(encode(picture(), "JPEG"), np.uint8)
+    assert len(dali_decode.find_bad(deque([request_of([whole] * 4)]), settings_of("cuda:0"))) == num_bad
+
+
+@pytest.mark.dali
 @pytest.mark.parametrize("bad", [[], [0], [3], [0, 1, 2, 3, 4], [1, 4]], ids=str)
 def test_all_bad_images_of_a_batch_are_found_by_halves(bad: list[int]) -> None:
     from hjepa.pipeline.backends import dali_decode
