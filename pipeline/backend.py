@@ -3,6 +3,7 @@
 The texts in backends/ are parallel: the same functions in the same order, so that a diff of two shows only the library.
 """
 
+import importlib
 import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ BackendName: TypeAlias = Literal["dali", "fused", "dali-ops", "torchvision"]
 """An engine, or "dali": the fastest one that decodes with DALI here."""
 Crops: TypeAlias = dict[str, Tensor]
 """Name of the view -> normalised crops [V, B, 3, S, S] on the loader's device; the strides are the backend's own."""
+OLDEST_TRITON = (3, 3)
+"""That compiles the kernels of crops, which pass tuples to each other; torch 2.7 brings it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,12 +113,20 @@ def engine_of(name: BackendName, device: torch.device) -> Engine:
     if name != "dali":
         return name
     if device.type != "cpu":
-        return "fused" if importlib.util.find_spec("triton") else "dali-ops"
+        return "fused" if has_triton() else "dali-ops"
     try:
         builds()
     except MissingKernelError:
         return "dali-ops"
     return "fused"
+
+
+def has_triton() -> bool:
+    """Whether there is a Triton that makes crops on a GPU."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    version: str = importlib.import_module("triton").__version__
+    return tuple(map(int, version.split(".")[:2])) >= OLDEST_TRITON
 
 
 def open_backend(name: BackendName, settings: BackendSettings) -> Backend:
@@ -136,8 +147,8 @@ def open_backend(name: BackendName, settings: BackendSettings) -> Backend:
         return TorchvisionBackend(settings)
     try:
         if engine == "fused" and settings.device.type == "cuda":
-            if importlib.util.find_spec("triton") is None:
-                raise MissingKernelError("Triton on a GPU: pip install triton")
+            if not has_triton():
+                raise MissingKernelError("Triton 3.3 or later on a GPU, which comes with torch 2.7 or later for Linux")
             from hjepa.pipeline.backends.fused_gpu import FusedGpuBackend
 
             return FusedGpuBackend(settings)

@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from hjepa.pipeline.backend import BackendSettings, open_backend
+from hjepa.pipeline.backend import BackendSettings, engine_of, open_backend
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.presets.dino import dino
 
 pytestmark = pytest.mark.fused
 pytest.importorskip("triton", reason="needs Triton, which comes with torch for Linux")
 ROOT = Path(__file__).parents[2]
+SETTINGS = BackendSettings(
+    recipe=dino(2), batch_size=4, device=torch.device("cuda", 0), num_workers=1, prefetch=1, pin_memory=True,
+    dtype=torch.float32,
+)  # fmt: skip
 
 
 def test_batches_in_the_interpreter_are_those_of_the_native_backend() -> None:
@@ -48,12 +52,23 @@ def test_what_triton_lacks_to_start_kernels_is_said_before_the_first_batch(
             raise error
 
     monkeypatch.setattr("hjepa.kernels.fused_crops_triton.driver", Driver())
-    settings = BackendSettings(
-        recipe=dino(2), batch_size=4, device=torch.device("cuda", 0), num_workers=1, prefetch=1, pin_memory=True,
-        dtype=torch.float32,
-    )  # fmt: skip
     with pytest.raises(ValueError, match=r"a C compiler and Python's headers, .*apt install gcc python3-dev, or use backend="):
-        open_backend("dali", settings)
+        open_backend("dali", SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("version", "engine"),
+    [("3.2.0", "dali-ops"), ("3.3.0", "fused"), ("3.10.1+git0a1b2c3d", "fused"), ("4.0.0", "fused")],
+)
+def test_a_triton_that_cannot_compile_the_kernels_of_crops_is_passed_over_or_named(
+    version: str, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """3.2, which torch 2.6 brings, has no tuples in kernels."""
+    monkeypatch.setattr("triton.__version__", version)
+    assert engine_of("dali", SETTINGS.device) == engine
+    if engine == "dali-ops":
+        with pytest.raises(ValueError, match=r"backend='fused' needs Triton 3.3 or later on a GPU, .* use backend='dali-ops'"):
+            open_backend("fused", SETTINGS)
 
 
 @pytest.mark.gpu
