@@ -267,6 +267,21 @@ def test_share_of_the_jpeg_engines_goes_to_who_has_a_use_for_it(
     assert (asked[0]["decoder"], asked[0]["hw_decoder_load"]) == given
 
 
+@pytest.mark.parametrize(
+    ("name", "mean", "is_wrong"),
+    [("fused", 0.9, False), ("fused", 1.5, True), ("fused-cpu-decoded", 0.9, True), ("fused-cpu-decoded", 0.3, False)],
+)
+def test_an_engine_is_not_left_without_a_speed_for_what_a_gpus_decoder_rounds_otherwise(
+    stopwatch: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str, mean: float, is_wrong: bool
+) -> None:
+    bound = stopwatch.parity.Bound(mean=0.4, p99=2, reason="")
+    found = stopwatch.parity.Difference(backend="fused", part="dino: global", mean=mean, p99=2, max=9, bound=bound)
+    monkeypatch.setattr(stopwatch.parity, "end_to_end", lambda *_: iter([found]))
+    monkeypatch.setattr("hjepa.pipeline.device.has_jpeg_engines", lambda _: True)
+    wrong = stopwatch._parity(preset("dino"), name, torch.device("cuda:0"), Path())
+    assert wrong == (f"dino: global is {mean:.2f} levels off" if is_wrong else "")
+
+
 def test_memory_that_the_check_of_pixels_leaves_is_not_taken_for_others(
     stopwatch: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
