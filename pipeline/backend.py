@@ -29,6 +29,8 @@ Crops: TypeAlias = dict[str, Tensor]
 """Name of the view -> normalised crops [V, B, 3, S, S] on the loader's device; the strides are the backend's own."""
 OLDEST_TRITON = (3, 3)
 """That compiles the kernels of crops, which pass tuples to each other; torch 2.7 brings it."""
+OLDEST_GPU = (7, 2)
+"""Compute capability of the first that has all of their instructions (cvt.pack); a V100 has not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,7 +115,7 @@ def engine_of(name: BackendName, device: torch.device) -> Engine:
     if name != "dali":
         return name
     if device.type != "cpu":
-        return "fused" if has_triton() else "dali-ops"
+        return "dali-ops" if lacking(device) else "fused"
     try:
         builds()
     except MissingKernelError:
@@ -121,12 +123,15 @@ def engine_of(name: BackendName, device: torch.device) -> Engine:
     return "fused"
 
 
-def has_triton() -> bool:
-    """Whether there is a Triton that makes crops on a GPU."""
-    if importlib.util.find_spec("triton") is None:
-        return False
-    version: str = importlib.import_module("triton").__version__
-    return tuple(map(int, version.split(".")[:2])) >= OLDEST_TRITON
+def lacking(device: torch.device) -> str:
+    """What hjepa's kernels lack to make crops on this GPU; "" for nothing."""
+    found = importlib.util.find_spec("triton") is not None
+    version: str = importlib.import_module("triton").__version__ if found else "0.0"
+    if tuple(map(int, version.split(".")[:2])) < OLDEST_TRITON:
+        return "Triton 3.3 or later on a GPU, which comes with torch 2.7 or later for Linux"
+    if torch.cuda.get_device_capability(device) < OLDEST_GPU:
+        return "a GPU of compute capability 7.2 or later"
+    return ""
 
 
 def open_backend(name: BackendName, settings: BackendSettings) -> Backend:
@@ -147,8 +152,8 @@ def open_backend(name: BackendName, settings: BackendSettings) -> Backend:
         return TorchvisionBackend(settings)
     try:
         if engine == "fused" and settings.device.type == "cuda":
-            if not has_triton():
-                raise MissingKernelError("Triton 3.3 or later on a GPU, which comes with torch 2.7 or later for Linux")
+            if missing := lacking(settings.device):
+                raise MissingKernelError(missing)
             from hjepa.pipeline.backends.fused_gpu import FusedGpuBackend
 
             return FusedGpuBackend(settings)

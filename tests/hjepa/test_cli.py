@@ -59,6 +59,7 @@ def test_the_first_line_says_where_images_for_a_gpu_are_decoded(
 ) -> None:
     for module in ("hjepa.training_run", "hjepa.pipeline.device"):
         monkeypatch.setattr(f"{module}.has_jpeg_engines", lambda _: engines)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     ranks = SimpleNamespace(device=torch.device("cuda", 0))
     assert training_run._decoder(load_settings(None, changes), ranks) == expected  # type: ignore[arg-type]
 

@@ -52,22 +52,29 @@ def test_what_triton_lacks_to_start_kernels_is_said_before_the_first_batch(
             raise error
 
     monkeypatch.setattr("hjepa.kernels.fused_crops_triton.driver", Driver())
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
     with pytest.raises(ValueError, match=r"a C compiler and Python's headers, .*apt install gcc python3-dev, or use backend="):
         open_backend("dali", SETTINGS)
 
 
 @pytest.mark.parametrize(
-    ("version", "engine"),
-    [("3.2.0", "dali-ops"), ("3.3.0", "fused"), ("3.10.1+git0a1b2c3d", "fused"), ("4.0.0", "fused")],
+    ("version", "capability", "lacking"),
+    [
+        ("3.2.0", (9, 0), "Triton 3.3 or later on a GPU"),
+        ("3.6.0", (7, 0), "a GPU of compute capability 7.2 or later"),
+        ("3.3.0", (7, 5), ""),
+        ("3.10.1+git0a1b2c3d", (12, 0), ""),
+    ],
 )
-def test_a_triton_that_cannot_compile_the_kernels_of_crops_is_passed_over_or_named(
-    version: str, engine: str, monkeypatch: pytest.MonkeyPatch
+def test_where_the_kernels_of_crops_cannot_be_compiled_dali_does_without_and_fused_says_why(
+    version: str, capability: tuple[int, int], lacking: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """3.2, which torch 2.6 brings, has no tuples in kernels."""
+    """Triton 3.2, which torch 2.6 brings, has no tuples in kernels, and a V100 no cvt.pack."""
     monkeypatch.setattr("triton.__version__", version)
-    assert engine_of("dali", SETTINGS.device) == engine
-    if engine == "dali-ops":
-        with pytest.raises(ValueError, match=r"backend='fused' needs Triton 3.3 or later on a GPU, .* use backend='dali-ops'"):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert engine_of("dali", SETTINGS.device) == ("dali-ops" if lacking else "fused")
+    if lacking:
+        with pytest.raises(ValueError, match=rf"backend='fused' needs {lacking}.*, or use backend='dali-ops'"):
             open_backend("fused", SETTINGS)
 
 
