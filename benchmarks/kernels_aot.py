@@ -17,8 +17,9 @@ import torch
 import triton
 from rich.console import Console
 from rich.table import Table
+from triton.backends import nvidia
 from triton.backends.compiler import GPUTarget
-from triton.backends.nvidia.compiler import get_ptxas
+from triton.backends.nvidia import compiler
 from triton.compiler import ASTSource
 
 from hjepa.kernels import (
@@ -118,7 +119,7 @@ def report(name: str, capability: int) -> dict[str, int]:
         target = re.search(r"\.target (sm_\w+)", compiled.asm["ptx"])
         assert target is not None
         command = [
-            get_ptxas(capability).path,
+            assembler(capability),
             "-v",
             f"-arch={target[1]}",
             str(assembly),
@@ -135,6 +136,14 @@ def report(name: str, capability: int) -> dict[str, int]:
         }.items()
     }
     return {**numbers, "shared bytes": compiled.metadata.shared, "fused multiply-adds": compiled.asm["ptx"].count("fma.rn.f32")}
+
+
+def assembler(capability: int) -> str:
+    """The ptxas that Triton takes; releases before 3.6 have one, and ask for it in several ways."""
+    if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 6):
+        return str(Path(nvidia.__file__).parent / "bin" / "ptxas")
+    path: str = compiler.get_ptxas(capability).path
+    return path
 
 
 def main() -> None:

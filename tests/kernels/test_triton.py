@@ -70,7 +70,7 @@ def test_kernels_compile_without_a_gpu_and_spill_next_to_nothing(name: str, capa
     assert list(known) == KERNELS
     found = report(name, capability)
     assert 0 < found["registers"] <= 255
-    assert found["spilled bytes"] <= 48  # none with Triton 3.8; with 3.6, which torch 2.11 has, eleven registers of the resize
+    assert found["spilled bytes"] <= 80  # of the resize, 16 with Triton 3.8, 44 with 3.6 and 80 with 3.4
     assert found["fused multiply-adds"] == 0  # one rounding instead of two: the bits would differ
 
 
