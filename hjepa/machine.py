@@ -134,9 +134,13 @@ def _gpu(nvml: Any, handle: Any) -> Gpu:
         has_engine = True
     except (nvml.NVMLError, AttributeError):  # "not supported" says that there is none; an old binding cannot ask
         has_engine = False
+    try:
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle).total
+    except nvml.NVMLError:  # it shares the computer's, and NVML has no number for it
+        memory = _memory()
     return Gpu(
         name=_text(nvml.nvmlDeviceGetName(handle)),
-        memory_gib=nvml.nvmlDeviceGetMemoryInfo(handle).total / GIB,
+        memory_gib=memory / GIB,
         capability=tuple(nvml.nvmlDeviceGetCudaComputeCapability(handle)),
         jpeg_engine=has_engine,
     )

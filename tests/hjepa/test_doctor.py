@@ -369,6 +369,7 @@ class FakeNvml:
     """One GPU without an engine for JPEGs, and texts as bytes, as older versions give them."""
 
     NVMLError = FakeError
+    unknown: tuple[str, ...] = ()
 
     def __getattr__(self, name: str) -> Any:
         answers: dict[str, Any] = {
@@ -381,7 +382,7 @@ class FakeNvml:
         }
 
         def call(*_: object) -> Any:
-            if name == "nvmlDeviceGetJpgUtilization":
+            if name == "nvmlDeviceGetJpgUtilization" or name in self.unknown:
                 raise FakeError("Not Supported")
             return answers.get(name)
 
@@ -395,6 +396,14 @@ def test_gpus_are_what_nvml_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.driver, found.driver_cuda, found.nvml_error) == ("550.54", (12, 4), "")
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert "nvidia-ml-py" in machine.look_at_machine().nvml_error
+
+
+def test_a_gpu_that_shares_the_computers_memory_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = FakeNvml()
+    nvml.unknown = ("nvmlDeviceGetMemoryInfo",)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)  # type: ignore[arg-type]
+    found = look_at_machine()
+    assert [gpu.memory_gib for gpu in found.gpus] == [found.memory_gib]
 
 
 def test_data_is_described(labelled: Path, tmp_path: Path) -> None:
