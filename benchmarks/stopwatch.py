@@ -104,7 +104,7 @@ def _serve(
             try:
                 if task == "parity":
                     with usage.measurement():  # what it leaves in the pools is this process's own later on
-                        answer: Any = _parity(recipe, name, device, *arguments)
+                        answer: Any = _parity(recipe, name, device, hw_decoder_load, *arguments)
                 elif task == "levels":
                     answer = _levels(name, source, recipe, batch_size, *arguments)
                 else:
@@ -172,9 +172,9 @@ def _moments(views: list[torch.Tensor]) -> Moments:
     return [(view.shape[-1], float(view.mean()), float(view.std())) for view in views]
 
 
-def _parity(recipe: Recipe, name: str, device: torch.device, photographs: Path) -> str:
-    backend, recipe, decoder = setup_of(name, recipe)
-    differences = list(parity.end_to_end(recipe, photographs, backend, str(device), decoder))
+def _parity(recipe: Recipe, name: str, device: torch.device, hw_decoder_load: float, photographs: Path) -> str:
+    recipe, how = setup_of(name, recipe, device, hw_decoder_load)
+    differences = list(parity.end_to_end(recipe, photographs, device=str(device), **how))
     beyond = [f"{difference.part} is {difference.mean:.2f} levels off" for difference in differences if not difference.within]
     return ", ".join(beyond)
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -265,6 +266,28 @@ def test_share_of_the_jpeg_engines_goes_to_who_has_a_use_for_it(
     monkeypatch.setattr(engines, "loader_batches", lambda *arguments: asked.append(arguments[-1]))
     engines.engine(name, None, preset("dino"), 4, torch.device(device), load)(2)
     assert (asked[0]["decoder"], asked[0]["hw_decoder_load"]) == given
+
+
+@pytest.mark.parametrize(("device", "own"), [("cpu", {"dali-ops"}), ("cuda:0", {"dali-ops", "fused"})])
+def test_engine_without_native_kernel_is_there_for_a_gpu_alone(
+    device: str, own: set[str], stopwatch: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "hjepa.kernels._fused_crops", None)
+    monkeypatch.delattr("hjepa.kernels._fused_crops", raising=False)
+    monkeypatch.setitem(sys.modules, "triton", importlib.util.module_from_spec(ModuleSpec("triton", None)))
+    assert own == {"fused", "dali-ops"} & set(importlib.import_module("throughput").usual(False, torch.device(device)))
+
+
+@pytest.mark.parametrize(
+    ("load", "given"), [(0.65, {"decoder": "auto", "hw_decoder_load": 0.65}), (0.0, {"decoder": "gpu", "hw_decoder_load": 0.0})]
+)
+def test_pixels_are_checked_with_the_decoder_that_is_timed(
+    load: float, given: dict[str, object], stopwatch: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(stopwatch.parity, "end_to_end", lambda *_, **how: asked.append(how) or [])
+    stopwatch._parity(preset("dino"), "fused", torch.device("cuda:0"), load, Path())
+    assert asked == [{"device": "cuda:0", "backend": "fused", **given}]
 
 
 def test_memory_that_the_check_of_pixels_leaves_is_not_taken_for_others(
