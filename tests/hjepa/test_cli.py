@@ -150,13 +150,14 @@ def test_of_two_runs_that_begin_at_once_one_takes_the_folder(
 
 def test_run_that_cannot_start_leaves_no_folder_but_a_users_own(call: Call, labelled: Path) -> None:
     Path("own").mkdir()
-    for folder in ("own", "new"):
+    for folder in ("own", "new", "own/runs/new"):
         code, _, errors = call(
             "--data_path", labelled, "--output_dir", folder, *REFERENCE, *TINY, "training.accumulation_steps=100"
         )
         assert code == 2
         assert "training.accumulation_steps=100 is more than" in errors
-    assert [path.exists() for path in map(Path, ("own", "own/settings.yaml", "new"))] == [True, False, False]
+    assert [path.exists() for path in map(Path, ("own", "new"))] == [True, False]
+    assert not list(Path("own").iterdir())
 
 
 def test_small_settings_by_their_name_take_a_folder_of_images(call: Call, labelled: Path) -> None:
