@@ -278,11 +278,13 @@ def test_corrupt_image_found_in_decoding_is_replaced_and_named_or_ends_the_run(
     code, _, errors = call(*arguments, "data.on_error=raise")
     assert code == 1
     assert "dark/00.jpg" in errors
+    assert "data.on_error=replace" in errors
     assert errors.count("\n") == 1
     shutil.rmtree(tmp_path / "out")
     code, _, errors = call(*arguments, "data.max_bad=0")
     assert code == 1
-    assert "max_bad=0" in errors
+    assert "more than max_bad=0 allows" in errors
+    assert "raise max_bad (in hjepa-train data.max_bad)" in errors
 
 
 def test_number_and_size_of_local_crops_follow_the_epochs(call: Call, labelled: Path) -> None:
