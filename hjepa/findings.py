@@ -12,7 +12,7 @@ from hjepa.machine import Machine
 from hjepa.pipeline.device import HOPPER, VIDEO_LIBRARY
 from hjepa.pipeline.recipe import Recipe
 from hjepa.short_run import ShortRun
-from hjepa.unread_files import in_words
+from hjepa.unread_files import in_words, what_to_do
 
 Level: TypeAlias = Literal["ok", "note", "problem"]
 BAD_SHARE, UNEVEN, SMALL_MEMORY_GIB, SMALL_SHARED_GIB = 0.01, 10.0, 4.0, 1.0
@@ -197,7 +197,7 @@ def _bad(data: DataSet) -> Finding:
 def _unread(data: DataSet) -> Iterator[Finding]:
     if data.unread:
         text = f"{in_words(data.unread)} are not read"
-        yield Finding(level="note", subject="other files", text=text, advice="unpack them, or make JPEGs of them")
+        yield Finding(level="note", subject="other files", text=text, advice=what_to_do(data.unread))
 
 
 def _duplicates(data: DataSet) -> Finding:
