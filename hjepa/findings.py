@@ -167,13 +167,15 @@ def _dali(machine: Machine) -> Iterator[Finding]:
 
 
 def _kernel(machine: Machine) -> Finding:
-    if machine.kernel and not (machine.jpeg_decoder or _decodes_by_engines(machine) or machine.dali_error):
-        text = f"built, and runs with {machine.kernel}; but DALI decodes JPEGs without hjepa's decoder, which takes longer"
+    decodes_slowly = not (machine.jpeg_decoder or _decodes_by_engines(machine) or machine.dali_error)
+    slowly = "DALI decodes JPEGs without hjepa's decoder, which takes longer"
+    if machine.kernel and decodes_slowly:
+        text = f"built, and runs with {machine.kernel}; but {slowly}"
         return Finding(level="note", subject="native kernel", text=text, advice=how_to_build(machine))
     if machine.kernel:
         return Finding(level="ok", subject="native kernel", text=f"built, and runs with {machine.kernel}")
     level: Level = "note" if machine.gpus else "problem"
-    text = "not built: on a CPU the crops are several times slower without it"
+    text = f"not built: on a CPU the crops are several times slower without it{f', and {slowly}' if decodes_slowly else ''}"
     return Finding(level=level, subject="native kernel", text=text, advice=how_to_build(machine))
 
 

@@ -190,6 +190,13 @@ def test_kernel_is_no_matter_of_health_beside_a_gpu() -> None:
     assert levels(replace(SERVER, kernel="")) == {"native kernel": "note"}
 
 
+@pytest.mark.parametrize("machine", [LAPTOP, replace(SERVER, video_driver=False)], ids=["CPU", "unused engines"])
+def test_what_was_not_built_is_missed_where_the_cpu_decodes(machine: Machine) -> None:
+    (finding,) = [it for it in judge_machine(replace(machine, kernel="", jpeg_decoder=False)) if it.subject == "native kernel"]
+    assert finding.text.startswith("not built: ")
+    assert "DALI decodes JPEGs without hjepa's decoder" in finding.text
+
+
 def test_missing_driver_for_video_is_named_and_does_no_harm() -> None:
     def said(found: Machine) -> str:
         return next(finding.text for finding in judge_machine(found) if finding.subject == "JPEG engine")
