@@ -294,8 +294,10 @@ def test_advice_fits_the_bound() -> None:
 def test_decoding_at_a_reduced_scale_is_advice_where_it_would_do_something() -> None:
     large = replace(PHOTOS, short_side=(1500, 1500, 2000), long_side=(2000, 2000, 3000))
 
-    def is_said(data: DataSet = large, recipe: Recipe = RECIPE, rate: float = 2500, **changes: Any) -> bool:
-        advice = judge_run(with_loader(rate, **changes), data, recipe, LAPTOP).advice
+    def is_said(
+        data: DataSet = large, recipe: Recipe = RECIPE, rate: float = 2500, machine: Machine = LAPTOP, **changes: Any
+    ) -> bool:
+        advice = judge_run(with_loader(rate, **changes), data, recipe, machine).advice
         return any("data.decoding=reduced" in line for line in advice)
 
     assert is_said()
@@ -306,6 +308,8 @@ def test_decoding_at_a_reduced_scale_is_advice_where_it_would_do_something() -> 
     assert not is_said(recipe=replace(RECIPE, decoding="reduced"))
     assert not is_said(engine="dali-ops")
     assert not is_said(device="cuda:0")
+    assert not is_said(machine=replace(LAPTOP, jpeg_decoder=False))
+    assert is_said(machine=replace(LAPTOP, jpeg_decoder=False), engine="torchvision")
 
 
 def test_decoding_alone_is_timed_at_the_scale_that_the_recipe_leaves_the_images() -> None:
