@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
 from itertools import chain, count
-from typing import Any, cast
+from typing import Any
 
 import nvidia.dali.fn as fn
 import torch
@@ -13,8 +13,7 @@ from peers import DALI_PLAIN, FFCV, OTHERS, PEERS, installed
 from torch.utils.data import DataLoader, RandomSampler
 from torchvision.datasets import ImageFolder
 
-from hjepa.kernels.fused_crops import MissingKernelError, builds
-from hjepa.pipeline.backend import BackendName, BackendSettings
+from hjepa.pipeline.backend import BackendSettings, engine_of
 from hjepa.pipeline.backends.dali_decode import decode, device_id, read
 from hjepa.pipeline.backends.dali_inputs import Contents, contents_of
 from hjepa.pipeline.device import Decoder
@@ -35,27 +34,24 @@ Batches = Callable[[int], Generator[Any, None, None]]
 """Number of workers -> an endless iterator of batches."""
 
 
-def available() -> list[str]:
-    """The engines that can run here."""
-    own = [name for name in HJEPA if name == "dali-ops" or _has_kernel()]
+def available(device: torch.device) -> list[str]:
+    """The engines that can run here, for this device."""
+    has_kernel = engine_of("dali", device) == "fused"
+    own = [name for name in HJEPA if name == "dali-ops" or has_kernel]
     return [*own, *filter(installed, OTHERS), DECODE]
 
 
-def _has_kernel() -> bool:
-    try:
-        builds()
-    except MissingKernelError:
-        return False
-    return True
-
-
-def setup_of(name: str, recipe: Recipe) -> tuple[BackendName, Recipe, Decoder]:
-    """The backend of one of hjepa's engines, the recipe that it is given, and where images are decoded."""
+def setup_of(name: str, recipe: Recipe, device: torch.device, hw_decoder_load: float) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe that one of hjepa's engines is given, and what its Loader is told of backend and decoder."""
     if name == REDUCED:
-        return "fused", replace(recipe, decoding="reduced"), "auto"
+        recipe = replace(recipe, decoding="reduced")
+    decoder: Decoder = "auto"
     if name == CPU_DECODED:
-        return "fused", recipe, "cpu"
-    return cast(BackendName, name), recipe, "auto"
+        decoder, hw_decoder_load = "cpu", 1.0  # a Loader refuses another share with it
+    elif device.type == "cuda" and hw_decoder_load == 0:
+        decoder = "gpu"  # without its engines, as `decode` is then; "auto" would be the CPU
+    backend = "fused" if name in (REDUCED, CPU_DECODED) else name
+    return recipe, {"backend": backend, "decoder": decoder, "hw_decoder_load": hw_decoder_load}
 
 
 def engine(
@@ -63,12 +59,7 @@ def engine(
 ) -> Batches:
     """The engine of that name. Raises ValueError where it cannot do the recipe."""
     if name in HJEPA:
-        backend, recipe, decoder = setup_of(name, recipe)
-        if decoder == "cpu":
-            hw_decoder_load = 1.0  # a Loader refuses another with it
-        elif device.type == "cuda" and hw_decoder_load == 0:
-            decoder = "gpu"  # without its engines, as `decode` is then; "auto" would be the CPU
-        how: dict[str, Any] = {"backend": backend, "decoder": decoder, "hw_decoder_load": hw_decoder_load}
+        recipe, how = setup_of(name, recipe, device, hw_decoder_load)
         return lambda workers: loader_batches(source, recipe, batch_size, device, workers, how)
     if name == DECODE:
         return lambda workers: decoded_batches(source, recipe, batch_size, device, workers, hw_decoder_load)

@@ -107,7 +107,7 @@ def _serve(
             try:
                 if task == "parity":
                     with usage.measurement():  # what it leaves in the pools is this process's own later on
-                        answer: Any = _parity(recipe, name, device, *arguments)
+                        answer: Any = _parity(recipe, name, device, hw_decoder_load, *arguments)
                 elif task == "levels":
                     answer = _levels(name, source, recipe, batch_size, *arguments)
                 else:
@@ -175,13 +175,12 @@ def _moments(views: list[torch.Tensor]) -> Moments:
     return [(view.shape[-1], float(view.mean()), float(view.std())) for view in views]
 
 
-def _parity(recipe: Recipe, name: str, device: torch.device, photographs: Path) -> str:
-    backend, recipe, decoder = setup_of(name, recipe)
-    differences = parity.end_to_end(recipe, photographs, backend, str(device), decoder)
-    decoded_there = resolve_decoder(decoder, 1.0, device, backend) == "gpu"
+def _parity(recipe: Recipe, name: str, device: torch.device, hw_decoder_load: float, photographs: Path) -> str:
+    recipe, how = setup_of(name, recipe, device, hw_decoder_load)
+    decoded_there = resolve_decoder(how["decoder"], how["hw_decoder_load"], device, how["backend"]) == "gpu"
     beyond = [
         f"{difference.part} is {difference.mean:.2f} levels off"
-        for difference in differences
+        for difference in parity.end_to_end(recipe, photographs, device=str(device), **how)
         if not (difference.mean <= difference.bound.mean + OF_A_GPU if decoded_there else difference.within)
     ]
     return ", ".join(beyond)

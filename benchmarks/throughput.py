@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from engines import CPU_DECODED, DECODE, ENGINES, HJEPA, REDUCED, available, engine
 from images import Size, resized, spread_paths
-from peers import INSTALL, OTHERS
+from peers import INSTALL, OTHERS, installed
 from record import RESULTS, described, duration, output_file, whole, write
 from rich.console import Console
 from rich.progress import track
@@ -107,15 +107,13 @@ def parse() -> argparse.Namespace:
     if arguments.quick:
         arguments.rounds, arguments.seconds = 2, 2.0
         arguments.workers = arguments.workers or cores
-    names = (name for name in (QUICK if arguments.quick else ENGINES) if name in available())
-    usual = (name for name in names if name not in (REDUCED, CPU_DECODED))
-    arguments.engines = list(dict.fromkeys(arguments.engines or usual))
     return arguments
 
 
 def run(source: FolderSource, arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Measures every engine on one folder of images, and shows the table."""
     recipe, device = choose_recipe(arguments), resolve_device(arguments.device)
+    arguments.engines = list(dict.fromkeys(arguments.engines or usual(arguments.quick, device)))
     check(source, recipe, arguments, device)
     what = (source.root, recipe, arguments.batch_size, device, arguments.hw_decoder_load)
     with stopwatches(arguments.engines, *what) as watches:
@@ -133,10 +131,16 @@ def run(source: FolderSource, arguments: argparse.Namespace, console: Console) -
     console.print(table(result))
     for name, reason in failed.items():
         console.print(f"FAILED, so without a speed: {name}: {reason}", style="red", soft_wrap=True)
-    missing = [INSTALL.get(name, name) for name in OTHERS if name not in available()]
+    missing = [INSTALL.get(name, name) for name in OTHERS if not installed(name)]
     if missing:
         console.print(f"not compared, because not installed: {', '.join(missing)}", soft_wrap=True)
     return result
+
+
+def usual(quick: bool, device: torch.device) -> list[str]:
+    """The engines that are measured where none are named."""
+    here = available(device)
+    return [name for name in (QUICK if quick else ENGINES) if name in here and name not in (REDUCED, CPU_DECODED)]
 
 
 def measure(

@@ -111,7 +111,7 @@ def check_parity(
 
     can_be_written("--json", json_file)
     wanted = find_recipe(recipe)
-    backends = parity.available()
+    backends = parity.available(device)
     folder = parity.photographs() if images is None else Path(not_empty("--images", images))
     differences: list[parity.Difference] = []
     with Display() as display:

@@ -12,7 +12,7 @@ from hjepa.machine import Machine
 from hjepa.pipeline.device import HOPPER, VIDEO_LIBRARY
 from hjepa.pipeline.recipe import Recipe
 from hjepa.short_run import ShortRun
-from hjepa.unread_files import in_words
+from hjepa.unread_files import in_words, what_to_do
 
 Level: TypeAlias = Literal["ok", "note", "problem"]
 BAD_SHARE, UNEVEN, SMALL_MEMORY_GIB, SMALL_SHARED_GIB = 0.01, 10.0, 4.0, 1.0
@@ -167,13 +167,15 @@ def _dali(machine: Machine) -> Iterator[Finding]:
 
 
 def _kernel(machine: Machine) -> Finding:
-    if machine.kernel and not (machine.jpeg_decoder or _decodes_by_engines(machine) or machine.dali_error):
-        text = f"built, and runs with {machine.kernel}; but DALI decodes JPEGs without hjepa's decoder, which takes longer"
+    decodes_slowly = not (machine.jpeg_decoder or _decodes_by_engines(machine) or machine.dali_error)
+    slowly = "DALI decodes JPEGs without hjepa's decoder, which takes longer"
+    if machine.kernel and decodes_slowly:
+        text = f"built, and runs with {machine.kernel}; but {slowly}"
         return Finding(level="note", subject="native kernel", text=text, advice=how_to_build(machine))
     if machine.kernel:
         return Finding(level="ok", subject="native kernel", text=f"built, and runs with {machine.kernel}")
     level: Level = "note" if machine.gpus else "problem"
-    text = "not built: on a CPU the crops are several times slower without it"
+    text = f"not built: on a CPU the crops are several times slower without it{f', and {slowly}' if decodes_slowly else ''}"
     return Finding(level=level, subject="native kernel", text=text, advice=how_to_build(machine))
 
 
@@ -197,7 +199,7 @@ def _bad(data: DataSet) -> Finding:
 def _unread(data: DataSet) -> Iterator[Finding]:
     if data.unread:
         text = f"{in_words(data.unread)} are not read"
-        yield Finding(level="note", subject="other files", text=text, advice="unpack them, or make JPEGs of them")
+        yield Finding(level="note", subject="other files", text=text, advice=what_to_do(data.unread))
 
 
 def _duplicates(data: DataSet) -> Finding:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from hjepa.pipeline.device import Decoder
+from hjepa.pipeline.device import Decoder, resolve_device
 from hjepa.pipeline.index import cache_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.recipe import Jitter, Recipe, View
@@ -87,8 +87,6 @@ BOUNDS: dict[BackendName, dict[str, Bound]] = {
     },
 }
 """Backend -> operator -> bound."""
-MODULES: dict[BackendName, str] = {"dali-ops": "nvidia.dali", "fused": "hjepa.kernels._fused_crops"}
-"""What has to be importable for a backend."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,11 +106,13 @@ class Difference:
         return self.mean <= self.bound.mean and self.p99 <= self.bound.p99
 
 
-def available() -> list[BackendName]:
-    """The backends that can be held against the reference here. Raises ValueError where there is none."""
+def available(device: str = "cpu") -> list[BackendName]:
+    """The backends that can be held against the reference on this device. Raises ValueError where there is none."""
+    kernel = "hjepa.kernels._fused_crops" if resolve_device(device).type == "cpu" else "triton"
+    modules: dict[BackendName, str] = {"dali-ops": "nvidia.dali", "fused": kernel}
     found: list[BackendName] = []
     reasons = []
-    for backend, module in MODULES.items():
+    for backend, module in modules.items():
         try:
             importlib.import_module(module)
             found.append(backend)
@@ -139,10 +139,15 @@ def operator(name: str, folder: Path, backend: BackendName, device: str = "cpu")
 
 
 def end_to_end(
-    recipe: Recipe, folder: Path, backend: BackendName, device: str = "cpu", decoder: Decoder = "auto"
+    recipe: Recipe,
+    folder: Path,
+    backend: BackendName,
+    device: str = "cpu",
+    decoder: Decoder = "auto",
+    hw_decoder_load: float = 1.0,
 ) -> Iterator[Difference]:
     """All operators of a recipe together, for each name of its views."""
-    for name, counts in _measure(recipe, folder, backend, device, decoder).items():
+    for name, counts in _measure(recipe, folder, backend, device, decoder, hw_decoder_load).items():
         group = [view for view in recipe.views if view.name == name and view.count]
         yield _difference(backend, f"{recipe.name}: {name}", counts, _bound(group, BOUNDS[backend]))
 
@@ -176,13 +181,16 @@ def _from_scikit_learn() -> dict[str, Pixels]:
     return {name: partial(data.load_sample_image, f"{name}.jpg") for name in ("china", "flower")}
 
 
-def _measure(recipe: Recipe, folder: Path, backend: BackendName, device: str, decoder: Decoder = "auto") -> dict[str, Counts]:
+def _measure(
+    recipe: Recipe, folder: Path, backend: BackendName, device: str, decoder: Decoder = "auto", hw_decoder_load: float = 1.0
+) -> dict[str, Counts]:
     """Name of the view -> how many values differ by how much."""
     options: dict[str, Any] = {"batch_size": BATCH_SIZE, "shuffle": False, "tail": "keep", "epochs": EPOCHS}
+    decoding: dict[str, Any] = {"decoder": decoder, "hw_decoder_load": hw_decoder_load}
     counts: dict[str, Counts] = {}
     with (
         Loader(folder, recipe, backend="torchvision", device="cpu", num_workers=0, **options) as reference,
-        Loader(folder, recipe, backend=backend, device=device, decoder=decoder, **options) as other,
+        Loader(folder, recipe, backend=backend, device=device, **decoding, **options) as other,
     ):
         for _ in range(EPOCHS):
             for expected, batch in zip(reference, other, strict=True):

@@ -150,13 +150,13 @@ def folder_note(settings: Settings, wanted: str) -> str | None:
     return f"note: {wanted} holds another run, which --resume auto would go on with; this one is {output}"
 
 
-def mark_folder(settings: Settings, lock: RunLock, *, is_new: bool) -> bool:
-    """Locks the folder and writes the settings, which makes it the run's, and says whether there was none.
+def mark_folder(settings: Settings, lock: RunLock, *, is_new: bool) -> list[Path]:
+    """Locks the folder and writes the settings, which makes it the run's; gives the folders that it made for that, inner first.
 
     Raises ValueError where another new run did so before.
     """
     output = Path(settings.output_dir)
-    is_made = not output.exists()
+    made = [folder for folder in (output, *output.parents) if not folder.exists()]
     make_folder(output)
     lock.take(output)
     # a resumed run's are written beside their place: a full disk must not leave the old ones empty
@@ -173,18 +173,18 @@ def mark_folder(settings: Settings, lock: RunLock, *, is_new: bool) -> bool:
         with suppress(OSError):  # there may be nothing to remove
             written.unlink()
         raise
-    return is_made
+    return made
 
 
-def release_folder(settings: Settings, lock: RunLock, *, is_made: bool) -> None:
+def release_folder(settings: Settings, lock: RunLock, made: list[Path]) -> None:
     """Leaves the folder of a run that ends before its first checkpoint to the next one, which would take another beside it."""
     output = Path(settings.output_dir)
     if not checkpoint.newest_first(settings.checkpoint_folder):
         (output / SETTINGS).unlink(missing_ok=True)
         lock.release()
-        if is_made:  # and not a user's own folder, which may be the current one
-            with suppress(OSError):  # it is not empty, unless the run could not start
-                output.rmdir()
+        with suppress(OSError):  # one is not empty, unless the run could not start
+            for folder in made:  # and not a user's own, which may be the current one
+                folder.rmdir()
 
 
 def _run_folders(settings: Settings) -> list[Path]:

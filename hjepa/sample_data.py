@@ -43,10 +43,11 @@ def default_folder(count: int = COUNT) -> Path:
     return cache_folder() / f"sample-{count}-v{VERSION}"
 
 
-def make(folder: Path, count: int = COUNT, seed: int = 0, progress: Callable[[int], None] | None = None) -> Path:
+def make(folder: str | Path, count: int = COUNT, seed: int = 0, progress: Callable[[int], None] | None = None) -> Path:
     """Fills the folder with count images as <class>/<number>.jpg, unless it holds them already; calls progress(number made)."""
     if count < 1:
         raise ValueError(f"count={count} images cannot be made; ask for at least 1")
+    folder = Path(folder)
     if _is_complete(folder, count, seed):
         return folder
     partial = folder.with_name(f"{folder.name}.partial-{secrets.token_hex(4)}")

@@ -106,7 +106,7 @@ def _train(settings: Settings, source: Source, display: Display, state: Resume |
             display.say(note)
     start = time.perf_counter()
     # before the Trainer, which would take another run's log for an older one
-    is_made = ranks.is_first and mark_folder(settings, lock, is_new=state is None)
+    made = mark_folder(settings, lock, is_new=state is None) if ranks.is_first else []
     try:
         with Trainer(settings, source, display, None if state is None else state.content, ranks) as trainer:
             total = trainer.steps_per_epoch * settings.training.epochs
@@ -117,7 +117,7 @@ def _train(settings: Settings, source: Source, display: Display, state: Resume |
             rows |= {"time": f"{time.perf_counter() - start:.0f} s", **places(settings, result, trainer.picture)}
     finally:
         if ranks.is_first:
-            release_folder(settings, lock, is_made=is_made)
+            release_folder(settings, lock, made)
     display.table("Finished" if result.finished else "Interrupted", rows)
     if not result.finished:
         display.say(f"to go on: {command_line()} --resume {shlex.quote(rows['checkpoint'])}")

@@ -22,6 +22,12 @@ def unread_files(source: Source) -> dict[str, int]:
     return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
+def what_to_do(unread: dict[str, int]) -> str:
+    """What makes images of them that are read."""
+    ways = {"unpack them": PACKED, "make JPEGs of them": PICTURES}
+    return ", or ".join(way for way, endings in ways.items() if unread.keys() & endings.split())
+
+
 def in_words(unread: dict[str, int]) -> str:
     """Such as 2 .heic, 1 .gif and 1 .tar."""
     *first, last = [f"{count} {ending}" for ending, count in unread.items()]

@@ -40,8 +40,8 @@ def judge_run(run: ShortRun, data: DataSet, recipe: Recipe, machine: Machine, st
     advice: dict[Bound, list[str]] = {
         "model": ["Leave the loader as it is; a smaller model, fewer crops or mixed precision shorten the step."],
         "reading": ["Put the images on a faster disk, or pack them: tar shards are read forward (hjepa.open_webdataset)."],
-        "decoding": list(_lighter_images(data, recipe, run)),
-        "crops": [*_reduced(data, recipe, run), *_lighter_crops(run, machine)],
+        "decoding": list(_lighter_images(data, recipe, run, machine)),
+        "crops": [*_reduced(data, recipe, run, machine), *_lighter_crops(run, machine)],
     }
     return Verdict(
         bound=bound,
@@ -81,14 +81,14 @@ def _say(bound: Bound, run: ShortRun, step_ms: float) -> str:
     return texts[bound]
 
 
-def _lighter_images(data: DataSet, recipe: Recipe, run: ShortRun) -> Iterator[str]:
+def _lighter_images(data: DataSet, recipe: Recipe, run: ShortRun, machine: Machine) -> Iterator[str]:
     side, now = useful_side(recipe), data.short_side[1]
     if now > ROOM * side:
         yield (
             f"Shrink the images once: half of them have {now} pixels or more on the short side, and {recipe.name} can use "
             f"{side}; that leaves {(side / now) ** 2:.0%} of the pixels to decode."
         )
-    yield from _reduced(data, recipe, run)
+    yield from _reduced(data, recipe, run, machine)
     if data.formats.get(PROGRESSIVE):
         yield "Write progressive JPEGs anew as baseline ones: they take longer to decode."
     if run.device == "cpu":
@@ -103,10 +103,11 @@ def _lighter_images(data: DataSet, recipe: Recipe, run: ShortRun) -> Iterator[st
         yield f"No recipe that decodes whole images exceeds {ceiling}."
 
 
-def _reduced(data: DataSet, recipe: Recipe, run: ShortRun) -> Iterator[str]:
+def _reduced(data: DataSet, recipe: Recipe, run: ShortRun, machine: Machine) -> Iterator[str]:
     """Where most draws of the middle image would let it be decoded at a reduced scale: its crops take less then, too."""
     are_jpegs = data.formats.get("JPEG", 0) + data.formats.get(PROGRESSIVE, 0) > sum(data.formats.values()) / 2
-    if run.device != "cpu" or run.engine == "dali-ops" or recipe.decoding == "reduced" or not are_jpegs:
+    cannot = run.device != "cpu" or run.engine == "dali-ops" or (run.engine == "fused" and not machine.jpeg_decoder)
+    if cannot or recipe.decoding == "reduced" or not are_jpegs:
         return
     sizes = np.tile(np.array([data.short_side[1], data.long_side[1]], dtype=np.int32), (256, 1))
     reduction = draw(replace(recipe, decoding="reduced"), 0, 0, np.arange(len(sizes)), sizes).reduction

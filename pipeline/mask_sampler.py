@@ -155,6 +155,8 @@ class KeyStream:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Goes on where the saved stream stood; it must be a stream of the same seed."""
+        if missing := self.state_dict().keys() - state.keys():
+            raise ValueError(f"the state lacks {', '.join(sorted(missing))}; give what state_dict() returned")
         if state["seed"] != self._seed:
             raise ValueError(f"the saved stream has seed={state['seed']}, this one seed={self._seed}; use the saved seed")
         self._position = state["position"]

@@ -39,7 +39,7 @@ class BadImageError(DataError):
     def __str__(self) -> str:
         return (
             f"cannot decode {self.path}: {self.reason}; repair or delete it, or let bad images be replaced "
-            "(on_error='replace'), then resume"
+            "(on_error='replace', in hjepa-train data.on_error=replace), then resume"
         )
 
 
@@ -112,7 +112,7 @@ class Quarantine:
         if len(self) > self._limit:
             raise TooManyBadImagesError(
                 f"{len(self)} of {self._num_images} images are bad, more than max_bad={self._max_bad:g} allows, {why}; "
-                f"see {self.file}, repair or delete them, or raise max_bad"
+                f"see {self.file}, repair or delete them, or raise max_bad (in hjepa-train data.max_bad)"
             )
 
     def _write(self, entries: Sequence[dict[str, object]]) -> None:

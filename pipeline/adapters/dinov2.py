@@ -6,6 +6,7 @@ Both are crop-major: crop 0 of all images, then crop 1 of all images. The order 
 # B images, L local crops, S, s and T pixels, N = (S / patch)^2 patches of a global crop, M masked patches
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import ClassVar, TypedDict, cast
 
 import numpy as np
@@ -65,8 +66,8 @@ class DinoV2:
 
     def __post_init__(self) -> None:
         check_range("mask_ratio", self.mask_ratio, 1)
-        if not 0 < self.mask_probability <= 1:
-            raise ValueError(f"mask_probability={self.mask_probability} masks nothing; use a share in (0, 1]")
+        if not (isinstance(self.mask_probability, Real) and 0 < self.mask_probability <= 1):
+            raise ValueError(f"mask_probability={self.mask_probability!r} masks nothing; use a share in (0, 1]")
         if not isinstance(self.dtype, torch.dtype):
             raise ValueError(f"dtype={self.dtype!r} is no torch.dtype; use torch.float16, torch.bfloat16 or torch.float32")
 

@@ -6,6 +6,7 @@ The trainer hides nothing in its local crops, so they have no masks here; upstre
 # B images, V crops, G global crops, S pixels, N = side^2 patches of a global crop
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,8 @@ class IBot:
                 "use tuples, with a deviation for each share"
             )
         for share, deviation in zip(self.pred_ratio, self.pred_ratio_var, strict=True):
+            if not all(isinstance(number, Real) for number in (share, deviation)):
+                raise ValueError(f"pred_ratio={share!r} with pred_ratio_var={deviation!r} is no pair of numbers; use shares")
             if not 0 <= deviation <= share <= 1 - deviation:
                 raise ValueError(
                     f"pred_ratio={share} with pred_ratio_var={deviation} leaves the shares from 0 to 1; use a smaller deviation"

@@ -7,6 +7,7 @@ on the CPU: on a GPU it would have to be waited for. `kernels.shared_blocks` say
 # B images, T frames, F = T / tubelet, N = (S / patch)^2 patches of a frame, K patches kept
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import TypeAlias
 
 import torch
@@ -126,10 +127,9 @@ class TubeMasks:
         check_range("temporal_scale", self.temporal_scale, 1)
         check_range("aspect_ratio", self.aspect_ratio)
         whole("num_blocks", self.num_blocks, 1)
-        if not 0 < self.max_context_frames_ratio <= 1:
-            raise ValueError(
-                f"max_context_frames_ratio={self.max_context_frames_ratio} is no share of the frames; use more than 0, up to 1"
-            )
+        ratio = self.max_context_frames_ratio
+        if not (isinstance(ratio, Real) and 0 < ratio <= 1):
+            raise ValueError(f"max_context_frames_ratio={ratio!r} is no share of the frames; use more than 0, up to 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

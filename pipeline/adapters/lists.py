@@ -6,9 +6,10 @@ Every crop is a view of the batch's own memory, [B, 3, S, S]; only document C's 
 # B images, V crops, G global crops, L local crops, S and s pixels
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
+import torch
 from torch import Tensor
 
 from hjepa.pipeline.adapters.contract import crop_major, require_globals_first, require_views
@@ -44,6 +45,11 @@ class CropLists:
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         return iter((self.global_crops, self.local_crops))
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "CropLists":
+        """The batch with its crops on another device, no copy where they are there. Lightning moves batches so."""
+        global_crops, local_crops = ([crop.to(device, non_blocking=non_blocking) for crop in crops] for crops in self)
+        return replace(self, global_crops=global_crops, local_crops=local_crops)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

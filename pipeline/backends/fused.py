@@ -22,7 +22,7 @@ from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request
 from hjepa.pipeline.backends.dali_decode import Node, check_ends, check_sizes, decode, device_id, ends, read
 from hjepa.pipeline.backends.dali_inputs import Contents, contents_of, count
-from hjepa.pipeline.backends.dali_jpeg import build, reductions, segment_of, with_segment
+from hjepa.pipeline.backends.dali_jpeg import build, reductions, segment_of, takes_part, with_segment
 from hjepa.pipeline.backends.dali_pipe import DaliPipe, Feed
 from hjepa.pipeline.buffers import Buffers
 from hjepa.pipeline.recipe import View
@@ -37,6 +37,11 @@ class FusedBackend:
 
     def __init__(self, settings: BackendSettings) -> None:
         builds()  # what is missing is said now
+        if settings.recipe.decoding == "reduced" and not takes_part():
+            raise ValueError(
+                "the recipe's decoding='reduced' needs hjepa's JPEG decoder, which takes no part in DALI's decoding here; "
+                "use decoding='full', or do what `hjepa doctor` says of the native kernel"
+            )
         self._settings = settings
         inputs = images_of if settings.recipe.decoding == "full" else images_and_segments_of
         self._pipe = DaliPipe(settings, partial(build_decoder, settings), inputs, partial(check_decoded, settings))

@@ -276,10 +276,32 @@ def test_an_engine_is_not_left_without_a_speed_for_what_a_gpus_decoder_rounds_ot
 ) -> None:
     bound = stopwatch.parity.Bound(mean=0.4, p99=2, reason="")
     found = stopwatch.parity.Difference(backend="fused", part="dino: global", mean=mean, p99=2, max=9, bound=bound)
-    monkeypatch.setattr(stopwatch.parity, "end_to_end", lambda *_: iter([found]))
+    monkeypatch.setattr(stopwatch.parity, "end_to_end", lambda *_, **__: iter([found]))
     monkeypatch.setattr("hjepa.pipeline.device.has_jpeg_engines", lambda _: True)
-    wrong = stopwatch._parity(preset("dino"), name, torch.device("cuda:0"), Path())
+    wrong = stopwatch._parity(preset("dino"), name, torch.device("cuda:0"), 1.0, Path())
     assert wrong == (f"dino: global is {mean:.2f} levels off" if is_wrong else "")
+
+
+@pytest.mark.parametrize(("device", "own"), [("cpu", {"dali-ops"}), ("cuda:0", {"dali-ops", "fused"})])
+def test_engine_without_native_kernel_is_there_for_a_gpu_alone(
+    device: str, own: set[str], stopwatch: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "hjepa.kernels._fused_crops", None)
+    monkeypatch.delattr("hjepa.kernels._fused_crops", raising=False)
+    monkeypatch.setattr("hjepa.pipeline.backend.lacking", lambda _: "")
+    assert own == {"fused", "dali-ops"} & set(importlib.import_module("throughput").usual(False, torch.device(device)))
+
+
+@pytest.mark.parametrize(
+    ("load", "given"), [(0.65, {"decoder": "auto", "hw_decoder_load": 0.65}), (0.0, {"decoder": "gpu", "hw_decoder_load": 0.0})]
+)
+def test_pixels_are_checked_with_the_decoder_that_is_timed(
+    load: float, given: dict[str, object], stopwatch: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(stopwatch.parity, "end_to_end", lambda *_, **how: asked.append(how) or [])
+    stopwatch._parity(preset("dino"), "fused", torch.device("cuda:0"), load, Path())
+    assert asked == [{"device": "cuda:0", "backend": "fused", **given}]
 
 
 def test_memory_that_the_check_of_pixels_leaves_is_not_taken_for_others(

@@ -151,13 +151,14 @@ def test_of_two_runs_that_begin_at_once_one_takes_the_folder(
 
 def test_run_that_cannot_start_leaves_no_folder_but_a_users_own(call: Call, labelled: Path) -> None:
     Path("own").mkdir()
-    for folder in ("own", "new"):
+    for folder in ("own", "new", "own/runs/new"):
         code, _, errors = call(
             "--data_path", labelled, "--output_dir", folder, *REFERENCE, *TINY, "training.accumulation_steps=100"
         )
         assert code == 2
         assert "training.accumulation_steps=100 is more than" in errors
-    assert [path.exists() for path in map(Path, ("own", "own/settings.yaml", "new"))] == [True, False, False]
+    assert [path.exists() for path in map(Path, ("own", "new"))] == [True, False]
+    assert not list(Path("own").iterdir())
 
 
 def test_small_settings_by_their_name_take_a_folder_of_images(call: Call, labelled: Path) -> None:
@@ -278,11 +279,13 @@ def test_corrupt_image_found_in_decoding_is_replaced_and_named_or_ends_the_run(
     code, _, errors = call(*arguments, "data.on_error=raise")
     assert code == 1
     assert "dark/00.jpg" in errors
+    assert "data.on_error=replace" in errors
     assert errors.count("\n") == 1
     shutil.rmtree(tmp_path / "out")
     code, _, errors = call(*arguments, "data.max_bad=0")
     assert code == 1
-    assert "max_bad=0" in errors
+    assert "more than max_bad=0 allows" in errors
+    assert "raise max_bad (in hjepa-train data.max_bad)" in errors
 
 
 def test_number_and_size_of_local_crops_follow_the_epochs(call: Call, labelled: Path) -> None:

@@ -239,7 +239,7 @@ def test_parity_is_shown_and_written(call: Call, photographs: Path, tmp_path: Pa
     operators = {name: view for name, view in parity.OPERATORS.items() if name in ("blur", "crop, bicubic")}
     monkeypatch.setattr(parity, "OPERATORS", operators)
     monkeypatch.setattr(parity, "EPOCHS", 1)
-    monkeypatch.setattr(parity, "available", lambda: ["dali-ops"])
+    monkeypatch.setattr(parity, "available", lambda device: ["dali-ops"])
     (tmp_path / "mine.yaml").write_text(recipe_to_yaml(replace(preset("cifar10"), name="mine", decoding="reduced")))
     command = ["parity", "mine.yaml", "--images", "few", "--device", "cpu", "--json", "figures.json"]
     code, output, errors = call(*command)

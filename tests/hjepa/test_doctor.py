@@ -190,6 +190,13 @@ def test_kernel_is_no_matter_of_health_beside_a_gpu() -> None:
     assert levels(replace(SERVER, kernel="")) == {"native kernel": "note"}
 
 
+@pytest.mark.parametrize("machine", [LAPTOP, replace(SERVER, video_driver=False)], ids=["CPU", "unused engines"])
+def test_what_was_not_built_is_missed_where_the_cpu_decodes(machine: Machine) -> None:
+    (finding,) = [it for it in judge_machine(replace(machine, kernel="", jpeg_decoder=False)) if it.subject == "native kernel"]
+    assert finding.text.startswith("not built: ")
+    assert "DALI decodes JPEGs without hjepa's decoder" in finding.text
+
+
 def test_missing_driver_for_video_is_named_and_does_no_harm() -> None:
     def said(found: Machine) -> str:
         return next(finding.text for finding in judge_machine(found) if finding.subject == "JPEG engine")
@@ -287,8 +294,10 @@ def test_advice_fits_the_bound() -> None:
 def test_decoding_at_a_reduced_scale_is_advice_where_it_would_do_something() -> None:
     large = replace(PHOTOS, short_side=(1500, 1500, 2000), long_side=(2000, 2000, 3000))
 
-    def is_said(data: DataSet = large, recipe: Recipe = RECIPE, rate: float = 2500, **changes: Any) -> bool:
-        advice = judge_run(with_loader(rate, **changes), data, recipe, LAPTOP).advice
+    def is_said(
+        data: DataSet = large, recipe: Recipe = RECIPE, rate: float = 2500, machine: Machine = LAPTOP, **changes: Any
+    ) -> bool:
+        advice = judge_run(with_loader(rate, **changes), data, recipe, machine).advice
         return any("data.decoding=reduced" in line for line in advice)
 
     assert is_said()
@@ -299,6 +308,8 @@ def test_decoding_at_a_reduced_scale_is_advice_where_it_would_do_something() -> 
     assert not is_said(recipe=replace(RECIPE, decoding="reduced"))
     assert not is_said(engine="dali-ops")
     assert not is_said(device="cuda:0")
+    assert not is_said(machine=replace(LAPTOP, jpeg_decoder=False))
+    assert is_said(machine=replace(LAPTOP, jpeg_decoder=False), engine="torchvision")
 
 
 def test_decoding_alone_is_timed_at_the_scale_that_the_recipe_leaves_the_images() -> None:

@@ -4,13 +4,14 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
 from hjepa import parity
-from hjepa.parity import BOUNDS, MODULES, OPERATORS, Bound
+from hjepa.parity import BOUNDS, OPERATORS, Bound
 from hjepa.pipeline.presets import preset
 from hjepa.pipeline.recipe import Recipe
 
@@ -101,7 +102,7 @@ def test_backend_that_is_the_reference_differs_by_nothing(few: Path, monkeypatch
 
 
 def test_every_backend_has_a_bound_with_its_reason_for_every_operator() -> None:
-    assert set(BOUNDS) == set(MODULES)
+    assert set(BOUNDS) == {"dali-ops", "fused"}
     for bounds in BOUNDS.values():
         assert set(bounds) == set(OPERATORS)
         assert all(bound.mean <= bound.p99 and bound.reason for bound in bounds.values())
@@ -131,6 +132,15 @@ def test_missing_libraries_are_named_with_what_to_do(monkeypatch: pytest.MonkeyP
         parity.photographs()
     with pytest.raises(ValueError, match=r"no backend to compare .*dali-ops: .*nvidia.dali.*pip install"):
         parity.available()
+
+
+@pytest.mark.parametrize(("device", "found"), [("cpu", ["dali-ops"]), ("cuda", ["dali-ops", "fused"])])
+def test_native_kernel_is_needed_on_the_cpu_alone(device: str, found: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parity, "resolve_device", torch.device)
+    for name in ("nvidia.dali", "triton"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "hjepa.kernels._fused_crops", None)
+    assert parity.available(device) == found
 
 
 def test_photographs_are_written_once() -> None:

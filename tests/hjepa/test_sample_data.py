@@ -53,6 +53,10 @@ def test_sizes_are_mixed_and_lie_in_both_orientations(folder: Path) -> None:
     assert {width > height for width, height in sizes} == {True, False}
 
 
+def test_folder_may_be_named_by_a_string(folder: Path) -> None:
+    assert make(str(folder), count=COUNT) == folder
+
+
 def test_some_files_are_gray_jpegs_and_most_are_colour(folder: Path) -> None:
     assert {form for form, _, _ in headers(folder)} == {"JPEG"}
     modes = [mode for _, mode, _ in headers(folder)]

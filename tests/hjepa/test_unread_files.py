@@ -4,6 +4,7 @@ import io
 import shutil
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from hjepa.command_data import say_left_out
@@ -13,6 +14,7 @@ from hjepa.findings import judge_data
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.presets import preset
 from hjepa.pipeline.source import spread
+from hjepa.unread_files import what_to_do
 
 
 def test_files_of_other_forms_are_counted_and_said(labelled: Path, tmp_path: Path) -> None:
@@ -25,6 +27,18 @@ def test_files_of_other_forms_are_counted_and_said(labelled: Path, tmp_path: Pat
     assert text.getvalue() == f"note: 2 .heic, 1 .gif and 1 .tar in {source.name} are not read\n"
     (finding,) = [each for each in judge_data(look_at_data(source), preset("hjepa"), 8) if each.subject == "other files"]
     assert (finding.level, finding.text) == ("note", "2 .heic, 1 .gif and 1 .tar are not read")
+
+
+@pytest.mark.parametrize(
+    ("unread", "advice"),
+    [
+        ({".gif": 2}, "make JPEGs of them"),
+        ({".tar": 1, ".zip": 1}, "unpack them"),
+        ({".tar": 1, ".gif": 1}, "unpack them, or make JPEGs of them"),
+    ],
+)
+def test_only_archives_are_to_be_unpacked(unread: dict[str, int], advice: str) -> None:
+    assert what_to_do(unread) == advice
 
 
 def test_nothing_is_said_where_nothing_else_is(labelled: Path) -> None:

@@ -612,6 +612,8 @@ def test_what_does_not_fit_is_refused(adapter: Any, crops: Recipe, message: str)
     ("kind", "settings", "message"),
     [
         (DinoV2, {"mask_probability": 0.0}, "mask_probability=0.0"),
+        (DinoV2, {"mask_probability": "0.5"}, "mask_probability='0.5'"),
+        (IBot, {"pred_ratio": ("0", "0.3")}, "pred_ratio='0' with pred_ratio_var=0.0 is no pair of numbers"),
         (DinoV3, {"mask_ratio": (0.5, 0.1)}, "mask_ratio"),
         (DinoV2, {"mask_ratio": 0.3}, r"mask_ratio is a pair \(low, high\), got 0\.3"),
         (DinoV2, {"mask_ratio": ("0.1", "0.5")}, r"a pair \(low, high\), got \('0\.1', '0\.5'\)"),
@@ -640,6 +642,11 @@ def test_what_does_not_fit_is_refused(adapter: Any, crops: Recipe, message: str)
             TubeMasks,
             {"num_blocks": 1, "spatial_scale": (0.1, 0.1), "max_context_frames_ratio": 0.0},
             "max_context_frames_ratio=0.0 is no share",
+        ),
+        (
+            TubeMasks,
+            {"num_blocks": 1, "spatial_scale": (0.1, 0.1), "max_context_frames_ratio": "1"},
+            "max_context_frames_ratio='1' is no share",
         ),
         (StablePretraining, {"layout": "rows"}, "layout='rows'"),
     ],

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hjepa.pipeline.adapters import Dino
+from hjepa.pipeline.adapters import Dino, DinoLoader
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.presets.jepa import multicrop
 
@@ -89,6 +89,31 @@ def test_lightning_changes_an_adapters_batch_to_its_precision_and_refuses_to_cha
         half.convert_input(batch)
     (image,), labels = half.convert_input(Dino()(batch))
     assert (image.dtype, labels.dtype) == (torch.bfloat16, torch.int64)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_moves_dino_loaders_batch(photographs: Path) -> None:
+    functions = pytest.importorskip("lightning.fabric.utilities.apply_func")
+    with Loader(photographs, "dino", batch_size=4, backend="torchvision", num_workers=0, device="cpu") as loader:
+        batch = DinoLoader()(next(iter(loader)))
+    moved = functions.move_data_to_device(batch, torch.device("meta"))
+    assert [crop.shape for crops in moved for crop in crops] == [crop.shape for crops in batch for crop in crops]
+    assert {crop.device.type for crops in moved for crop in crops} == {"meta"}
+    assert moved.metadata == batch.metadata
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_overfits_some_batches_of_a_loader(photographs: Path, tmp_path: Path) -> None:
+    """It would refuse what has a `dataset` and is no DataLoader."""
+    lightning = pytest.importorskip("lightning.pytorch")
+    options = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    with open_loader(photographs) as loader:
+        module = Module.build(lightning)
+        trainer = lightning.Trainer(
+            max_epochs=2, overfit_batches=3, default_root_dir=tmp_path, enable_checkpointing=False, **options
+        )
+        trainer.fit(module, loader)
+    assert len(module.seen) == 6
 
 
 @pytest.mark.filterwarnings("ignore")

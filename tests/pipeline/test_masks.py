@@ -152,6 +152,8 @@ def test_a_restored_stream_goes_on_where_it_stood(name: str) -> None:
         assert torch.equal(one, two)
     with pytest.raises(ValueError, match="seed=3, this one seed=5"):
         GENERATORS[name](seed=5).load_state_dict(state)
+    with pytest.raises(ValueError, match=r"the state lacks position, seed; give what state_dict\(\) returned"):
+        second.load_state_dict({})
 
 
 @pytest.mark.parametrize("name", GENERATORS)

@@ -250,6 +250,13 @@ def test_where_dali_cannot_reduce_for_want_of_the_kernel_the_kernel_is_named(mon
         open_backend("dali", reducing("cpu"))
 
 
+@pytest.mark.fused
+def test_without_the_decoder_nothing_is_said_to_be_reduced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hjepa.pipeline.backends.dali_jpeg.decoder_file", lambda: None)
+    with pytest.raises(ValueError, match="decoding='reduced' needs hjepa's JPEG decoder, which takes no part"):
+        open_backend("fused", reducing("cpu"))
+
+
 def test_a_state_of_the_other_decoding_is_refused(photographs: Path) -> None:
     with Loader(photographs, REDUCED, batch_size=8, backend="torchvision", device="cpu") as loader:
         state = loader.state_dict()
