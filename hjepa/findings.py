@@ -109,6 +109,9 @@ def _gpu(machine: Machine) -> Iterator[Finding]:
     yield Finding(level="ok", subject="GPU", text=f"{names}; driver {machine.driver}, which runs CUDA up to {newest}")
     yield _torch(machine)
     yield _jpeg_engine(machine)
+    if machine.gpu_lacks:
+        text = f"hjepa's kernel of crops needs {machine.gpu_lacks}: they are made by DALI's operators, which takes longer"
+        yield Finding(level="note", subject="GPU kernel", text=text)
 
 
 def _torch(machine: Machine) -> Finding:

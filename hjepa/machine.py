@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from hjepa.kernels.fused_crops import MissingKernelError, builds
+from hjepa.pipeline.backend import lacking
 from hjepa.pipeline.device import has_video_driver, resolve_workers
 
 GIB = 1 << 30
@@ -60,6 +61,8 @@ class Machine:
     """CUDA that torch was built for."""
     torch_gpus: int
     """GPUs that torch can use."""
+    gpu_lacks: str
+    """What the first of them lacks for hjepa's kernels of crops."""
     dali: dict[str, str]
     """Wheels of DALI that are installed -> version."""
     dali_error: str
@@ -91,6 +94,7 @@ def look_at_machine() -> Machine:
         torch_version=torch.__version__,
         torch_cuda=torch.version.cuda or "",
         torch_gpus=torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        gpu_lacks=lacking(torch.device("cuda")) if torch.cuda.is_available() else "",
         dali=_installed(DALI_WHEELS),
         dali_error=dali_error,
         video_driver=has_video_driver(),

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from hjepa.pipeline.backend import engine_of
 from hjepa.pipeline.device import Decoder, resolve_device
 from hjepa.pipeline.index import cache_folder
 from hjepa.pipeline.loader import Loader
@@ -108,21 +109,11 @@ class Difference:
 
 def available(device: str = "cpu") -> list[BackendName]:
     """The backends that can be held against the reference on this device. Raises ValueError where there is none."""
-    kernel = "hjepa.kernels._fused_crops" if resolve_device(device).type == "cpu" else "triton"
-    modules: dict[BackendName, str] = {"dali-ops": "nvidia.dali", "fused": kernel}
-    found: list[BackendName] = []
-    reasons = []
-    for backend, module in modules.items():
-        try:
-            importlib.import_module(module)
-            found.append(backend)
-        except ImportError as error:
-            reasons.append(f"{backend}: {error}")
-    if not found:
-        raise ValueError(
-            f"there is no backend to compare with torchvision ({'; '.join(reasons)}); pip install nvidia-dali-cuda120"
-        )
-    return found
+    try:
+        importlib.import_module("nvidia.dali")
+    except ImportError as error:
+        raise ValueError(f"no backend to compare with torchvision: {error}; pip install nvidia-dali-cuda120") from None
+    return ["dali-ops", "fused"] if engine_of("dali", resolve_device(device)) == "fused" else ["dali-ops"]
 
 
 def operators(folder: Path, backend: BackendName, device: str = "cpu") -> Iterator[Difference]:

@@ -42,6 +42,7 @@ LAPTOP = Machine(
     torch_version="2.9",
     torch_cuda="12.8",
     torch_gpus=0,
+    gpu_lacks="",
     dali={"nvidia-dali-cuda120": "2.4.0"},
     dali_error="",
     video_driver=True,
@@ -188,6 +189,13 @@ def test_a_jpeg_decoder_that_takes_no_part_is_named_on_a_cpu() -> None:
 
 def test_kernel_is_no_matter_of_health_beside_a_gpu() -> None:
     assert levels(replace(SERVER, kernel="")) == {"native kernel": "note"}
+
+
+def test_gpu_without_the_kernel_of_crops_is_told_who_makes_them() -> None:
+    old = replace(SERVER, gpu_lacks="a GPU of compute capability 7.2 or later")
+    assert levels(old) == {"GPU kernel": "note"}
+    (finding,) = [it for it in judge_machine(old) if it.subject == "GPU kernel"]
+    assert "needs a GPU of compute capability 7.2 or later: they are made by DALI's operators" in finding.text
 
 
 @pytest.mark.parametrize("machine", [LAPTOP, replace(SERVER, video_driver=False)], ids=["CPU", "unused engines"])
