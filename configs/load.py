@@ -124,7 +124,9 @@ def _parse_overrides(overrides: Sequence[str]) -> dict[str, object]:
         try:
             value = yaml.load(text, Loader=Reader) if text.strip() else ""
         except (yaml.YAMLError, ValueError):  # ValueError: of a day that no calendar has
-            raise SettingsError(f"override {override!r}: the value is not YAML; quote it, as in {path}='\"...\"'") from None
+            is_torn = text.lstrip().startswith("[") and "]" not in text  # by the shell, at a space
+            quoted = f"quote the list for the shell, as in '{path}=[1, 2]'" if is_torn else f"quote it, as in {path}='\"...\"'"
+            raise SettingsError(f"override {override!r}: the value is not YAML; {quoted}") from None
         # flat, so that a later override wins over an earlier one of any depth
         parsed |= dict(_flatten({path.strip(): value}))
     return parsed

@@ -17,19 +17,17 @@ from PIL import Image
 from hjepa.draws_in_words import in_words
 from hjepa.pipeline.backend import BackendName
 from hjepa.pipeline.batch import Batch
-from hjepa.pipeline.header import upright
 from hjepa.pipeline.index import Progress
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.mask_panel import Roles, roles
 from hjepa.pipeline.mask_sampler import BlockMasks
 from hjepa.pipeline.multicrop_masks import MaskingStrategy, MultiCropMaskGenerator
 from hjepa.pipeline.open_source import open_source
-from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.recipe import Recipe, whole
-from hjepa.pipeline.source import Source, open_image
+from hjepa.pipeline.source import Source
 from hjepa.pipeline.spelling import suggest
 from hjepa.recipe_table import summary
-from hjepa.view import to_picture
+from hjepa.view import source_pixels, to_picture
 
 # H, W pixels
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -123,6 +121,7 @@ def gather(
         num_workers=0 if backend == "torchvision" else "auto",  # processes would take longer to start than to work
         prefetch=1,
         epochs=epoch + 1,
+        max_bad=1.0,  # who looks at a few images trains on none
     ) as loader:
         loader.set_epoch(epoch)
         images: list[ShownImage] = []
@@ -178,8 +177,7 @@ def _images(batch: Batch, generator: MultiCropMaskGenerator | None, recipe: Reci
     samples = source.fetch(batch.indices.numpy())
     images = []
     for number, label in enumerate(batch.labels.tolist()):
-        with open_image(samples.encoded, number) as stored:
-            pixels = np.asarray(to_rgb(upright(stored) if recipe.orientation == "exif" else stored))
+        pixels = source_pixels(samples.encoded, number, batch, number, recipe)
         crops = tuple(replace(crop, levels=tuple(shown.get((crop.name, number), ()))) for crop in _crops(batch, number, recipe))
         name = source.classes[label] if 0 <= label < len(source.classes) else ""
         images.append(ShownImage(key=_printable(batch.keys[number]), label=_printable(name), pixels=pixels, crops=crops))

@@ -207,7 +207,7 @@ def _unread(data: DataSet) -> Iterator[Finding]:
 
 def _duplicates(data: DataSet) -> Finding:
     if not data.duplicates:
-        return Finding(level="ok", subject="duplicates", text="no file is there twice")
+        return Finding(level="ok", subject="duplicates", text="no file has two names; copies were not looked for")
     text = f"{data.duplicates} of {data.looked_at} are files that are there already, such as {data.duplicate_examples[0]}"
     return Finding(level="note", subject="duplicates", text=text, advice="drop them, unless they are to count twice")
 

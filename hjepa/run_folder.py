@@ -79,8 +79,12 @@ def _named(path: Path, settings: Settings, lock: RunLock) -> Resume:
 
 
 def check_output(resume: Resume, settings: Settings, given: object) -> None:
-    """Raises ValueError where a run would go on in the folder of the checkpoint that was named, and not in the one given."""
-    if settings.checkpoint.resume != "auto" and given and Path(str(given)).absolute() != resume.output.absolute():
+    """Raises ValueError where a run would go on in the folder of the checkpoint that was named, and not in the one given.
+
+    A run that took a numbered folder, because the one given held another, is gone on with by either.
+    """
+    folders = [folder.absolute() for folder in (Path(settings.output_dir), *_run_folders(settings))]
+    if settings.checkpoint.resume != "auto" and given and resume.output.absolute() not in folders:
         raise ValueError(
             f"--resume {resume.path} goes on in {resume.output}, where its log and checkpoints are, and --output-dir is "
             f"{given}; leave --output-dir out, or copy {resume.output} to {given} and resume from there"

@@ -71,7 +71,14 @@ def evaluate(
     if split is not None and data not in WITH_SPLITS:
         raise ValueError(f"--split {split} has no effect on data.dataset={data}, all of which is read; leave it out")
     own: Split = split or "train"
-    source = open_source(settings, progress, own)
+    try:
+        source = open_source(settings, progress, own)
+    except ValueError as error:
+        place = settings.data.data_path
+        if not place or changes.get("data.data_path") or Path(place).expanduser().is_absolute():
+            raise
+        seen = f"the run read {place}, seen from the folder that it began in"
+        raise ValueError(f"{error}; {seen}: evaluate there, or say with --data-path where they are") from error
     found = measure(model, source, settings, lambda done, total: progress("reading features", done, total))
     return replace(found, split=own if data in WITH_SPLITS else None)
 

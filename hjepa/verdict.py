@@ -125,7 +125,9 @@ def _lighter_crops(run: ShortRun, machine: Machine) -> Iterator[str]:
         yield "Let hjepa's own kernel make the crops instead of DALI's operators: " + (
             "backend='fused'." if machine.kernel or run.device != "cpu" else how_to_build(machine)
         )
-    yield f"Take fewer or smaller crops: most of the time goes into their pixels (recipe {run.recipe}, engine {run.engine})."
+    share = 1 - run.loader.images_per_second / run.decode.images_per_second
+    whose = f"recipe {run.recipe}, engine {run.engine}"
+    yield f"Take fewer or smaller crops: {share:.0%} of the time goes into their pixels ({whose})."
 
 
 def _help(bound: Bound, run: ShortRun, data: DataSet) -> str:

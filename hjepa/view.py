@@ -1,5 +1,6 @@
 """A picture of what the model really saw: each image with its boxes, its crops, and the masks of every level."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from matplotlib.patches import Rectangle
 
 from hjepa.mask_veil import colour_of, opacity_of
 from hjepa.pipeline.batch import Batch
-from hjepa.pipeline.header import upright
+from hjepa.pipeline.header import explain, upright
 from hjepa.pipeline.mask_panel import roles
 from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.recipe import Recipe
-from hjepa.pipeline.source import Source, open_image
+from hjepa.pipeline.source import Encoded, Source, open_image
 from hjepa.step_masks import StepMasks
+
+log = logging.getLogger(__name__)
 
 # H, W pixels, N patches, T target blocks
 Picture = npt.NDArray[np.float32]
@@ -29,6 +32,8 @@ Picture = npt.NDArray[np.float32]
 EDGES = {"global": "#ffb000", "local": "#4fc3f7"}
 CELL, SIDE, TITLE = (1.6, 1.75), 1.5, 0.6
 """Inches: width and height of a picture's cell, longest side of a picture in it, height of the title of all."""
+GRAY = 128
+"""Level of an image that cannot be shown."""
 LONGEST_NAME = 27
 """Letters of an image's name that its cell has room for."""
 
@@ -61,6 +66,20 @@ def save_picture(
     figure.savefig(path, dpi=110)
 
 
+def source_pixels(encoded: Encoded, place: int, batch: Batch, image: int, recipe: Recipe) -> npt.NDArray[np.uint8]:
+    """[H, W, 3] the image of a batch that its boxes lie in, turned as the recipe says. encoded, place: where its content is.
+
+    Gray, with a warning, where PIL refuses a file that the backend decoded, as some damaged JPEGs: no run ends for a picture.
+    """
+    try:
+        with open_image(encoded, place) as stored:
+            return np.asarray(to_rgb(upright(stored) if recipe.orientation == "exif" else stored))
+    except Exception as error:  # of bad data PIL's decoders raise OSError, SyntaxError, ValueError and more
+        log.warning("%s is gray in the picture, because PIL cannot read it: %s", batch.keys[image], explain(error))
+        height, width = batch.draws.sizes[image].tolist()
+        return np.full((height, width, 3), GRAY, dtype=np.uint8)
+
+
 def to_picture(crop: torch.Tensor, recipe: Recipe) -> Picture:
     """A normalised crop [3, S, S] as a picture."""
     mean, std = (np.array(values, dtype=np.float32) for values in (recipe.mean, recipe.std))
@@ -91,9 +110,7 @@ def scatter(index: torch.Tensor, valid: torch.Tensor, num_patches: int) -> torch
 
 def _show_source(axis: Axes, row: int, batch: Batch, image: int, recipe: Recipe, source: Source) -> None:
     samples = source.fetch(batch.indices[image : image + 1].numpy())
-    with open_image(samples.encoded, 0) as stored:
-        turned = upright(stored) if recipe.orientation == "exif" else stored
-        pixels = np.asarray(to_rgb(turned))
+    pixels = source_pixels(samples.encoded, 0, batch, image, recipe)
     name = os.path.join(*Path(batch.keys[image]).parts[-2:]).encode(errors="replace").decode()
     _show(axis, row, 0, pixels, name if len(name) <= LONGEST_NAME else f"\N{HORIZONTAL ELLIPSIS}{name[1 - LONGEST_NAME :]}")
     x, y, pixel = _place(row, 0, *pixels.shape[:2])

@@ -127,7 +127,8 @@ def test_a_missing_file_is_refused_with_the_shipped_names(config: str, message: 
     [
         ("seed", "override 'seed' is not of the form name=value"),
         ("=1", "is not of the form name=value"),
-        ("seed={: ", "the value is not YAML"),
+        ("seed={: ", "the value is not YAML; quote it, as in seed='"),
+        ("masking.mask_scale=[0.03,", "the value is not YAML; quote the list for the shell, as in 'masking.mask_scale=[1, 2]'"),
         ("seed=2020-13-45", "the value is not YAML"),
         ("/", "override '/' is not of the form name=value; write --data-path /"),
         ("training.lr=abc", 'training.lr="abc" should be a valid number. What it is: Highest learning rate.'),

@@ -104,6 +104,14 @@ def test_names_of_any_bytes_and_images_in_memory_are_shown(labelled: Path, tmp_p
     assert "<b>&lt;b&gt;?$x$/&amp;?.jpg</b>" in (tmp_path / "0.html").read_text()
 
 
+def test_images_are_shown_whatever_the_share_of_bad_ones(labelled: Path, tmp_path: Path) -> None:
+    for number, file in enumerate(sorted(labelled.rglob("*.jpg"))[:4]):
+        content = file.read_bytes()
+        (tmp_path / f"{number}.jpg").write_bytes(content if number % 2 else content[: len(content) // 2])
+    sheet = gather(tmp_path, SMALL, backend="torchvision", count=4, device="cpu")
+    assert {image.key for image in sheet.images} <= {"1.jpg", "3.jpg"}
+
+
 def test_every_preset_with_global_crops_has_a_patch_size() -> None:
     sizes = {name: fitting_patch_size(preset(name)) for name in PRESETS if "global" in preset(name).names}
     assert sizes["hjepa"] == 16

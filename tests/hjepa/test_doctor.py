@@ -271,6 +271,11 @@ def test_what_torchvision_decodes_is_no_bound_of_the_machine() -> None:
     assert not any("exceeds" in line for line in reduced)  # what was timed is whole images, and they are fewer pixels
 
 
+def test_share_of_the_crops_is_what_decoding_alone_leaves() -> None:
+    for crops_rate, share in ((270, "90%"), (1890, "30%")):
+        assert f"{share} of the time goes into their pixels" in verdict(with_loader(crops_rate)).advice[-1]
+
+
 def test_dali_is_not_praised_where_it_does_not_help() -> None:
     for run, data, step_ms in (
         (RUN, PHOTOS, 100),

@@ -6,7 +6,7 @@ import pytest
 from hjepa import run_folder
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
-from hjepa.run_folder import SETTINGS, fresh_folder, mark_folder
+from hjepa.run_folder import SETTINGS, Resume, check_output, fresh_folder, mark_folder
 from hjepa.run_lock import RunLock
 
 
@@ -35,3 +35,20 @@ def test_full_disk_leaves_the_settings_of_a_run_that_is_resumed(tmp_path: Path) 
     lock.release()
     assert (tmp_path / SETTINGS).read_text(encoding="utf-8") == before
     assert [file.name for file in tmp_path.iterdir()] == [SETTINGS]
+
+
+def test_run_that_took_a_numbered_folder_goes_on_by_the_command_that_began_it(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path / "run")
+    for _ in range(2):
+        own, lock = fresh_folder(settings), RunLock()
+        mark_folder(own, lock, is_new=True)
+        lock.release()
+    output = Path(own.output_dir)
+    assert output.name == "run-2"
+    path = output / "checkpoints" / "latest.pt"
+    named = settings.model_copy(update={"checkpoint": settings.checkpoint.model_copy(update={"resume": str(path)})})
+    resume = Resume(path=path, output=output, content={})
+    check_output(resume, named, settings.output_dir)  # what an interrupted run prints has its own --output-dir in it
+    other = named.model_copy(update={"output_dir": str(tmp_path / "other")})
+    with pytest.raises(ValueError, match="leave --output-dir out"):
+        check_output(resume, other, other.output_dir)

@@ -103,6 +103,21 @@ def test_eval_reads_other_data_than_those_whose_files_were_verified(saved: Path,
     assert not settings.data.verify
 
 
+def test_eval_elsewhere_says_where_the_run_was_that_named_its_images_from_there(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(labelled.parent)
+    settings = load_settings(Path("small"), ["data.dataset=imagefolder", f"data.data_path={labelled.name}", "device=cpu"])
+    path = tmp_path / "latest.pt"
+    content = {"model": build_model(settings, CPU).state_dict(), "settings": checkpoint.plain_settings(settings)}
+    checkpoint.save(path, content)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"does not exist.*the run read {labelled.name}, seen from the folder.*--data-path"):
+        trained.evaluate(path, {}, lambda *_: None)
+    with pytest.raises(ValueError, match=r"does not exist; give a folder of images$"):
+        trained.evaluate(path, {"data.data_path": "nothing"}, lambda *_: None)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -29,6 +30,26 @@ def test_local_crops_that_are_masked_are_shown_with_their_masks(
     for crop, (title, picture) in zip(whole, local.items(), strict=True):
         unchanged = np.isclose(picture, crop).all(-1).mean()
         assert 0 < unchanged < 0.9 if "masked" in title else unchanged == 1
+
+
+def test_image_that_the_backend_decodes_and_pil_does_not_is_gray_in_the_picture_and_named(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("broken data stream when reading image file")
+
+    shown: dict[str, npt.NDArray[np.uint8]] = {}
+    monkeypatch.setattr(view, "_show", lambda axis, row, column, picture, title: shown.setdefault(title, picture))
+    settings, source = settings_of(CROSS), open_folder(labelled)
+    with build_loader(settings, source, "train") as loader:
+        batch = next(iter(loader))
+        monkeypatch.setattr(view, "open_image", refuse)
+        view.save_picture(tmp_path / "crops.png", batch, None, loader.recipe, source, num_images=1)
+    pixels = next(iter(shown.values()))
+    assert pixels.shape == (*batch.draws.sizes[0].tolist(), 3)
+    assert np.unique(pixels).tolist() == [view.GRAY]
+    assert f"{batch.keys[0]} is gray in the picture" in caplog.text
+    assert "broken data stream" in caplog.text
 
 
 @pytest.mark.parametrize("level", [0.0, 0.05, 0.2, 1.0], ids="level-{}".format)
