@@ -3,7 +3,7 @@
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,9 @@ from hjepa.pipeline.mask_panel import roles
 from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.recipe import Recipe
 from hjepa.pipeline.source import Encoded, Source, open_image
-from hjepa.step_masks import StepMasks
+
+if TYPE_CHECKING:
+    from hjepa.step_masks import StepMasks  # imports timm, which takes longer than a contact sheet
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ LONGEST_NAME = 27
 
 
 def save_picture(
-    path: Path, batch: Batch, masks: StepMasks | None, recipe: Recipe, source: Source, num_images: int = 2
+    path: Path, batch: Batch, masks: "StepMasks | None", recipe: Recipe, source: Source, num_images: int = 2
 ) -> None:
     """Writes a PNG: two rows per image, the first its global crops with the masks of each level, the second its local crops."""
     num_globals, num_levels = len(batch.globals), 0 if masks is None else masks.blocks.context.shape[1]
@@ -120,7 +122,7 @@ def _show_source(axis: Axes, row: int, batch: Batch, image: int, recipe: Recipe,
             axis.add_patch(Rectangle(corner, pixel * width, pixel * height, fill=False, edgecolor=edge, linewidth=1))
 
 
-def _show_globals(axis: Axes, row: int, batch: Batch, masks: StepMasks | None, image: int, recipe: Recipe) -> None:
+def _show_globals(axis: Axes, row: int, batch: Batch, masks: "StepMasks | None", image: int, recipe: Recipe) -> None:
     if masks is None:
         for number, crop in enumerate(batch.globals[:, image]):
             _show(axis, row, 1 + number, to_picture(crop, recipe), f"global {number}")
@@ -137,7 +139,7 @@ def _show_globals(axis: Axes, row: int, batch: Batch, masks: StepMasks | None, i
             _show(axis, row, first + 1 + level, masked, f"global {number}, level {level}")
 
 
-def _show_locals(axis: Axes, row: int, batch: Batch, masks: StepMasks | None, image: int, recipe: Recipe) -> None:
+def _show_locals(axis: Axes, row: int, batch: Batch, masks: "StepMasks | None", image: int, recipe: Recipe) -> None:
     """Those that are masked with their masks, which have one level."""
     masked = None if masks is None or masks.local is None else masks.local.masked
     assert batch.locals is not None

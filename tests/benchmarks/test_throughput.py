@@ -62,7 +62,7 @@ def _skip_without(library: str) -> None:
 
 def test_all_engines_are_measured_in_every_round(in_classes: Path, tmp_path: Path) -> None:
     built = importlib.util.find_spec("hjepa.kernels._fused_crops") is not None
-    engines = ["dali-ops", "dali-plain", "torchvision", "decode", *(["fused"] if built else [])]
+    engines = ["dali-plain", "torchvision", "decode", *(["fused"] if built else [])]
     output = tmp_path / "result.json"
     options = ["--workers", 1, "--batch-size", 4, "--rounds", 2, "--seconds", 0.1, "--recipe", "cifar10", "--sizes", "80x60"]
     options += ["--local-crops", 3]

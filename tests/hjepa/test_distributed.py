@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.torch_version import TorchVersion
 
-from hjepa import checkpoint, cli
+from hjepa import checkpoint, cli, trainer
 from hjepa.configs.load import load_settings
 from hjepa.distributed import Ranks, check_local_rank
 from tests.hjepa.calling import Call
@@ -117,23 +117,24 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "variant", [[*CROSS, "training.accumulation_steps=2"], DINO], ids=["cross_crop_prediction, accumulated", "dino"]
+    ("fsdp", "variant"),
+    [
+        pytest.param("true", CROSS, marks=pytest.mark.skipif(not WITH_FSDP, reason="needs torch 2.9")),
+        ("false", DINO),
+    ],
+    ids=["cross_crop_prediction, fsdp", "dino"],
 )
 def test_two_ranks_train_as_one_with_the_same_global_batch(
-    variant: list[str], start: Start, alone: Alone, tmp_path: Path
+    fsdp: str, variant: list[str], start: Start, alone: Alone, tmp_path: Path
 ) -> None:
-    """Over 50 batches; each sample's draws are its own, so only rounding may differ. With FSDP, too."""
-    kinds = {"two": "false", "sharded": "true"} if WITH_FSDP else {"two": "false"}
-    runs = [
-        start(2, name, "--batch-size", 4, "--epochs", 10, f"distributed.fsdp={fsdp}", *variant) for name, fsdp in kinds.items()
-    ]
-    assert alone("one", "--batch-size", 8, "--epochs", 10, *variant).count("Finished") == 1
-    for run in runs:
-        output, _ = run.communicate(timeout=300)
-        assert run.returncode == 0, output
-        assert output.count("Finished") == 1  # only the first rank speaks
-    for name in kinds:
-        _agree(tmp_path / "one", tmp_path / name)
+    """Over 50 batches, two for each step; each sample's draws are its own, so only rounding may differ."""
+    shared = ["--epochs", 10, "training.accumulation_steps=2", *variant]
+    run = start(2, "two", "--batch-size", 4, f"distributed.fsdp={fsdp}", *shared)
+    assert alone("one", "--batch-size", 8, *shared).count("Finished") == 1
+    output, _ = run.communicate(timeout=300)
+    assert run.returncode == 0, output
+    assert output.count("Finished") == 1  # only the first rank speaks
+    _agree(tmp_path / "one", tmp_path / "two")
 
 
 def _agree(first: Path, second: Path) -> None:
@@ -156,28 +157,38 @@ def _agree(first: Path, second: Path) -> None:
 
 
 @pytest.mark.skipif(not WITH_FSDP, reason="needs torch 2.9")
-def test_another_division_of_the_batch_goes_on_as_the_same_run(start: Start, alone: Alone, tmp_path: Path) -> None:
+def test_another_division_of_the_batch_goes_on_as_the_same_run(
+    start: Start, alone: Alone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Stopped within epochs, on: two ranks with FSDP, one that accumulates, two that do not, two with FSDP again.
 
     The masks follow the teacher, whose attention is the same however it is divided.
     """
-    options = ["--epochs", 3, "--resume", "auto", "masking.weights=attention", *LEVELS_ALONE]
-    divided = [  # ranks, batch of each, batches of a step, FSDP, the batches of a rank after which it is stopped, and the step
-        (2, 4, 1, True, STOP.format(3), 3),
-        (1, 4, 2, False, STOP.format(8), 7),
-        (2, 4, 1, False, f"import os\nif os.environ['RANK'] == '1':\n{textwrap.indent(STOP.format(4), '    ')}", 11),
-        (2, 4, 1, True, "", 15),
-    ]
-    for ranks, batch_size, accumulation, fsdp, stop, step in divided:
-        division = ["--batch-size", batch_size, f"training.accumulation_steps={accumulation}"]
-        division += [f"distributed.fsdp={str(fsdp).lower()}"]
-        run = start(ranks, "divided", *division, *options, before=stop)
-        if not stop:
-            alone("whole", "--batch-size", 8, *options)
+    options = ["--batch-size", 4, "--epochs", 3, "--resume", "auto", "masking.weights=attention", *LEVELS_ALONE]
+
+    def on_two(fsdp: str, stop: str) -> str:
+        run = start(2, "divided", f"distributed.fsdp={fsdp}", *options, before=stop)
         output, _ = run.communicate(timeout=120)
         assert run.returncode == 0, output
-        assert ("SIGUSR1: saving a checkpoint" in output) == bool(stop)
+        return output
+
+    def on_one() -> str:
+        with monkeypatch.context() as patch:
+            patch.setattr(trainer, "draw_masks", trainer.draw_masks)  # what the script sets is undone with it
+            exec(STOP.format(8), {})
+            return alone("divided", "training.accumulation_steps=2", *options)
+
+    stop_of_one = f"import os\nif os.environ['RANK'] == '1':\n{textwrap.indent(STOP.format(4), '    ')}"
+    divided: list[tuple[Callable[[], str], int]] = [  # and the step after which it is stopped
+        (lambda: on_two("true", STOP.format(3)), 3),
+        (on_one, 7),
+        (lambda: on_two("false", stop_of_one), 11),
+        (lambda: on_two("true", ""), 15),
+    ]
+    for run, step in divided:
+        assert ("SIGUSR1: saving a checkpoint" in run()) == (step < 15)
         assert checkpoint.load(tmp_path / "divided" / "checkpoints" / "latest.pt", torch.device("cpu"))["step"] == step
+    alone("whole", "--batch-size", 8, *options[2:])
     whole, changed = (lines(tmp_path / name) for name in ("whole", "divided"))
     assert [line["step"] for line in changed] == list(range(1, 16))
     for name, tolerance in {"loss": 1e-5, "grad_norm": 1e-3, "lr": 0}.items():

@@ -140,6 +140,7 @@ def test_native_kernel_is_needed_on_the_cpu_alone(device: str, found: list[str],
     monkeypatch.setattr("hjepa.pipeline.backend.lacking", lambda _: "")
     monkeypatch.setitem(sys.modules, "nvidia.dali", ModuleType("nvidia.dali"))
     monkeypatch.setitem(sys.modules, "hjepa.kernels._fused_crops", None)
+    monkeypatch.delattr("hjepa.kernels._fused_crops", raising=False)
     assert parity.available(device) == found
 
 
