@@ -92,6 +92,7 @@ def test_tensorboard_shows_the_curves_and_one_picture_of_the_first_crops(
     (shown,) = seen.Images("crops and masks")
     with Image.open(trainer.picture) as picture:
         assert (shown.step, shown.width, shown.height) == (0, *picture.size)
+        assert min(picture.size) > 300
 
 
 def test_steps_that_are_made_again_after_a_crash_are_written_once(labelled: Path, tmp_path: Path) -> None:
