@@ -20,7 +20,7 @@ from hjepa.kernels.simple_masks import paint_rectangles, random_masks
 from hjepa.pipeline.masks import HierarchicalMaskGenerator
 from tests.kernels.waiting import nothing_waits
 
-pytest.importorskip("triton", reason="needs Triton, which comes with torch for Linux")
+triton = pytest.importorskip("triton", reason="needs Triton, which comes with torch for Linux")
 ROOT = Path(__file__).parents[2]
 KERNELS = [
     "folded keys",
@@ -70,7 +70,8 @@ def test_kernels_compile_without_a_gpu_and_spill_next_to_nothing(name: str, capa
     assert list(known) == KERNELS
     found = report(name, capability)
     assert 0 < found["registers"] <= 255
-    assert found["spilled bytes"] <= 80  # of the resize, 16 with Triton 3.8, 44 with 3.6 and 80 with 3.4
+    version = tuple(map(int, triton.__version__.split(".")[:2]))
+    assert found["spilled bytes"] <= (16 if version >= (3, 8) else 44 if version >= (3, 6) else 80)  # measured, of the resize
     assert found["fused multiply-adds"] == 0  # one rounding instead of two: the bits would differ
 
 
