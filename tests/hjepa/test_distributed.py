@@ -1,4 +1,4 @@
-"""Several ranks, started by torchrun as users start them: the run of one rank, an end for all, and settings that agree."""
+"""Several ranks: the run of one rank, settings that agree, and, started by torchrun as users start them, an end for all."""
 
 import json
 import os
@@ -19,6 +19,7 @@ from hjepa import checkpoint, cli, trainer
 from hjepa.configs.load import load_settings
 from hjepa.distributed import Ranks, check_local_rank
 from tests.hjepa.calling import Call
+from tests.hjepa.ranks import run_ranks
 
 REPOSITORY = str(Path(cli.__file__).resolve().parents[1])
 TINY = [
@@ -62,7 +63,7 @@ hjepa.trainer.draw_masks = draw
 """Asks for the end of the run in the step of that many batches."""
 
 Start = Callable[..., "subprocess.Popen[str]"]
-Alone = Callable[..., str]
+Run = Callable[..., str]
 
 
 def words(data: Path, output: Path, *arguments: object) -> list[object]:
@@ -72,7 +73,7 @@ def words(data: Path, output: Path, *arguments: object) -> list[object]:
 
 
 @pytest.fixture
-def alone(labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Alone:
+def alone(labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs hjepa-train in this process, which no torchrun started, and returns what it said."""
     call = Call("hjepa-train", cli.main, monkeypatch, capsys)
 
@@ -82,6 +83,16 @@ def alone(labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
         return said
 
     return alone
+
+
+@pytest.fixture
+def together(labelled: Path, tmp_path: Path) -> Run:
+    """Runs hjepa-train on two ranks and returns what they said; `before` is Python that each runs first."""
+
+    def together(output: str, *arguments: object, before: str = "") -> str:
+        return run_ranks(2, tmp_path / f"{output}.txt", words(labelled, tmp_path / output, *arguments), before)
+
+    return together
 
 
 @pytest.fixture
@@ -125,15 +136,13 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     ids=["cross_crop_prediction, fsdp", "dino"],
 )
 def test_two_ranks_train_as_one_with_the_same_global_batch(
-    fsdp: str, variant: list[str], start: Start, alone: Alone, tmp_path: Path
+    fsdp: str, variant: list[str], together: Run, alone: Run, tmp_path: Path
 ) -> None:
     """Over 50 batches, two for each step; each sample's draws are its own, so only rounding may differ."""
     shared = ["--epochs", 10, "training.accumulation_steps=2", *variant]
-    run = start(2, "two", "--batch-size", 4, f"distributed.fsdp={fsdp}", *shared)
+    said = together("two", "--batch-size", 4, f"distributed.fsdp={fsdp}", *shared)
     assert alone("one", "--batch-size", 8, *shared).count("Finished") == 1
-    output, _ = run.communicate(timeout=300)
-    assert run.returncode == 0, output
-    assert output.count("Finished") == 1  # only the first rank speaks
+    assert said.count("Finished") == 1  # only the first rank speaks
     _agree(tmp_path / "one", tmp_path / "two")
 
 
@@ -158,7 +167,7 @@ def _agree(first: Path, second: Path) -> None:
 
 @pytest.mark.skipif(not WITH_FSDP, reason="needs torch 2.9")
 def test_another_division_of_the_batch_goes_on_as_the_same_run(
-    start: Start, alone: Alone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    together: Run, alone: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped within epochs, on: two ranks with FSDP, one that accumulates, two that do not, two with FSDP again.
 
@@ -167,10 +176,7 @@ def test_another_division_of_the_batch_goes_on_as_the_same_run(
     options = ["--batch-size", 4, "--epochs", 3, "--resume", "auto", "masking.weights=attention", *LEVELS_ALONE]
 
     def on_two(fsdp: str, stop: str) -> str:
-        run = start(2, "divided", f"distributed.fsdp={fsdp}", *options, before=stop)
-        output, _ = run.communicate(timeout=120)
-        assert run.returncode == 0, output
-        return output
+        return together("divided", f"distributed.fsdp={fsdp}", *options, before=stop)
 
     def on_one() -> str:
         with monkeypatch.context() as patch:
