@@ -153,12 +153,16 @@ def _advise(name: str, stored: columns.Columns) -> None:
 
 
 def find_parquet(name: str | Path) -> list[Path]:
-    """The parquet files that a path or pattern names. Raises ValueError where there is none."""
+    """The parquet files that a path or pattern names, of a folder all below it that are not hidden. Raises ValueError for none."""
     text = os.path.expanduser(os.fspath(name))
     path = Path(text).absolute()
     if path.is_file():
         return [path]
-    found = sorted(path.rglob("*.parquet")) if path.is_dir() else sorted(Path(match).absolute() for match in glob.glob(text))
+    if path.is_dir():
+        files = sorted(path.rglob("*.parquet"))
+        found = [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+    else:
+        found = sorted(Path(match).absolute() for match in glob.glob(text))
     if not found:
         raise ValueError(f"there are no parquet files at {text}; give files, a folder of them, or a pattern")
     return found
