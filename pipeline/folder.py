@@ -17,14 +17,12 @@ import numpy.typing as npt
 from hjepa.pipeline import columns, index
 from hjepa.pipeline.columns import Columns, Texts, texts
 from hjepa.pipeline.header import MAX_PIXELS, Header, read_file_header
-from hjepa.pipeline.index import Index, Indexed, Progress
+from hjepa.pipeline.index import CHECKED_FILES, Index, Indexed, Progress
 from hjepa.pipeline.source import Samples
 from hjepa.pipeline.splits import advise_folders
 from hjepa.pipeline.walk import ENDINGS, Tree, walk
 
 # N images of the source, B images of a batch, R files of the index, F folders
-CHECKED_FILES = 100_000
-"""Up to this many files each one's length and time of change are compared; beyond it, the times of the folders decide."""
 FOLDER_COLUMNS = ("folder_letters", "folder_ends", "folder_changed_ns")
 
 

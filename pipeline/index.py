@@ -26,6 +26,8 @@ from hjepa.pipeline.source import BadImage, Encoded, Samples
 # N images in use, R rows of the index: the images, and those that were refused
 Progress: TypeAlias = Callable[[int, int], None]
 """Told (headers read, headers to read)."""
+CHECKED_FILES = 100_000
+"""Up to this many files on a disk each one's length and time of change are compared when they are opened again."""
 AT_ONCE = 64
 """Headers that a thread reads before it reports."""
 

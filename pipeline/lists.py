@@ -20,14 +20,12 @@ from hjepa.pipeline import index
 from hjepa.pipeline.columns import Columns
 from hjepa.pipeline.dataset import DatasetSource, open_dataset, unpack
 from hjepa.pipeline.header import MAX_PIXELS, Header, read_file_header
-from hjepa.pipeline.index import Index, Indexed, Progress
+from hjepa.pipeline.index import CHECKED_FILES, Index, Indexed, Progress
 from hjepa.pipeline.labels import number_labels
 from hjepa.pipeline.layout import find_layout
 from hjepa.pipeline.source import Samples
 
 # N images of the source, B images of a batch
-CHECKED_FILES = 100_000
-"""Up to this many files each one's length and time of change are compared when a list is opened again."""
 READING = 3
 """Changes when lines are read otherwise, so that no index of another reading is used."""
 LABELLED = re.compile(r"(?P<path>.*\S)(\t\s*(?P<name>[^\t]+)| +(?P<number>\d+))")
