@@ -49,7 +49,9 @@ class TorchvisionBackend:
                 multiprocessing_context=_start_method(),
                 worker_init_fn=_keep_what_is_the_parents,
             )
-            for crops in batches:
+            with torch.device("cpu"):  # whatever torch's default is, which workers have from here, and the seed that is drawn
+                rendered = iter(batches)
+            for crops in rendered:
                 yield self._to_device(crops)
         else:
             with closing(Ahead(map(_Rendered(settings).__getitem__, requests), settings.prefetch)) as ahead:
