@@ -49,7 +49,7 @@ class ZipSource:
         return len(self._members)
 
     def fetch(self, indices: npt.NDArray[np.int64]) -> hjepa.Samples:
-        """Contents, sizes and labels of these images; nothing is decoded. Called on one background thread."""
+        """Contents, sizes and labels of these images; nothing is decoded. Called on a background thread of each Loader."""
         members = [self._members[index] for index in indices.tolist()]
         return hjepa.Samples(
             encoded=[np.frombuffer(self._archive.read(member), dtype=np.uint8) for member in members],

@@ -19,6 +19,7 @@ from PIL import Image
 from torch.utils.data import Subset
 
 from hjepa.pipeline import content
+from hjepa.pipeline.handles import OwnLock
 from hjepa.pipeline.header import MAX_PIXELS, explain, read_header, too_large
 from hjepa.pipeline.labels import LABEL_NAMES, number_labels
 from hjepa.pipeline.pixels import array_to_rgb, to_rgb
@@ -27,6 +28,8 @@ from hjepa.pipeline.source import BadImage, Samples, as_ppm
 # N images of the source, B images of a batch
 IMAGE_NAMES = ("image", "img", "jpg", "png", "webp", "pixel_values")
 """Where the image stands in an item that is a dictionary; the first that is there counts."""
+_ONE_AT_A_TIME = OwnLock()
+"""Held for each item of any data set: several Loaders may read one, and parts of one that torch's random_split made."""
 log = logging.getLogger("hjepa")
 
 
@@ -62,8 +65,9 @@ class DatasetSource:
         labels, failures = np.full(len(indices), -1, dtype=np.int64), {}
         for place, index in enumerate(indices.tolist()):
             try:
-                image, label = unpack(self.dataset[index])
-                contents[place], *size, orientation[place] = encode(image, self.max_pixels)
+                with _ONE_AT_A_TIME():
+                    image, label = unpack(self.dataset[index])
+                    contents[place], *size, orientation[place] = encode(image, self.max_pixels)
                 sizes[place] = size
                 labels[place] = number_of(label, self.classes) if self.labels is None else self.labels[index]
             except Exception as error:  # the data set's own code, which may raise anything: the sample is replaced
@@ -176,7 +180,8 @@ def _check_kind(source: DatasetSource) -> None:
     """Raises ValueError where the first item is of a kind that no item can be; one that cannot be read is not judged."""
     dataset = source.dataset
     try:
-        image, label = unpack(dataset[0])
+        with _ONE_AT_A_TIME():
+            image, label = unpack(dataset[0])
     except ValueError:
         raise
     except NotImplementedError as error:  # torch's iterable data sets

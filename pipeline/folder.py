@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,12 @@ import numpy.typing as npt
 from hjepa.pipeline import columns, index
 from hjepa.pipeline.columns import Columns, Texts, texts
 from hjepa.pipeline.header import MAX_PIXELS, Header, read_file_header
-from hjepa.pipeline.index import Index, Indexed, Progress
+from hjepa.pipeline.index import CHECKED_FILES, Index, Indexed, Progress
 from hjepa.pipeline.source import Samples
 from hjepa.pipeline.splits import advise_folders
 from hjepa.pipeline.walk import ENDINGS, Tree, walk
 
 # N images of the source, B images of a batch, R files of the index, F folders
-CHECKED_FILES = 100_000
-"""Up to this many files each one's length and time of change are compared; beyond it, the times of the folders decide."""
 FOLDER_COLUMNS = ("folder_letters", "folder_ends", "folder_changed_ns")
 
 
@@ -68,21 +67,15 @@ def open_folder(
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise ValueError(f"data folder {root} {what}; give a folder of images")
-    file, made_from = index.cache_file("folder", os.fsencode(root)), {"folder": os.fsencode(root).decode(errors="replace")}
-    stored = index.load(file, made_from)
+    file = index.cache_file("folder", os.fsencode(root))
+    stored = columns.load(file)
     trusts_folders = stored is not None and not verify and len(stored.arrays["length"]) > CHECKED_FILES
     tree = walk(root, _folders(stored) if stored is not None and trusts_folders else None)
-    if stored is None or not _is_same(tree, stored):
-        with index.one_builder(file):
-            stored = index.load(file, made_from) or stored
-            if stored is None or not _is_same(tree, stored):
-                stored = columns.save(file, _build(root, tree, stored, made_from, num_workers, progress))
-    used = index.in_use(stored, max_pixels)
+    found = index.cached(
+        file, partial(_is_same, tree), lambda latest: _build(root, tree, latest or stored, num_workers, progress)
+    )
+    used = index.in_use(found, max_pixels, str(root))
     advise_folders(root, used.classes)
-    if not len(used):
-        raise ValueError(
-            f"none of the {len(used.bad)} images in {root} can be used; the first: {used.bad[0].path}: {used.bad[0].reason}"
-        )
     return FolderSource(root=root, index=used, others=dict(tree.others))
 
 
@@ -95,7 +88,7 @@ def _folders(stored: Columns) -> dict[bytes, int]:
 def _is_same(tree: Tree, stored: Columns) -> bool:
     """Whether the index is that of the tree: folders with their times, and the files of those that were listed."""
     found, arrays = _table(tree, None), stored.arrays
-    if stored.about.get("passing") or not all(np.array_equal(found[name], arrays[name]) for name in FOLDER_COLUMNS):
+    if not all(np.array_equal(found[name], arrays[name]) for name in FOLDER_COLUMNS):
         return False
     is_listed = np.array([folder not in tree.reused for folder in sorted(tree.changed_ns)])
     rows = np.nonzero(is_listed[arrays["folder"]])[0]
@@ -105,9 +98,7 @@ def _is_same(tree: Tree, stored: Columns) -> bool:
     return all(np.array_equal(found[name], arrays[name][rows]) for name in ("length", "changed_ns", "folder"))
 
 
-def _build(
-    root: Path, tree: Tree, stored: Columns | None, made_from: Any, num_workers: int, progress: Progress | None
-) -> Columns:
+def _build(root: Path, tree: Tree, stored: Columns | None, num_workers: int, progress: Progress | None) -> Columns:
     """The index of the files found; headers of files that are as they were are taken from the stored one."""
     table = _table(tree, stored)
     keys = Texts(letters=table["key_letters"], ends=table["key_ends"]).all()
@@ -124,7 +115,7 @@ def _build(
     index.scan_headers(scan, stale, read, num_workers=num_workers, progress=progress)
     labels, classes = _label(keys)
     return index.build(
-        keys=keys, length=table["length"], labels=labels, classes=classes, scan=scan, more=table, made_from=made_from
+        keys=keys, length=table["length"], labels=labels, classes=classes, scan=scan, more=table, made_from=str(root)
     )
 
 

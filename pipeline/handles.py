@@ -21,15 +21,18 @@ def short_names(files: Sequence[Path]) -> list[str]:
 
 
 class OwnLock:
-    """A lock that is made anew after a fork, where the old one may be held by a thread that was not forked along."""
+    """A lock that is made anew after a fork, where the old one may be held by a thread that was not forked along.
+
+    The thread that holds it may take it again, as where an item of a data set is made of another's.
+    """
 
     def __init__(self) -> None:
-        self._lock, self._process = threading.Lock(), os.getpid()
+        self._lock, self._process = threading.RLock(), os.getpid()
 
-    def __call__(self) -> threading.Lock:
+    def __call__(self) -> "threading.RLock":
         """The lock to hold."""
         if self._process != os.getpid():
-            self._lock, self._process = threading.Lock(), os.getpid()
+            self._lock, self._process = threading.RLock(), os.getpid()
         return self._lock
 
 

@@ -26,6 +26,8 @@ from hjepa.pipeline.source import BadImage, Encoded, Samples
 # N images in use, R rows of the index: the images, and those that were refused
 Progress: TypeAlias = Callable[[int, int], None]
 """Told (headers read, headers to read)."""
+CHECKED_FILES = 100_000
+"""Up to this many files on a disk each one's length and time of change are compared when they are opened again."""
 AT_ONCE = 64
 """Headers that a thread reads before it reports."""
 
@@ -222,8 +224,23 @@ def build(
     return Columns(arrays=arrays | dict(more), about=about)
 
 
+def cached(file: Path, fits: Callable[[Columns], bool], make: Callable[[Columns | None], Columns]) -> Columns:
+    """The cached columns where they fit, or those that `make` makes, for which it gets the cached ones that do not fit."""
+    stored = load(file, fits)
+    if stored is None:
+        with _one_builder(file):
+            stored = load(file, fits) or columns.save(file, make(columns.load(file)))
+    return stored
+
+
+def load(file: Path, fits: Callable[[Columns], bool] = lambda stored: True) -> Columns | None:
+    """The cached columns; None for none, for some that do not fit, or where images could not be read when they were made."""
+    stored = columns.load(file)
+    return stored if stored is not None and not stored.about.get("passing") and fits(stored) else None
+
+
 @contextmanager
-def one_builder(file: Path) -> Iterator[None]:
+def _one_builder(file: Path) -> Iterator[None]:
     """Lets one process at a time build this index: the ranks of a machine wait for the first, and find it built."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -239,22 +256,8 @@ def one_builder(file: Path) -> Iterator[None]:
         yield
 
 
-def load(file: Path, made_from: Any = None) -> Columns | None:
-    """The cached columns, or None where there are none, or where they were made from something else."""
-    stored = columns.load(file)
-    if stored is None or (made_from is not None and stored.about["made_from"] != made_from):
-        return None
-    return stored
-
-
-def load_complete(file: Path, made_from: Any = None) -> Columns | None:
-    """As load, but None also where images could not be read when they were made."""
-    stored = load(file, made_from)
-    return None if stored is None or stored.about.get("passing") else stored
-
-
-def in_use(stored: Columns, max_pixels: int) -> Index:
-    """The index with its images of at most max_pixels. Raises ValueError where no image is left."""
+def in_use(stored: Columns, max_pixels: int, name: str) -> Index:
+    """The index of `name` with its images of at most max_pixels. Raises ValueError where no image is left."""
     if max_pixels < 1:
         raise ValueError(f"max_pixels={max_pixels} leaves no image; use 1 or more")
     rows = stored.arrays["good"]
@@ -267,6 +270,9 @@ def in_use(stored: Columns, max_pixels: int) -> Index:
         reasons = (too_large(*size, max_pixels) for size in sizes)
         bad += [BadImage(path=os.fsdecode(key), reason=reason) for key, reason in zip(keys, reasons, strict=True)]
         rows = np.setdiff1d(rows, large)
+    if not len(rows):
+        first = bad[0] if bad else BadImage(path=name, reason="it is empty")
+        raise ValueError(f"no image of {name} can be used; the first: {first.path}: {first.reason}")
     return Index(stored=stored, rows=rows, bad=tuple(bad))
 
 

@@ -16,18 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hjepa.pipeline import columns, index
+from hjepa.pipeline import index
 from hjepa.pipeline.columns import Columns
 from hjepa.pipeline.dataset import DatasetSource, open_dataset, unpack
 from hjepa.pipeline.header import MAX_PIXELS, Header, read_file_header
-from hjepa.pipeline.index import Index, Indexed, Progress
+from hjepa.pipeline.index import CHECKED_FILES, Index, Indexed, Progress
 from hjepa.pipeline.labels import number_labels
 from hjepa.pipeline.layout import find_layout
 from hjepa.pipeline.source import Samples
 
 # N images of the source, B images of a batch
-CHECKED_FILES = 100_000
-"""Up to this many files each one's length and time of change are compared when a list is opened again."""
 READING = 3
 """Changes when lines are read otherwise, so that no index of another reading is used."""
 LABELLED = re.compile(r"(?P<path>.*\S)(\t\s*(?P<name>[^\t]+)| +(?P<number>\d+))")
@@ -94,7 +92,7 @@ def open_list(
         listing = Listing(root=os.fsencode(os.getcwd()), keys=keys, labels=numbers, classes=names)
         made_from = _digest(listing)
         file = index.cache_file("list", made_from.encode())
-        stored = index.load_complete(file)
+        stored = index.load(file)
         if stored is None or verify or len(keys) <= CHECKED_FILES:
             stored = _update(listing, file, made_from, num_workers, progress)
         return _use(f"a list of {len(keys)} paths", listing.root, stored, max_pixels)
@@ -120,7 +118,7 @@ def open_csv(
         raise ValueError(f"there is no file {path}; give a CSV or text file with a path, and perhaps a label, on each line")
     status, root = path.stat(), os.fsencode(path.parent)
     cache, own = index.cache_file("csv", os.fsencode(path)), [READING, status.st_size, status.st_mtime_ns]
-    stored = index.load_complete(cache)
+    stored = index.load(cache)
     is_new = stored is None or stored.about["made_from"][: len(own)] != own
     if stored is None or is_new or verify or len(stored.arrays["length"]) <= CHECKED_FILES:
         keys, texts = _read_lines(path)
@@ -212,24 +210,18 @@ def _update(listing: Listing, file: Path, made_from: Any, num_workers: int, prog
     def is_same(stored: Columns) -> bool:
         arrays = stored.arrays
         unchanged = np.array_equal(arrays["length"], length) and np.array_equal(arrays["changed_ns"], changed_ns)
-        return unchanged and stored.about["made_from"] == made_from and not stored.about.get("passing")
+        return unchanged and bool(stored.about["made_from"] == made_from)
 
     def read(row: int) -> Header:
         return read_file_header(paths[row])
 
-    stored = index.load(file)
-    if stored is not None and is_same(stored):
-        return stored
-    with index.one_builder(file):
-        stored = index.load(file)
-        if stored is not None and is_same(stored):
-            return stored
+    def build(stored: Columns | None) -> Columns:
         scan = index.empty_scan(len(paths))
         stale = np.arange(len(paths))
         if stored is not None:
             stale = index.reuse(scan, listing.keys, length, changed_ns, stored)
         index.scan_headers(scan, stale, read, num_workers=num_workers, progress=progress)
-        built = index.build(
+        return index.build(
             keys=listing.keys,
             length=length,
             labels=listing.labels,
@@ -238,15 +230,12 @@ def _update(listing: Listing, file: Path, made_from: Any, num_workers: int, prog
             more={"changed_ns": changed_ns},
             made_from=made_from,
         )
-        return columns.save(file, built)
+
+    return index.cached(file, is_same, build)
 
 
 def _use(name: str, root: bytes, stored: Columns, max_pixels: int) -> ListSource:
-    used = index.in_use(stored, max_pixels)
-    if not len(used):
-        first = used.bad[0]
-        raise ValueError(f"none of the {len(used.bad)} images of {name} can be used; the first: {first.path}: {first.reason}")
-    return ListSource(name=name, root=root, index=used)
+    return ListSource(name=name, root=root, index=index.in_use(stored, max_pixels, name))
 
 
 def _status(paths: list[bytes]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

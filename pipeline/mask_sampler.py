@@ -135,7 +135,10 @@ def _check_reference(laws: Sequence[BlockLaw], num_target_masks: int) -> None:
 
 
 class KeyStream:
-    """The keys of one seed's samples, in order; its state is the number of samples so far, however they were batched."""
+    """The keys of one seed's samples, in order; its state is the number of samples so far, however they were batched.
+
+    The mask generators are such streams: a call takes the keys of the next samples.
+    """
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

@@ -37,7 +37,7 @@ class LevelMasks(TypedDict):
     """bool [B, T, N]"""
 
 
-class MultiBlockMaskGenerator:
+class MultiBlockMaskGenerator(KeyStream):
     """Several target blocks and one large context block without them, as in document E.
 
     Scales are shares of the grid, the aspect ratio is width / height. law="reference": targets are redrawn until they are clear
@@ -59,6 +59,7 @@ class MultiBlockMaskGenerator:
         min_keep: int = 1,
         seed: int = 0,
     ) -> None:
+        super().__init__(seed)
         check_range("target_scale", target_scale, 1)
         check_range("context_scale", context_scale, 1)
         check_range("aspect_ratio_range", aspect_ratio_range)
@@ -72,7 +73,6 @@ class MultiBlockMaskGenerator:
         self.sampler = MaskSampler(
             [blocks], grid, num_target_masks=num_target_masks, law=law, max_attempts=max_attempts, min_keep=min_keep
         )
-        self._stream = KeyStream(seed)
 
     def __call__(
         self, batch_size: int, device: torch.device | str = "cpu", *, weights: Tensor | None = None
@@ -81,20 +81,12 @@ class MultiBlockMaskGenerator:
 
         Targets lean to where weights, floating [B, N] on the same device, are greater (`MaskSampler.sample`).
         """
-        masks = self.sample(self._stream.take(batch_size, device), weights)
+        masks = self.sample(self.take(batch_size, device), weights)
         return masks.context[0, 0], masks.targets[0, 0]
 
     def sample(self, keys: Tensor, weights: Tensor | None = None) -> BlockMasks:
         """Masks [1, 1, B, ...] for keys int64 [B], on their device; leaves the stream alone."""
         return self.sampler.sample(keys, range(1), weights)
-
-    def state_dict(self) -> dict[str, int]:
-        """Seed and position of the stream of `__call__`."""
-        return self._stream.state_dict()
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Puts the stream where the saved one stood; the seeds must agree."""
-        self._stream.load_state_dict(state)
 
     @staticmethod
     def get_mask_statistics(context: Tensor, targets: Tensor) -> dict[str, float]:
@@ -119,7 +111,7 @@ class MultiBlockMaskGenerator:
         )
 
 
-class HierarchicalMaskGenerator:
+class HierarchicalMaskGenerator(KeyStream):
     """Masks for several levels, drawn independently of each other, as in document E, or with nested=True inside each other.
 
     Targets and context blocks grow with the level as `hierarchy_laws` says, but four large blocks do not fit beside each other.
@@ -143,13 +135,13 @@ class HierarchicalMaskGenerator:
         nested: bool = False,
         seed: int = 0,
     ) -> None:
+        super().__init__(seed)
         self.input_size = input_size
         grid = patch_grid(input_size, patch_size)
         laws = hierarchy_laws(grid, num_hierarchies, scale_progression, base_scale, aspect_ratio_range)
         self.sampler = MaskSampler(
             laws, grid, num_target_masks=num_target_masks, law=law, max_attempts=max_attempts, min_keep=min_keep, nested=nested
         )
-        self._stream = KeyStream(seed)
 
     def __call__(
         self, batch_size: int, device: torch.device | str = "cpu", *, weights: Tensor | None = None
@@ -158,7 +150,7 @@ class HierarchicalMaskGenerator:
 
         Document E's default device is "cuda". Targets lean to where weights, floating [B, N] on the same device, are greater.
         """
-        return self.named(self._stream.take(batch_size, device), weights)
+        return self.named(self.take(batch_size, device), weights)
 
     def named(self, keys: Tensor, weights: Tensor | None = None) -> dict[str, LevelMasks]:
         """What a call returns, for keys int64 [B], on their device; leaves the stream alone."""
@@ -167,14 +159,6 @@ class HierarchicalMaskGenerator:
     def sample(self, keys: Tensor, weights: Tensor | None = None) -> BlockMasks:
         """Masks [1, L, B, ...] for keys int64 [B], on their device; leaves the stream alone."""
         return self.sampler.sample(keys, range(1), weights)
-
-    def state_dict(self) -> dict[str, int]:
-        """Seed and position of the stream of `__call__`."""
-        return self._stream.state_dict()
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Puts the stream where the saved one stood; the seeds must agree."""
-        self._stream.load_state_dict(state)
 
     @staticmethod
     def get_hierarchical_statistics(masks: dict[str, LevelMasks]) -> dict[str, dict[str, float]]:

@@ -42,7 +42,7 @@ class MultiCropMasks(TypedDict):
     local_masks: dict[str, dict[str, LevelMasks]] | dict[str, VisibleMasks] | None
 
 
-class MultiCropMaskGenerator:
+class MultiCropMaskGenerator(KeyStream):
     """Hierarchical masks for global crops and, by strategy, for locals (document A; laws: docs/masks.md).
 
     * global_only: no masks for locals (None).
@@ -72,6 +72,7 @@ class MultiCropMaskGenerator:
         num_local_hierarchies: int | None = None,
         seed: int = 0,
     ) -> None:
+        super().__init__(seed)
         if masking_strategy not in get_args(MaskingStrategy):
             raise ValueError(f"unknown masking_strategy={masking_strategy!r}; use one of {get_args(MaskingStrategy)}")
         self.num_global_crops = whole("num_global_crops", num_global_crops, 1)
@@ -102,7 +103,6 @@ class MultiCropMaskGenerator:
         self.global_crop_size = global_crop_size
         self.local_crop_size = local_crop_size
         self.masking_strategy = masking_strategy
-        self._stream = KeyStream(seed)
 
     def __call__(self, batch_size: int, device: torch.device | str = "cpu", *, weights: Tensor | None = None) -> MultiCropMasks:
         """Masks of the stream's next samples, bool [B, N] and [B, T, N] for each crop and level.
@@ -110,7 +110,7 @@ class MultiCropMaskGenerator:
         The default device is "cpu", where the documents have "cuda". Targets of the global crops lean to where weights,
         floating [B, N] or [G, B, N] on the same device, are greater (`MaskSampler.sample`).
         """
-        return self.named(self._stream.take(batch_size, device), weights)
+        return self.named(self.take(batch_size, device), weights)
 
     def named(self, keys: Tensor, weights: Tensor | None = None) -> MultiCropMasks:
         """What a call returns, for keys int64 [B], on their device; leaves the stream alone."""
@@ -135,14 +135,6 @@ class MultiCropMaskGenerator:
             )
         first = self.num_global_crops  # crops are numbered through, so that no local shares a global's chance
         return self.local_sampler.sample(keys, range(first, first + self.num_local_crops // 2), weights)
-
-    def state_dict(self) -> dict[str, int]:
-        """Seed and position of the stream of `__call__`."""
-        return self._stream.state_dict()
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Puts the stream where the saved one stood; the seeds must agree."""
-        self._stream.load_state_dict(state)
 
     def get_crop_info(self) -> dict[str, int]:
         """Sizes in pixels, and numbers of patches and crops."""

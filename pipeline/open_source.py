@@ -134,7 +134,7 @@ def _name_of_folder(folder: Path) -> str:
     endings = set()
     try:
         for entry in folder.iterdir():
-            ending = entry.suffix.lower()
+            ending = "" if entry.name.startswith(".") else entry.suffix.lower()
             if ending in ENDINGS:  # at once: there may be millions
                 return "imagefolder"
             endings.add(ending)

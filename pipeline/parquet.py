@@ -19,14 +19,15 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from hjepa.pipeline import columns, index
+from hjepa.pipeline import index
+from hjepa.pipeline.columns import Columns
 from hjepa.pipeline.dataset import IMAGE_NAMES
 from hjepa.pipeline.handles import KEPT, FirstSeen, OwnLock, short_names
 from hjepa.pipeline.header import MAX_PIXELS, Header, explain, read_header
 from hjepa.pipeline.index import Index, Indexed, Progress
 from hjepa.pipeline.labels import LABEL_NAMES, number_labels
 from hjepa.pipeline.order import WINDOW
-from hjepa.pipeline.source import BadImage, Samples
+from hjepa.pipeline.source import Samples
 from hjepa.pipeline.splits import advise_files
 
 # N images of the source, B images of a batch
@@ -124,22 +125,19 @@ def open_parquet(
     parquet = _import_parquet()
     made_from = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths] + [[image, label]]
     cache = index.cache_file("parquet", repr([made_from[-1], *map(str, paths)]).encode(errors="surrogateescape"))
-    stored = index.load(cache, made_from)
-    if stored is None:
-        with index.one_builder(cache):
-            stored = index.load(cache, made_from)
-            stored = stored or columns.save(cache, _build(parquet, paths, image, label, made_from, num_workers, progress))
-    used = index.in_use(stored, max_pixels)
+    stored = index.cached(
+        cache,
+        lambda stored: stored.about["made_from"] == made_from,
+        lambda _: _build(parquet, paths, image, label, made_from, num_workers, progress),
+    )
     name = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} parquet files)"
-    if not len(used):
-        first = used.bad[0] if used.bad else BadImage(path=name, reason="there are no rows")
-        raise ValueError(f"no usable image in {name}; the first: {first.path}: {first.reason}")
+    used = index.in_use(stored, max_pixels, name)
     advise_files(name, paths)
     _advise(name, stored)
     return ParquetSource(name, paths, used)
 
 
-def _advise(name: str, stored: columns.Columns) -> None:
+def _advise(name: str, stored: Columns) -> None:
     """Says once what makes large groups of rows slow, and what helps."""
     lengths = stored.arrays["length"]
     rows = len(lengths) // len(stored.about["groups"])
@@ -153,12 +151,16 @@ def _advise(name: str, stored: columns.Columns) -> None:
 
 
 def find_parquet(name: str | Path) -> list[Path]:
-    """The parquet files that a path or pattern names. Raises ValueError where there is none."""
+    """The parquet files that a path or pattern names: of a folder all below it but hidden ones. Raises ValueError for none."""
     text = os.path.expanduser(os.fspath(name))
     path = Path(text).absolute()
     if path.is_file():
         return [path]
-    found = sorted(path.rglob("*.parquet")) if path.is_dir() else sorted(Path(match).absolute() for match in glob.glob(text))
+    if path.is_dir():
+        files = sorted(path.rglob("*.parquet"))
+        found = [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+    else:
+        found = sorted(Path(match).absolute() for match in glob.glob(text))
     if not found:
         raise ValueError(f"there are no parquet files at {text}; give files, a folder of them, or a pattern")
     return found
@@ -179,7 +181,7 @@ def _build(
     made_from: Any,
     num_workers: int,
     progress: Progress | None,
-) -> columns.Columns:
+) -> Columns:
     with _open(parquet, paths[0]) as first:
         image_name = _column(first, image, IMAGE_NAMES, paths[0])
         label_name = "" if label == "auto" and not _has(first, LABEL_NAMES) else _column(first, label, LABEL_NAMES, paths[0])
@@ -213,7 +215,7 @@ def _build(
         },
         made_from=made_from,
     )
-    return columns.Columns(arrays=stored.arrays, about={**stored.about, "groups": groups, "image": image_name})
+    return Columns(arrays=stored.arrays, about={**stored.about, "groups": groups, "image": image_name})
 
 
 def _groups(parquet: Any, paths: tuple[Path, ...], names: Sequence[str]) -> tuple[list[tuple[int, int]], list[int]]:

@@ -1,15 +1,18 @@
 """Images that cannot be used: which they are, written down as they are found, and which image stands in for each.
 
 Nothing is done for good images. A bad one is found when its batch fails, and from then on replaced before its batch is made.
-What stands in for image i is the first good one of a keyed walk over the source, so it is the same on every rank, in every
-backend and after a resume, whether i was known to be bad already or is found to be only now.
+What stands in for image i is the first good one of a keyed walk over its source (of a Mixture's the one it is of, whose share
+so stays what its weight says), so it is the same on every rank, in every backend and after a resume, whether i was known to be
+bad already or is found to be only now.
 """
 
 import hashlib
 import json
 import logging
 import os
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +21,7 @@ import numpy.typing as npt
 
 from hjepa.kernels import chance
 from hjepa.pipeline.index import cache_folder
+from hjepa.pipeline.mixture import Mixture
 from hjepa.pipeline.source import BadImage, Source
 
 WALK = 0x62616421  # "bad!": keeps the walk's chance apart from the draws'
@@ -48,41 +52,41 @@ class TooManyBadImagesError(DataError):
 
 
 class Quarantine:
-    """The bad images of a source of `num_images`, kept in a file of JSON lines that other ranks and later runs share.
+    """The bad images of sources of these lengths, kept in a file of JSON lines that other ranks and later runs share.
 
     file: where each is written to (id, path, reason, source), and read from at the start, as far as its lines are of the
-    source with this fingerprint and will not pass: what could not be fetched is tried again by a later run. max_bad: share of
+    sources with this fingerprint and will not pass: what could not be fetched is tried again by a later run. max_bad: share of
     the images beyond which the run is not what it was meant to be (one bad image is allowed, unless it is 0).
 
     Raises TooManyBadImagesError where the file has too many already.
     """
 
-    def __init__(self, num_images: int, fingerprint: str, file: Path, max_bad: float) -> None:
+    def __init__(self, lengths: Sequence[int], fingerprint: str, file: Path, max_bad: float) -> None:
         if not 0 <= max_bad <= 1:
             raise ValueError(f"max_bad={max_bad} is no share of the images; use 0 to 1, such as 0.01")
         if file.is_dir():
             raise ValueError(f"the list of bad images {file} is a folder; give a file, such as {file / 'bad_images.jsonl'}")
         self.file = file
-        self._num_images = num_images
+        self._ends = list(accumulate(lengths))
         self._fingerprint = fingerprint
-        self._limit = max(1, int(max_bad * num_images)) if max_bad else 0
+        self._limit = max(1, int(max_bad * self._ends[-1])) if max_bad else 0
         self._max_bad = max_bad
-        self._reasons: dict[int, str] = {}
+        self._bad = [set[int]() for _ in lengths]
         self._noted: set[str] = set()
         self._read()
         self._check("as an earlier run found")
 
     def __len__(self) -> int:
-        return len(self._reasons)
+        return sum(map(len, self._bad))
 
     def __contains__(self, index: int) -> bool:
-        return index in self._reasons
+        return index in self._bad[self._owner(index)]
 
     def add(self, index: int, path: str, reason: str, *, lasting: bool = True) -> None:
         """Takes image `index` out, and writes it down. Raises TooManyBadImagesError."""
-        if index in self._reasons:
+        if index in self:
             return
-        self._reasons[index] = reason
+        self._bad[self._owner(index)].add(index)
         self._write([{"id": index, "path": path, "reason": reason, "lasting": lasting}])
         log.warning("bad image %s: %s; replaced by another (list: %s)", path, reason, self.file)
         self._check(f"the last: {path}: {reason}")
@@ -95,23 +99,30 @@ class Quarantine:
 
     def replace(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """[B] the same numbers where the images are good, others in place of the bad ones."""
-        if not self._reasons:
+        if not any(self._bad):
             return indices
         return np.array([self._stand_in(index) for index in indices.tolist()], dtype=np.int64)
 
+    def _owner(self, index: int) -> int:
+        """The number of the image's source."""
+        return bisect_right(self._ends, index)
+
     def _stand_in(self, index: int) -> int:
-        if len(self) >= self._num_images:
-            raise TooManyBadImagesError(f"all {self._num_images} images are bad; see {self.file}")
+        owner = self._owner(index)
+        bad, start = self._bad[owner], self._ends[owner - 1] if owner else 0
+        length = self._ends[owner] - start
+        if len(bad) >= length:
+            raise TooManyBadImagesError(f"all {length} images of a source are bad; see {self.file}")
         walked, step = index, 0
-        while walked in self._reasons:
-            walked = int(chance.bits(chance.key(WALK, index), np.array(step)) % np.uint64(self._num_images))
+        while walked in bad:
+            walked = start + int(chance.bits(chance.key(WALK, index), np.array(step)) % np.uint64(length))
             step += 1
         return walked
 
     def _check(self, why: str) -> None:
         if len(self) > self._limit:
             raise TooManyBadImagesError(
-                f"{len(self)} of {self._num_images} images are bad, more than max_bad={self._max_bad:g} allows, {why}; "
+                f"{len(self)} of {self._ends[-1]} images are bad, more than max_bad={self._max_bad:g} allows, {why}; "
                 f"see {self.file}, repair or delete them, or raise max_bad (in hjepa-train data.max_bad)"
             )
 
@@ -138,7 +149,7 @@ class Quarantine:
                 continue
             try:
                 entry = json.loads(line)
-                index, path, reason, owner = entry["id"], str(entry["path"]), str(entry["reason"]), entry["source"]
+                index, path, owner = entry["id"], str(entry["path"]), entry["source"]
                 lasting = index is not None and entry["lasting"]
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
@@ -149,7 +160,7 @@ class Quarantine:
             if index is None:
                 self._noted.add(path)
             elif lasting:
-                self._reasons[index] = reason
+                self._bad[self._owner(index)].add(index)
 
 
 def _is_torn(line: str) -> bool:
@@ -174,7 +185,8 @@ def open_quarantine(
         return None
     fingerprint = source.fingerprint()
     default = cache_folder() / "bad_images" / f"{hashlib.sha256(fingerprint.encode()).hexdigest()[:24]}.jsonl"
-    quarantine = Quarantine(len(source), fingerprint, default if file is None else Path(os.path.expanduser(file)), max_bad)
+    lengths = source.lengths if isinstance(source, Mixture) else (len(source),)
+    quarantine = Quarantine(lengths, fingerprint, default if file is None else Path(os.path.expanduser(file)), max_bad)
     if is_first:
         quarantine.note(source.bad)
     return quarantine

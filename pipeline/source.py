@@ -92,7 +92,10 @@ class Source(Protocol):
         ...
 
     def fetch(self, indices: npt.NDArray[np.int64]) -> Samples:
-        """The images with these numbers, each from 0 to N - 1. Called on a background thread, one batch at a time."""
+        """The images with these numbers, each from 0 to N - 1.
+
+        Called on a background thread, one batch at a time; of each Loader, where several read the source.
+        """
         ...
 
     def fingerprint(self) -> str:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hjepa.pipeline import columns, index
+from hjepa.pipeline import index
+from hjepa.pipeline.columns import Columns
 from hjepa.pipeline.handles import Handles, short_names
 from hjepa.pipeline.header import MAX_PIXELS, Header, explain, read_header, refused
 from hjepa.pipeline.index import Index, Indexed, Progress
@@ -94,16 +95,11 @@ def open_webdataset(
         raise ValueError("the list of shards is empty; give the paths of tar files")
     made_from = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     cache = index.cache_file("webdataset", "\0".join(str(file) for file in files).encode(errors="surrogateescape"))
-    stored = index.load_complete(cache, made_from)
-    if stored is None:
-        with index.one_builder(cache):
-            stored = index.load_complete(cache, made_from)
-            stored = stored or columns.save(cache, _build(files, made_from, num_workers, progress))
-    used = index.in_use(stored, max_pixels)
+    stored = index.cached(
+        cache, lambda stored: stored.about["made_from"] == made_from, lambda _: _build(files, made_from, num_workers, progress)
+    )
     name = str(files[0]) if len(files) == 1 else f"{files[0].parent} ({len(files)} shards)"
-    if not len(used):
-        first = used.bad[0] if used.bad else BadImage(path=name, reason="no member has the ending of an image")
-        raise ValueError(f"no usable image in {name}; the first: {first.path}: {first.reason}")
+    used = index.in_use(stored, max_pixels, name)
     advise_files(name, files)
     return WebDatasetSource(name, files, used)
 
@@ -143,7 +139,7 @@ def _expand(pattern: str) -> Iterator[str]:
         yield from _expand(pattern[: match.start()] + middle + pattern[match.end() :])
 
 
-def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: Progress | None) -> columns.Columns:
+def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: Progress | None) -> Columns:
     images: list[tuple[int, Member]] = []
     keys: list[bytes] = []
     texts: list[int | str | None] = []

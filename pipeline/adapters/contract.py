@@ -33,7 +33,7 @@ class Adapter(Protocol):
 
 def require_views(trainer: str, recipe: Recipe, counts: Mapping[str, int | None]) -> None:
     """Refuses a recipe whose views have other names, or another number of crops (None for 1 or more)."""
-    found = {group[0].name: sum(view.count for view in group) for group in recipe.groups()}
+    found = {name: recipe.count(name) for name in recipe.names}
     fits = found.keys() == counts.keys() and all(count in (None, found[name]) for name, count in counts.items())
     if not fits:
         wanted = " and ".join(f"{'1 or more' if count is None else count} {name!r}" for name, count in counts.items())

@@ -27,15 +27,16 @@ def inputs_of(request: Request, recipe: Recipe) -> Inputs:
 
 
 def names_of(group: tuple[View, ...]) -> list[str]:
-    """The inputs of a group of views, in the order in which `inputs_of` gives them."""
+    """The inputs of a group of views, in the order in which `inputs_of` gives them: of the operators that any view may need."""
     names = [f"{edge}_{number}" for number in range(count(group)) for edge in ("start", "end")]
-    if has_jitter(group):
+    has_jitter = any(view.jitter is not None for view in group)
+    if has_jitter:
         names += ["brightness", "contrast"]
-    if has_jitter(group) or has_gray(group):
+    if has_jitter or any(view.gray > 0 for view in group):
         names += ["saturation", "hue_degrees"]
-    if has_blur(group):
+    if any(view.blur > 0 for view in group):
         names += ["sigma", "blur_window"]
-    if has_solarize(group):
+    if any(view.solarize > 0 for view in group):
         names += ["solarize_threshold"]
     return names
 
@@ -69,23 +70,3 @@ def contents_of(encoded: Encoded) -> Contents:
 def count(group: tuple[View, ...]) -> int:
     """Crops of the group."""
     return sum(view.count for view in group)
-
-
-def has_jitter(group: tuple[View, ...]) -> bool:
-    """Whether any view of the group has colour jitter."""
-    return any(view.jitter is not None for view in group)
-
-
-def has_gray(group: tuple[View, ...]) -> bool:
-    """Whether any view may be turned gray."""
-    return any(view.gray > 0 for view in group)
-
-
-def has_blur(group: tuple[View, ...]) -> bool:
-    """Whether any view may be blurred."""
-    return any(view.blur > 0 for view in group)
-
-
-def has_solarize(group: tuple[View, ...]) -> bool:
-    """Whether any view may be solarized."""
-    return any(view.solarize > 0 for view in group)

@@ -24,15 +24,7 @@ from torch.utils.dlpack import from_dlpack
 from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BackendSettings, Crops, Request
 from hjepa.pipeline.backends.dali_decode import Node, check_ends, check_sizes, current_device, decode, device_id, ends, read
-from hjepa.pipeline.backends.dali_inputs import (
-    count,
-    has_blur,
-    has_gray,
-    has_jitter,
-    has_solarize,
-    inputs_of,
-    names_of,
-)
+from hjepa.pipeline.backends.dali_inputs import count, inputs_of, names_of
 from hjepa.pipeline.backends.dali_jpeg import build
 from hjepa.pipeline.backends.dali_pipe import DaliPipe, Feed
 from hjepa.pipeline.recipe import Recipe, View
@@ -109,11 +101,11 @@ def _render_view(
 ) -> Node:
     on_gpu = settings.device.type == "cuda"
     crops = _crop(images, group, parameters)
-    if has_jitter(group) or has_gray(group):
+    if "saturation" in parameters:
         crops = _jitter(crops, group, parameters, on_gpu)
-    if has_blur(group):
+    if "sigma" in parameters:
         crops = _blur(crops, parameters)
-    if has_solarize(group):
+    if "solarize_threshold" in parameters:
         crops = _solarize(crops, group, parameters, on_gpu)
     return fn.crop_mirror_normalize(
         crops,
@@ -141,7 +133,7 @@ def _crop(images: Node, group: tuple[View, ...], parameters: dict[str, Node]) ->
 
 
 def _jitter(crops: Node, group: tuple[View, ...], parameters: dict[str, Node], on_gpu: bool) -> Node:
-    if has_jitter(group):
+    if "brightness" in parameters:
         crops = _brightness_contrast(crops, group, parameters, on_gpu)
     # Grayscale comes after the jitter, and a saturation of 0 is grayscale: one operator does saturation, hue and gray.
     return fn.hsv(crops, saturation=fn.per_frame(parameters["saturation"]), hue=fn.per_frame(parameters["hue_degrees"]))

@@ -5,7 +5,7 @@ how far the two are apart, and docs/parity.md says why. It reads DALI's images w
 place, view-major and contiguous. On a GPU it is fused_gpu.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import fields, replace
 from functools import partial
@@ -25,7 +25,7 @@ from hjepa.pipeline.backends.dali_inputs import Contents, contents_of, count
 from hjepa.pipeline.backends.dali_jpeg import build, reductions, segment_of, takes_part, with_segment
 from hjepa.pipeline.backends.dali_pipe import DaliPipe, Feed
 from hjepa.pipeline.buffers import Buffers
-from hjepa.pipeline.recipe import View
+from hjepa.pipeline.recipe import Recipe, View
 
 # B images, V crops of one name, S pixels
 NUM_READY = 2
@@ -66,8 +66,7 @@ class FusedBackend:
 def _render_batch(images: Any, request: Request, settings: BackendSettings, threads: Threads, buffers: Buffers) -> Crops:
     recipe, whole = settings.recipe, decoded(images, request)
     seen, request = (whole, request) if recipe.decoding == "full" else _as_reduced(whole, request)
-    crops = {group[0].name: _output(group, len(images), settings, buffers) for group in recipe.groups()}
-    groups = [crop_group(group[0], request, crops[group[0].name]) for group in recipe.groups()]
+    crops, groups = room_for(request, recipe, lambda shape: buffers.take(shape, settings.dtype))
     threads.render(seen, groups, recipe.mean, recipe.std)
     return crops
 
@@ -118,9 +117,14 @@ def _too_long(side: int) -> str:
     return f"a crop of it is {side} pixels long, and the kernel crops up to {MAX_SIDE}"
 
 
-def _output(group: tuple[View, ...], num_images: int, settings: BackendSettings, buffers: Buffers) -> Tensor:
-    shape = (count(group), num_images, 3, group[0].size, group[0].size)
-    return buffers.take(shape, settings.dtype)
+def room_for(request: Request, recipe: Recipe, allocate: Callable[[tuple[int, ...]], Tensor]) -> tuple[Crops, list[CropGroup]]:
+    """Memory for the crops of each name, and what the kernel is to write there."""
+    crops, groups = {}, []
+    for group in recipe.groups():
+        view = group[0]
+        crops[view.name] = allocate((count(group), len(request.sizes), 3, view.size, view.size))
+        groups.append(crop_group(view, request, crops[view.name]))
+    return crops, groups
 
 
 def crop_group(view: View, request: Request, out: Tensor) -> CropGroup:

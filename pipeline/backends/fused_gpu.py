@@ -15,9 +15,8 @@ import torch
 from hjepa.kernels.fused_crops_triton import render, require_compiler
 from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BackendSettings, Crops, Request
-from hjepa.pipeline.backends.dali_inputs import count
 from hjepa.pipeline.backends.dali_pipe import DaliPipe
-from hjepa.pipeline.backends.fused import build_decoder, check_decoded, crop_group, decoded, images_of
+from hjepa.pipeline.backends.fused import build_decoder, check_decoded, decoded, images_of, room_for
 
 # B images, V crops of one name, S pixels
 NUM_HELD = 2
@@ -73,11 +72,6 @@ def _is_done(event: torch.cuda.Event) -> bool:
 
 def _render_batch(images: Any, request: Request, settings: BackendSettings) -> Crops:
     recipe = settings.recipe
-    crops, groups = {}, []
-    for group in recipe.groups():
-        view = group[0]
-        shape = (count(group), len(images), 3, view.size, view.size)
-        crops[view.name] = torch.empty(shape, dtype=settings.dtype, device=settings.device)
-        groups.append(crop_group(view, request, crops[view.name]))
+    crops, groups = room_for(request, recipe, partial(torch.empty, dtype=settings.dtype, device=settings.device))
     render(decoded(images, request), groups, recipe.mean, recipe.std)
     return crops

@@ -49,7 +49,9 @@ class TorchvisionBackend:
                 multiprocessing_context=_start_method(),
                 worker_init_fn=_keep_what_is_the_parents,
             )
-            for crops in batches:
+            with torch.device("cpu"):  # whatever torch's default is, which workers have from here, and the seed that is drawn
+                rendered = iter(batches)
+            for crops in rendered:
                 yield self._to_device(crops)
         else:
             with closing(Ahead(map(_Rendered(settings).__getitem__, requests), settings.prefetch)) as ahead:
@@ -102,8 +104,8 @@ def render_batch(request: Request, recipe: Recipe, dtype: torch.dtype) -> Crops:
     """All crops of a batch, on the CPU, contiguous. Raises BadBatchError, which names all bad images."""
     crops = {}
     for group in recipe.groups():
-        count, size = sum(view.count for view in group), group[0].size
-        crops[group[0].name] = torch.empty(count, len(request.encoded), 3, size, size, dtype=dtype, device="cpu")
+        name, size = group[0].name, group[0].size
+        crops[name] = torch.empty(recipe.count(name), len(request.encoded), 3, size, size, dtype=dtype, device="cpu")
     reasons: dict[tuple[int, int], str] = {}
     for number in range(len(request.encoded)):
         decoded = _decode(request, number, recipe)

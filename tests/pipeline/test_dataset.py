@@ -2,13 +2,15 @@
 
 import io
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import Subset
+from torch.utils.data import Subset, random_split
 
 from hjepa.pipeline.dataset import open_dataset
 from hjepa.pipeline.source import Samples, Source, open_image
@@ -45,6 +47,30 @@ class Items(torch.utils.data.Dataset):
         if isinstance(self.items[index], Exception):
             raise self.items[index]
         return self.items[index]
+
+
+def test_parts_of_a_data_set_are_read_one_item_at_a_time_whoever_reads() -> None:
+    within, most = [0], [0]
+
+    class Shared(torch.utils.data.Dataset):
+        """As a file that is sought and read, which two threads must not do at once."""
+
+        def __len__(self) -> int:
+            return 40
+
+        def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+            within[0] += 1
+            most[0] = max(most[0], within[0])
+            time.sleep(0.002)
+            within[0] -= 1
+            return IMAGE, index
+
+    parts = random_split(Shared(), [20, 20])
+    sources = [open_dataset(part) for part in parts]
+    with ThreadPoolExecutor(2) as pool:
+        labels = [samples.labels.tolist() for samples in pool.map(everything, sources)]
+    assert labels == [list(part.indices) for part in parts]
+    assert most == [1]
 
 
 @pytest.mark.parametrize(

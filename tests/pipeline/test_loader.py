@@ -89,6 +89,15 @@ def test_torchs_default_type_changes_no_pixel(backend: str, dtype: torch.dtype, 
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_torchs_default_device_changes_nothing(backend: str, photographs: Path) -> None:
+    with open_loader(photographs, backend) as plain, open_loader(photographs, backend, num_workers=1) as other:
+        expected = list(plain)
+        with torch.device("meta"):  # as torch.set_default_device("cuda")
+            actual = list(other)
+    assert_same(expected, actual)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_ranks_together_yield_the_batches_of_one(backend: str, photographs: Path) -> None:
     with open_loader(photographs, backend) as alone:
         expected = by_sample(list(alone))

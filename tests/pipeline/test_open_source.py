@@ -133,6 +133,13 @@ def test_shards_beside_folders_of_images_are_refused(packed: str, below: str, tm
         open_source(tmp_path)
 
 
+def test_hidden_files_do_not_decide_what_lies_in_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "cats").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "cats" / "1.png")
+    (tmp_path / "._shard.tar").write_bytes(b"of macOS")
+    assert isinstance(open_source(tmp_path), FolderSource)
+
+
 def test_shards_beside_folders_without_images_are_shards(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "x.json").touch()

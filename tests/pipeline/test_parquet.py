@@ -65,6 +65,14 @@ def test_file_that_another_took_the_place_of_is_not_read_by_the_rows_of_the_firs
     assert everything(source).failures == {0: "it was changed while it was in use; open the source anew"}
 
 
+def test_hidden_files_of_a_folder_are_passed_over(tmp_path: Path) -> None:
+    write(tmp_path / "x.parquet", {"image": [image()], "label": [1]})
+    (tmp_path / "._x.parquet").write_bytes(b"of macOS")
+    (tmp_path / ".cache").mkdir()
+    write(tmp_path / ".cache" / "y.parquet", {"image": [image()], "label": [1]})
+    assert open_parquet(tmp_path).files == (tmp_path / "x.parquet",)
+
+
 def test_files_of_several_splits_and_of_one_name_are_told_apart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for split in ("train", "test"):
         (tmp_path / split).mkdir()

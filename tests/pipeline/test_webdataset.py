@@ -187,7 +187,7 @@ def test_member_of_more_bytes_than_any_file_has_costs_itself_alone(kind: bytes, 
         "damaged: a header of more bytes than there are; what stands before it is used",
     )
     (tmp_path / "x.tar").write_bytes(header + image())
-    with pytest.raises(ValueError, match=r"no usable image in .* cut off in|is no tar file \(a header of more bytes"):
+    with pytest.raises(ValueError, match=r"no image of .* cut off in|is no tar file \(a header of more bytes"):
         open_webdataset(tmp_path / "x.tar")
 
 
@@ -230,7 +230,7 @@ def test_bad_members_are_listed_with_the_reason(tmp_path: Path) -> None:
     reasons = {bad.path: bad.reason for bad in source.bad}
     assert reasons.keys() == {f"x.tar/{name}" for name in ("b.png", "c", "d.jpg", "e.png")}
     assert "GIF" in reasons["x.tar/d.jpg"]
-    with pytest.raises(ValueError, match="no usable image"):
+    with pytest.raises(ValueError, match="can be used; the first"):
         open_webdataset(tmp_path / "x.tar", max_pixels=10)
 
 
