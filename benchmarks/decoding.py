@@ -13,13 +13,13 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import chain, count, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import nvidia.dali.fn as fn
 import torch
+from engines import decoding_pipeline
 from images import Size, resized
 from nvidia.dali.pipeline import Pipeline
 from record import RESULTS, described, duration, output_file, whole, write
@@ -31,11 +31,8 @@ import hjepa
 from hjepa import sample_data
 from hjepa.pipeline.backend import BackendSettings
 from hjepa.pipeline.backends import dali_jpeg
-from hjepa.pipeline.backends.dali_decode import decode, device_id, read
-from hjepa.pipeline.backends.dali_inputs import Contents, contents_of
 from hjepa.pipeline.device import resolve_device, resolve_workers
 from hjepa.pipeline.folder import FolderSource, open_folder
-from hjepa.pipeline.sampler import Sampler
 
 COMPARED = 4
 """Batches whose levels are compared."""
@@ -131,13 +128,13 @@ def mean_kib(source: FolderSource) -> float:
 
 def measure(source: FolderSource, how: BackendSettings, rounds: int, seconds: float) -> list[dict[str, tuple[float, float]]]:
     """Of each round and decoder: images per second, and ms of CPU time for an image. Raises RuntimeError for other levels."""
-    pipes = {name: pipeline(source, how, build) for name, build in DECODERS.items()}
+    pipes = {name: decoding_pipeline(source, how, build) for name, build in DECODERS.items()}
     for _ in range(COMPARED):
         ours, theirs = (pipe.run()[0].as_cpu() for pipe in pipes.values())
         if not all(np.array_equal(np.array(a), np.array(b)) for a, b in zip(ours, theirs, strict=True)):
             raise RuntimeError("the decoders give other levels, so that their speeds say nothing")
     for name, load in OF_A_GPU.items() if how.device.type == "cuda" else ():
-        pipes[name] = pipeline(source, replace(how, decoder="gpu", hw_decoder_load=load), Pipeline.build)
+        pipes[name] = decoding_pipeline(source, replace(how, decoder="gpu", hw_decoder_load=load))
     turns = track(range(rounds), "rounds", transient=True)
     return [{name: speed(pipe, how, seconds) for name, pipe in pipes.items()} for _ in turns]
 
@@ -166,22 +163,6 @@ def settings(device: torch.device, batch_size: int, threads: int) -> BackendSett
         pin_memory=False,
         dtype=torch.float32,
     )
-
-
-def pipeline(source: FolderSource, how: BackendSettings, build: Callable[[Pipeline], None]) -> Pipeline:
-    """Reads and decodes in the loader's order, and does no more."""
-    sampler = Sampler(num_samples=len(source), batch_size=how.batch_size)
-    batches = chain.from_iterable(sampler.batches(epoch, 0) for epoch in count())
-
-    def feed() -> Contents:
-        return contents_of(source.fetch(next(batches).indices).encoded)
-
-    options = {"num_threads": how.num_workers, "device_id": device_id(how), "prefetch_queue_depth": 2, "exec_dynamic": True}
-    pipe = Pipeline(batch_size=how.batch_size, **options)
-    with pipe:
-        pipe.set_outputs(decode(read(fn.external_source(source=feed, batch=True), from_files=True), how))
-    build(pipe)
-    return pipe
 
 
 if __name__ == "__main__":

@@ -99,13 +99,7 @@ def loader_batches(
 def decoded_batches(
     source: FolderSource, recipe: Recipe, batch_size: int, device: torch.device, workers: int, hw_decoder_load: float
 ) -> Generator[Any, None, None]:
-    """DALI that reads and decodes the same files in the loader's order on the same device, and does no more."""
-    sampler = Sampler(num_samples=len(source), batch_size=batch_size)
-    batches = chain.from_iterable(sampler.batches(epoch, 0) for epoch in count())
-
-    def feed() -> Contents:
-        return contents_of(source.fetch(next(batches).indices).encoded)
-
+    """`decoding_pipeline` on the same device, for ever."""
     settings = BackendSettings(
         recipe=recipe,
         batch_size=batch_size,
@@ -117,13 +111,27 @@ def decoded_batches(
         decoder="gpu" if device.type == "cuda" else "cpu",  # as DALI's users have it
         hw_decoder_load=hw_decoder_load,
     )
-    number = device_id(settings)
-    pipe = Pipeline(batch_size=batch_size, num_threads=workers, device_id=number, prefetch_queue_depth=2, exec_dynamic=True)
-    with pipe:
-        pipe.set_outputs(decode(read(fn.external_source(source=feed, batch=True), True), settings))
-    pipe.build()
+    pipe = decoding_pipeline(source, settings)
     while True:
         yield pipe.run()
+
+
+def decoding_pipeline(
+    source: FolderSource, how: BackendSettings, build: Callable[[Pipeline], None] = Pipeline.build
+) -> Pipeline:
+    """DALI that reads and decodes the files in the loader's order, and does no more."""
+    sampler = Sampler(num_samples=len(source), batch_size=how.batch_size)
+    batches = chain.from_iterable(sampler.batches(epoch, 0) for epoch in count())
+
+    def feed() -> Contents:
+        return contents_of(source.fetch(next(batches).indices).encoded)
+
+    options = {"num_threads": how.num_workers, "device_id": device_id(how), "prefetch_queue_depth": 2, "exec_dynamic": True}
+    pipe = Pipeline(batch_size=how.batch_size, **options)
+    with pipe:
+        pipe.set_outputs(decode(read(fn.external_source(source=feed, batch=True), from_files=True), how))
+    build(pipe)
+    return pipe
 
 
 def peer_batches(

@@ -44,7 +44,7 @@ def asked(overrides: Sequence[str], flags: Mapping[str, object]) -> dict[str, ob
 
 def settings_from_plain(plain: Mapping[str, Any], changes: Mapping[str, object] = NO_FLAGS) -> Settings:
     """Settings from the tree that a checkpoint carries, with changes by dotted path; None was not given."""
-    return _validated(dict(_flatten(plain)) | {path: value for path, value in changes.items() if value is not None})
+    return _validated(dict(flatten(plain)) | {path: value for path, value in changes.items() if value is not None})
 
 
 def with_changes(settings: Settings, changes: Mapping[str, object]) -> Settings:
@@ -54,9 +54,9 @@ def with_changes(settings: Settings, changes: Mapping[str, object]) -> Settings:
 
 def changes_to_yaml(settings: Settings) -> str:
     """What differs from the defaults as YAML, from which `load_settings` makes the same settings."""
-    default, own = (dict(_flatten(each.model_dump(mode="json"))) for each in (Settings(), settings))
+    default, own = (dict(flatten(each.model_dump(mode="json"))) for each in (Settings(), settings))
     flat = {path: value for path, value in own.items() if value != default.get(path)}
-    read = dict(_flatten(settings_from_plain(_tree(flat)).model_dump(mode="json")))
+    read = dict(flatten(settings_from_plain(_tree(flat)).model_dump(mode="json")))
     flat |= {path: value for path, value in own.items() if value != read[path]}  # a default that another setting moves
     return yaml.dump(_tree(flat), Dumper=Writer, sort_keys=False, allow_unicode=True)
 
@@ -64,6 +64,16 @@ def changes_to_yaml(settings: Settings) -> str:
 def to_yaml(settings: Settings) -> str:
     """All settings as YAML, from which `load_settings` makes the same settings."""
     return yaml.dump(settings.model_dump(mode="json"), Dumper=Writer, sort_keys=False, allow_unicode=True)
+
+
+def flatten(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Every value of a tree of settings, with its dotted path."""
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{path}.")
+        elif path not in SECTIONS or value not in (None, {}):  # a section with nothing in it is no mistake
+            yield path, value
 
 
 def shipped() -> list[str]:
@@ -80,7 +90,7 @@ def _merged(
     merged: dict[str, object] = {}
     problems: list[str] = []
     for source, layer in [*layers, ("override", _parse_overrides(overrides)), ("flag", given)]:
-        renamed, wrong = canonical(_flatten(layer), source)
+        renamed, wrong = canonical(flatten(layer), source)
         merged |= renamed
         problems += wrong
     if problems:
@@ -128,21 +138,12 @@ def _parse_overrides(overrides: Sequence[str]) -> dict[str, object]:
             quoted = f"quote the list for the shell, as in '{path}=[1, 2]'" if is_torn else f"quote it, as in {path}='\"...\"'"
             raise SettingsError(f"override {override!r}: the value is not YAML; {quoted}") from None
         # flat, so that a later override wins over an earlier one of any depth
-        parsed |= dict(_flatten({path.strip(): value}))
+        parsed |= dict(flatten({path.strip(): value}))
     return parsed
 
 
 def _plain(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
-
-
-def _flatten(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in tree.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            yield from _flatten(value, f"{path}.")
-        elif path not in SECTIONS or value not in (None, {}):  # a section with nothing in it is no mistake
-            yield path, value
 
 
 def _tree(flat: Mapping[str, object]) -> dict[str, Any]:

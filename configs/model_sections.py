@@ -20,13 +20,7 @@ from hjepa.configs.section import (
     ShareRange,
 )
 from hjepa.models.sizes import NAMED_ENCODERS as KNOWN_SIZES
-
-
-def _check_heads(where: str, width: int, num_heads: int) -> None:
-    if width % num_heads or width % 4:
-        raise ValueError(
-            f"{where}.width={width} must divide by {where}.num_heads={num_heads}, and by 4 (sine and cosine of two axes)"
-        )
+from hjepa.models.sizes import check_heads
 
 
 class EncoderSettings(Section):
@@ -45,7 +39,7 @@ class EncoderSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "EncoderSettings":
-        _check_heads("model.encoder", self.width, self.num_heads)
+        check_heads("model.encoder", self.width, self.num_heads)
         return self
 
 
@@ -67,7 +61,7 @@ class PredictorSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "PredictorSettings":
-        _check_heads("model.predictor", self.width, self.num_heads)
+        check_heads("model.predictor", self.width, self.num_heads)
         return self
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from hjepa import sample_data
@@ -39,10 +40,8 @@ def open_source(settings: Settings, progress: Progress, split: Split = "train") 
         sample_data.make(folder, progress=lambda done: progress(f"making {count} sample images in {folder}", done, count))
         name, place = "imagefolder", str(folder)
 
-    def show(done: int, total: int) -> None:
-        progress(f"reading the headers of {place}", done, total)
-
-    return open_named(name, place, split, max_pixels=data.max_pixels, verify=data.verify, progress=show)
+    told = partial(progress, f"reading the headers of {place}")
+    return open_named(name, place, split, max_pixels=data.max_pixels, verify=data.verify, progress=told)
 
 
 def open_probe_source(settings: Settings, progress: Progress) -> Source | None:
@@ -50,11 +49,8 @@ def open_probe_source(settings: Settings, progress: Progress) -> Source | None:
     data, probe = settings.data, settings.evaluation.linear_probe
     if not (probe.enabled and probe.data_path):
         return None
-
-    def show(done: int, total: int) -> None:
-        progress(f"reading the headers of {probe.data_path}", done, total)
-
-    return open_named(probe.dataset or name_of(probe.data_path), probe.data_path, max_pixels=data.max_pixels, progress=show)
+    told = partial(progress, f"reading the headers of {probe.data_path}")
+    return open_named(probe.dataset or name_of(probe.data_path), probe.data_path, max_pixels=data.max_pixels, progress=told)
 
 
 def build_recipe(settings: Settings) -> Recipe | Curriculum:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import torch
 
+from hjepa.configs.load import flatten
 from hjepa.configs.schema import Settings
 
 FORMAT = 1
@@ -138,7 +139,7 @@ def newest_first(folder: Path) -> list[Path]:
 
 def saved_settings(state: dict[str, Any]) -> dict[str, Any]:
     """The settings of a checkpoint by dotted path. What it is too old to name was as it is by default."""
-    return _flat(plain_settings(Settings())) | _flat(state["settings"])
+    return dict([*flatten(plain_settings(Settings())), *flatten(state["settings"])])
 
 
 @damage_said()
@@ -148,7 +149,7 @@ def check_settings(state: dict[str, Any], current: Settings, path: Path, world_s
     An update may be divided otherwise among ranks and accumulated batches, as long as it has as many images; and with a term
     of the loss that sees all images of a batch together, as long as these are as many, too.
     """
-    before, now = saved_settings(state), _flat(plain_settings(current))
+    before, now = saved_settings(state), dict(flatten(plain_settings(current)))
     saved_by = state.get("world_size", world_size)
     divided = _images_together(before, saved_by, current) == _images_together(now, world_size, current)
     free = FREE + (DIVISION if divided else ())
@@ -192,13 +193,6 @@ def _images_together(settings: dict[str, Any], world_size: int, current: Setting
 def _age(name: str) -> tuple[int, str]:
     """What orders the names of epochs from the oldest on, also where there are more than four digits."""
     return len(name), name
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
 
 
 def _sync_folder(folder: Path) -> None:

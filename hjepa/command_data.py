@@ -1,5 +1,7 @@
 """The images that a command works on: what the user names, or the sample images that hjepa draws itself."""
 
+from functools import partial
+
 from hjepa import sample_data
 from hjepa.display import Display
 from hjepa.pipeline.open_source import open_source
@@ -22,8 +24,7 @@ def open_data(data: str | None, display: Display, needed: int = sample_data.COUN
             folder, count, progress=lambda done: display.show(f"making {count} sample images in {folder}", done, count)
         )
         data = str(folder)
-    place = data
-    source = open_source(data, progress=lambda done, total: display.show(f"reading the headers of {place}", done, total))
+    source = open_source(data, progress=partial(display.show, f"reading the headers of {data}"))
     display.clear()
     return source
 

@@ -11,28 +11,28 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from hjepa.configs.schema import Settings
-from hjepa.run_folder import make_folder
+from hjepa.run_folder import make_folder, set_log_aside
 from hjepa.wandb_run import WandbRun
 
 
 class Metrics:
     """Appends to the file of lines and, if asked, to TensorBoard's event files beside it and to Weights & Biases.
 
-    resume: the checkpoint that a run goes on from. What was written of later steps goes: they are made again.
+    resume: the checkpoint that a run goes on from. What was written of later steps goes: they are made again. A new run shows
+    nothing of one that ended in this folder before its first checkpoint.
     """
 
     def __init__(self, settings: Settings, resume: dict[str, Any] | None = None) -> None:
         folder = settings.log_folder
         make_folder(folder)
-        self._wandb = WandbRun(settings) if settings.logging.wandb.enabled else None
-        if settings.metrics_file.exists():
-            if resume is not None:
-                _drop_later(settings.metrics_file, resume["step"], evaluates_again=_is_to_evaluate(resume))
-            elif not settings.logging.log_dir:  # of a run that ended before its first checkpoint
-                os.replace(settings.metrics_file, settings.metrics_file.with_suffix(".before.jsonl"))
+        self._wandb = WandbRun(settings, goes_on=resume is not None) if settings.logging.wandb.enabled else None
+        if resume is None:
+            set_log_aside(settings)
+        elif settings.metrics_file.exists():
+            _drop_later(settings.metrics_file, resume["step"], evaluates_again=_is_to_evaluate(resume))
         self._lines = open(settings.metrics_file, "a", encoding="utf-8")  # noqa: SIM115 - open for the life of this object
         # of the step itself nothing but an evaluation is made again, and before the first step there is nothing else
-        purged = None if resume is None else resume["step"] + 1 if resume["step"] else 0
+        purged = resume["step"] + 1 if resume is not None and resume["step"] else 0
         self._writer = SummaryWriter(str(folder), purge_step=purged) if settings.logging.tensorboard.enabled else None
 
     def record(self, kind: str, step: int, values: dict[str, float | int]) -> None:

@@ -118,10 +118,11 @@ def fresh_folder(settings: Settings) -> Settings:
             "use --resume auto to go on with it, or another folder"
         )
     if settings.logging.log_dir and settings.metrics_file.exists():
-        raise ValueError(
-            f"logging.log_dir={settings.log_folder} holds the log of another run; use --resume auto to go on with it, "
-            "or another folder"
-        )
+        whose, way = "another run", "use --resume auto to go on with it"
+        if settings.checkpoint.resume == "auto":
+            whose = "a run without a checkpoint to go on from, which may be under way"
+            way = f"if it is not, move {settings.metrics_file} elsewhere"
+        raise ValueError(f"logging.log_dir={settings.log_folder} holds the log of {whose}; {way}, or use another folder")
     output = Path(settings.output_dir)
     there = next(place for place in (output, *output.absolute().parents) if place.exists())
     if not there.is_dir():
@@ -185,10 +186,18 @@ def release_folder(settings: Settings, lock: RunLock, made: list[Path]) -> None:
     output = Path(settings.output_dir)
     if not checkpoint.newest_first(settings.checkpoint_folder):
         (output / SETTINGS).unlink(missing_ok=True)
+        with suppress(OSError):  # or it would hide what ended the run
+            set_log_aside(settings)  # in a logging.log_dir it would be taken for a run's to go on with
         lock.release()
         with suppress(OSError):  # one is not empty, unless the run could not start
             for folder in made:  # and not a user's own, which may be the current one
                 folder.rmdir()
+
+
+def set_log_aside(settings: Settings) -> None:
+    """Keeps the log of a run that ended before its first checkpoint, under another name: the next run's begins empty."""
+    if settings.metrics_file.exists():
+        os.replace(settings.metrics_file, settings.metrics_file.with_suffix(".before.jsonl"))
 
 
 def _run_folders(settings: Settings) -> list[Path]:

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def evaluate(
             raise
         seen = f"the run read {place}, seen from the folder that it began in"
         raise ValueError(f"{error}; {seen}: evaluate there, or say with --data-path where they are") from error
-    found = measure(model, source, settings, lambda done, total: progress("reading features", done, total))
+    found = measure(model, source, settings, partial(progress, "reading features"))
     return replace(found, split=own if data in WITH_SPLITS else None)
 
 

@@ -243,7 +243,8 @@ class Trainer:
             if not (math.isfinite(line["loss"]) and math.isfinite(norm)):
                 raise DivergedError(
                     f"the loss is {line['loss']} and its gradient {float(norm)} at step {self.step}; begin another run with a "
-                    f"lower training.lr (now {values.learning_rate:.2g}) or training.clip_grad. The latest checkpoint is older"
+                    f"lower training.lr (now {self.settings.training.lr:g}; {values.learning_rate:.2g} in this step) or "
+                    "training.clip_grad. Checkpoints, if any, are of earlier steps"
                 )
             result.last_loss = line["loss"]
             result.first_loss = line["loss"] if result.first_loss is None else result.first_loss

@@ -17,9 +17,9 @@ def check_wandb(settings: Settings) -> None:
 
 
 class WandbRun:
-    """One run there; call close() at its end."""
+    """One run there, which may go on with the one of this log folder; call close() at its end."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, goes_on: bool) -> None:
         asked, identity = settings.logging.wandb, settings.log_folder / IDENTITY
         self._wandb = _import_wandb()
         self._run: Any = self._wandb.init(
@@ -29,7 +29,7 @@ class WandbRun:
             name=settings.logging.experiment_name,
             dir=str(settings.log_folder),
             config=settings.model_dump(mode="json"),
-            id=identity.read_text(encoding="utf-8") if identity.exists() else None,
+            id=identity.read_text(encoding="utf-8") if goes_on and identity.exists() else None,
             resume="allow",
         )
         identity.write_text(self._run.id, encoding="utf-8")

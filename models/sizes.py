@@ -7,7 +7,9 @@ from dataclasses import dataclass
 def check_heads(name: str, width: int, num_heads: int) -> None:
     """Refuses a width that the heads, or the sines and cosines of two axes, cannot share."""
     if width % num_heads or width % 4:
-        raise ValueError(f"{name}: width={width} must divide by num_heads={num_heads}, and by 4; change one of them")
+        raise ValueError(
+            f"{name}.width={width} must divide by {name}.num_heads={num_heads}, and by 4 (sine and cosine of two axes)"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

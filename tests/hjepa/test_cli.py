@@ -128,6 +128,27 @@ def test_run_that_ended_before_its_first_checkpoint_begins_again_in_its_folder(
     assert (tmp_path / "out" / "logs" / "metrics.before.jsonl").exists()
 
 
+def test_log_folder_of_its_own_does_not_keep_a_run_from_beginning_again(
+    call: Call, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["--data_path", labelled, "--output_dir", "out", *REFERENCE, *TINY, "logging.log_dir=curves", "--resume", "auto"]
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("hjepa.trainer.backward", fail)
+        assert call(*command)[::2] == (1, "hjepa-train: out of memory\n")
+    ended = Path("curves", "metrics.before.jsonl").read_text()
+    assert json.loads(ended)["kind"] == "evaluation"
+    Path("curves", "metrics.jsonl").write_text(ended)  # as of a run that was killed
+    code, _, errors = call(*command)
+    assert code == 2
+    assert "may be under way; if it is not, move curves/metrics.jsonl elsewhere, or use another folder" in errors
+    Path("curves", "metrics.jsonl").unlink()
+    assert call(*command)[0] == 0
+
+
 def test_folder_of_a_run_without_a_checkpoint_may_be_under_way(call: Call, labelled: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "settings.yaml").touch()

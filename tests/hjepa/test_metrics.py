@@ -130,11 +130,24 @@ def test_wandb_is_told_what_the_lines_say_and_the_picture(wandb: FakeWandb, labe
 
 
 def test_a_resumed_run_goes_on_with_its_own_curves(wandb: FakeWandb, tmp_path: Path) -> None:
-    for _ in range(2):
-        Metrics(quick(tmp_path, REPORTED)).close()
+    for resume in (None, {"step": 1, "first_loss": 1.0}):
+        Metrics(quick(tmp_path, REPORTED), resume).close()
     assert [given["id"] for given in wandb.given] == [None, "first"]
     Metrics(quick(tmp_path / "other", REPORTED)).close()
     assert wandb.given[-1]["id"] is None
+
+
+def test_a_new_run_shows_nothing_of_one_that_ended_before_its_first_checkpoint(wandb: FakeWandb, tmp_path: Path) -> None:
+    """Its curves would be drawn as the new run's, and Weights & Biases would drop the new ones of the same steps."""
+    settings = quick(tmp_path, REPORTED, f"logging.log_dir={tmp_path / 'curves'}")
+    for value, steps in ((1.0, 5), (2.0, 2)):
+        metrics = Metrics(settings)
+        for step in range(steps):
+            metrics.record("train", step, {"loss": value})
+        metrics.close()
+    assert [(event.step, event.value) for event in events(settings).Scalars("train/loss")] == [(0, 2.0), (1, 2.0)]
+    assert [line["loss"] for line in train_lines(settings)] == [2.0, 2.0]
+    assert [given["id"] for given in wandb.given] == [None, None]
 
 
 def test_wandb_that_is_not_installed_is_refused_where_it_is_asked_for(
