@@ -24,6 +24,8 @@ from hjepa.pipeline.device import resolve_device, resolve_workers
 PATIENCE = timedelta(hours=2)
 """How long ranks wait for the first one while it makes an index or evaluates. A rank that fails is noticed at once."""
 START = "torchrun --nproc-per-node N $(which hjepa-train) ..."
+COUNTS = {"SLURM_STEP_NUM_TASKS": "srun", "OMPI_COMM_WORLD_SIZE": "mpirun", "PMI_SIZE": "mpirun", "WORLD_SIZE": "a launcher"}
+"""Variable of the environment with the number of processes of a program -> who started them, where that was not torchrun."""
 Shared = TypeVar("Shared")
 
 
@@ -124,6 +126,8 @@ def _check(settings: Settings, launched: bool, world_size: int) -> None:
         raise ValueError(f"distributed.enabled=true, and this process was not started by torchrun; start it as {START}")
     if asked.fsdp and not launched:
         raise ValueError(f"distributed.fsdp=true divides a model among ranks, and there is one process; start it as {START}")
+    if asked.enabled == "auto" and not launched:
+        _check_alone()
     if asked.enabled is False and world_size > 1:
         raise ValueError(
             f"distributed.enabled=false, and torchrun started {world_size} ranks; set distributed.enabled=auto, or start "
@@ -134,6 +138,21 @@ def _check(settings: Settings, launched: bool, world_size: int) -> None:
             f"distributed.world_size={asked.world_size}, and there are {world_size} ranks; set distributed.world_size=auto, "
             f"or start {asked.world_size} ranks: {START}"
         )
+
+
+def _check_alone() -> None:
+    """Raises ValueError where this process is one of several that know nothing of each other: each would train by itself."""
+    if "SLURM_PTY_PORT" in os.environ:  # srun --pty: a shell, and the others have ended for want of a terminal
+        return
+    for name, launcher in COUNTS.items():
+        count = os.environ.get(name, "")
+        is_one_of_them = name != "WORLD_SIZE" or "RANK" in os.environ
+        if count.isdecimal() and int(count) > 1 and is_one_of_them:
+            raise ValueError(
+                f"{launcher} started {count} processes of hjepa-train ({name}), and each would be a run of its own; have it "
+                "start one torchrun on each machine (docs/training.md, Many ranks), or, if they are to be runs of their own, "
+                "set distributed.enabled=false"
+            )
 
 
 def _own_device(settings: Settings, launched: bool) -> torch.device:

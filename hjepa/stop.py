@@ -26,7 +26,8 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """The first Ctrl-C or SIGTERM asks for the end; the second acts as it would without us. SIGUSR1 only ever asks.
+        """The first Ctrl-C asks for the end; the second acts as it would without us. SIGTERM and SIGUSR1 only ever ask: where a
+        scheduler sends one to all processes of a job, torchrun hands it on to a rank that has it already.
 
         In another thread than the main one, as under Ray, no signal can be listened to: none asks for anything.
         """
@@ -35,7 +36,7 @@ class StopRequest:
             return
 
         def stop(number: int, _: object) -> None:
-            if number != signal.SIGUSR1:
+            if number == signal.SIGINT:
                 signal.signal(number, previous[signal.Signals(number)])
             self.signal = number  # nothing is printed here: the signal may have come in the middle of a print
 

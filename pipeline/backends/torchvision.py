@@ -13,7 +13,7 @@ import torch
 import torchvision.transforms.functional as F
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from torchvision.transforms import InterpolationMode
 
 from hjepa.pipeline.ahead import Ahead
@@ -61,8 +61,8 @@ class TorchvisionBackend:
     def close(self) -> None:
         """See Backend.close; nothing is kept."""
 
-    def _to_device(self, crops: Crops | BadBatchError) -> Crops:
-        if isinstance(crops, BadBatchError):
+    def _to_device(self, crops: Crops | Exception) -> Crops:
+        if isinstance(crops, Exception):
             raise crops
         return {name: tensor.to(self._settings.device, non_blocking=True) for name, tensor in crops.items()}
 
@@ -87,17 +87,30 @@ class _Requests(Sampler[Request]):
         return self._requests
 
 
-class _Rendered(Dataset[Crops | BadBatchError]):
-    """Request -> crops. Bad images are returned, not raised: a worker would wrap the exception in a traceback's text."""
+class _Rendered(Dataset[Crops | Exception]):
+    """Request -> crops. Errors are returned, not raised: a worker would wrap them in a traceback's text."""
 
     def __init__(self, settings: BackendSettings) -> None:
         self._settings = settings
 
-    def __getitem__(self, request: Request) -> Crops | BadBatchError:
+    def __getitem__(self, request: Request) -> Crops | Exception:
         try:
-            return render_batch(request, self._settings.recipe, self._settings.dtype)
+            crops = render_batch(request, self._settings.recipe, self._settings.dtype)
         except BadBatchError as error:
             return error
+        return crops if get_worker_info() is None else _shared(crops)
+
+
+def _shared(crops: Crops) -> Crops | RuntimeError:
+    """A worker's crops, where the parent sees them. Torch's queue would share them, too, but drops what it has no room for, and
+    the parent waits for it for ever."""
+    try:
+        return {name: tensor.share_memory_() for name, tensor in crops.items()}  # type: ignore[no-untyped-call]  # torch's
+    except RuntimeError as error:
+        return RuntimeError(
+            f"a worker cannot hand over its batch ({error}); give the container more shared memory (--shm-size 8g), use fewer "
+            "workers or smaller batches, or num_workers=0 or backend='dali' (--pipeline dali), which share nothing"
+        )
 
 
 def render_batch(request: Request, recipe: Recipe, dtype: torch.dtype) -> Crops:

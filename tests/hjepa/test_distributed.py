@@ -273,6 +273,44 @@ def test_settings_that_contradict_torchrun_are_refused(
         Ranks(load_settings(Path("small"), [override, "device=cpu"]))
 
 
+@pytest.mark.parametrize(
+    ("environment", "launcher"),
+    [
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "1"}, "srun"),
+        ({"OMPI_COMM_WORLD_SIZE": "4"}, "mpirun"),
+        ({"RANK": "1", "WORLD_SIZE": "4"}, "a launcher"),
+    ],
+    ids=["srun", "mpirun", "variables of torch"],
+)
+def test_processes_that_know_nothing_of_each_other_are_no_run(
+    environment: dict[str, str], launcher: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would train by itself, with a batch of its own, and in a folder of its own or not at all."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=f"{launcher} started 4 processes of hjepa-train .* one torchrun on each machine"):
+        Ranks(load_settings(Path("small"), ["device=cpu"]))
+    with Ranks(load_settings(Path("small"), ["device=cpu", "distributed.enabled=false"])) as ranks:
+        assert ranks.world_size == 1
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"SLURM_NTASKS": "4", "SLURM_PROCID": "0"},
+        {"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "1"},
+        {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PTY_PORT": "40000"},
+        {"WORLD_SIZE": "4"},
+    ],
+    ids=["script of sbatch", "srun of one task", "shell of srun --pty", "variable that was left over"],
+)
+def test_one_process_of_a_job_is_a_run(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with Ranks(load_settings(Path("small"), ["device=cpu"])) as ranks:
+        assert ranks.world_size == 1
+
+
 def test_fsdp_over_gloo_is_refused_where_torch_sums_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)

@@ -299,6 +299,20 @@ def test_worker_collects_no_garbage_of_its_parent(photographs: Path, tmp_path: P
     assert not (tmp_path / "collected").exists()
 
 
+def test_batch_that_shared_memory_cannot_hold_ends_the_iteration(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container, whose /dev/shm is small; torch's queue would lose it, and its reader wait for ever."""
+
+    def share(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("unable to allocate shared memory(shm)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", share)
+    with (
+        open_loader(photographs, num_workers=1) as loader,
+        pytest.raises(RuntimeError, match=r"^a worker cannot hand over its batch \(unable .*\(--shm-size 8g\), use fewer"),
+    ):
+        next(iter(loader))
+
+
 def test_lock_that_another_thread_held_is_free_in_a_forked_process() -> None:
     lock = OwnLock()
     with lock():
