@@ -158,7 +158,7 @@ class DataSettings(Section):
     batch_size: Count = 64
     """Images per step on each GPU."""
     num_workers: Literal["auto"] | CountOrZero = "auto"
-    """DALI's threads, or torchvision's processes (0: none beside the trainer); auto: as many as this process has cores."""
+    """DALI's threads, or torchvision's processes (0: none beside the trainer); auto: as many as cores are granted."""
     prefetch: Count = 2
     """Batches in flight ahead of the trainer."""
     pin_memory: bool = True

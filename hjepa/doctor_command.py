@@ -49,6 +49,7 @@ def doctor(
     from hjepa.data_check import look_at_data
     from hjepa.findings import Finding, is_healthy, judge_conduct, judge_data, judge_machine
     from hjepa.machine import look_at_machine
+    from hjepa.pipeline.device import resolve_workers
     from hjepa.short_run import run_shortly
     from hjepa.troubleshooting import advise
     from hjepa.verdict import judge_run
@@ -75,7 +76,7 @@ def doctor(
             findings += judge_conduct(run)
         except RuntimeError as error:  # of a driver that does not fit, too, which the table explains
             findings.append(Finding(level="problem", subject="short run", text=f"{error}", advice="then run this again"))
-        advice = advise(wanted, batch_size, machine.cores)
+        advice = advise(wanted, batch_size, resolve_workers("auto", "dali"))
         healthy = is_healthy(findings)
         if as_json:
             parts = {"verdict": verdict, "findings": findings, "run": run, "data": images, "machine": machine, "advice": advice}

@@ -81,8 +81,6 @@ def _cores(machine: Machine) -> Finding:
     text = f"{machine.cores} to use ({machine.cpu})"
     if 0 < machine.quota < machine.cores:
         text += f", of which the container's limit grants the time of {machine.quota:g}"
-        advice = f"num_workers={max(1, round(machine.quota))}: 'auto' counts the cores that are shown"
-        return Finding(level="note", subject="cores", text=text, advice=advice)
     return Finding(level="ok", subject="cores", text=text)
 
 

@@ -4,7 +4,6 @@ import importlib
 import os
 import platform
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,12 +13,11 @@ import torch
 
 from hjepa.kernels.fused_crops import MissingKernelError, builds
 from hjepa.pipeline.backend import lacking
-from hjepa.pipeline.device import has_video_driver, resolve_workers
+from hjepa.pipeline.control_groups import memory_limits, quota
+from hjepa.pipeline.device import cores, has_video_driver
 
 GIB = 1 << 30
 DALI_WHEELS = ("nvidia-dali-cuda110", "nvidia-dali-cuda120", "nvidia-dali-cuda130")
-GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-"""Control groups of all processes, and the names of this one's."""
 COMPILERS = ("c++", "g++", "clang++")
 
 
@@ -41,7 +39,7 @@ class Machine:
 
     cpu: str
     cores: int
-    """That this process may use: threads of the loader with num_workers="auto"."""
+    """That this process may run on."""
     quota: float
     """Cores' time that a container's limit grants, whatever the number of cores that it shows; 0 without a limit."""
     memory_gib: float
@@ -82,8 +80,8 @@ def look_at_machine() -> Machine:
     found, dali_error = _ask_nvml(), _import_error("nvidia.dali")
     return Machine(
         cpu=_cpu(),
-        cores=resolve_workers("auto", "dali"),
-        quota=_quota(),
+        cores=cores(),
+        quota=quota(),
         memory_gib=_memory() / GIB,
         shared_memory_gib=shutil.disk_usage("/dev/shm").total / GIB if Path("/dev/shm").is_dir() else 0.0,
         gpus=found.gpus,
@@ -195,43 +193,6 @@ def _cpu() -> str:
     return next(names, platform.machine())
 
 
-def _quota() -> float:
-    """Of the control groups: microseconds of processor time in each period of so many; 0 without a limit."""
-    quotas = []
-    for folder in _group_folders("cpu"):
-        texts = _words(folder / "cpu.max") or [*_words(folder / "cpu.cfs_quota_us"), *_words(folder / "cpu.cfs_period_us")]
-        if len(texts) == 2 and texts[0].isdigit():  # not "max", nor -1
-            quotas.append(int(texts[0]) / int(texts[1]))
-    return min(quotas, default=0.0)
-
-
 def _memory() -> int:
     """Bytes of the machine, or the least limit of the control groups, such as a container's or a job's."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for folder in _group_folders("memory"):
-        words = _words(folder / "memory.max") or _words(folder / "memory.limit_in_bytes")
-        limits += [int(word) for word in words if word.isdigit()]  # not "max"
-    return min(limits)
-
-
-def _group_folders(controller: str) -> Iterator[Path]:
-    """This process's control group and all around it, whose limits hold, too: of version 2, and of version 1's controller.
-
-    Inside a container its own group may be the root, whatever name the machine outside gives it: then only the root is there.
-    """
-    try:
-        lines = OWN_GROUPS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:
-        lines = []
-    names = {controllers: name for _, controllers, name in (line.split(":", 2) for line in lines)}
-    version1 = next((name for controllers, name in names.items() if controller in controllers.split(",")), "/")
-    for root, name in ((GROUPS, names.get("", "/")), (GROUPS / controller, version1)):
-        own = root / name.lstrip("/")
-        yield from (folder for folder in (own, *own.parents) if folder.is_relative_to(root))
-
-
-def _words(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="ascii").split()
-    except OSError:
-        return []
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *memory_limits()])

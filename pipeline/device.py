@@ -4,10 +4,12 @@ import ctypes
 import importlib
 import os
 from functools import lru_cache
+from math import ceil
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 
+from hjepa.pipeline.control_groups import quota
 from hjepa.pipeline.recipe import whole
 
 Decoder: TypeAlias = Literal["auto", "cpu", "gpu"]
@@ -36,10 +38,18 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if resolved == torch.device("cuda") else resolved
 
 
+def cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def resolve_workers(num_workers: int | Literal["auto"], backend: str) -> int:
-    """Threads of DALI, processes of torchvision (0: a thread of this process); "auto" is one per core of this process."""
+    """Threads of DALI, processes of torchvision (0: a thread of this process); "auto" is one per core of this process.
+
+    Where a container grants less time than its cores have, it is as many as use that up: more would only be stopped in turns.
+    """
     if num_workers == "auto":
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return min(cores(), ceil(quota()) or cores())
     if num_workers == 0 and backend != "torchvision":  # as scripts have it that were written for torch's DataLoader
         raise ValueError("num_workers=0, but DALI needs a thread; use 1 or 'auto', or backend='torchvision' for none")
     return whole("num_workers", num_workers, 0 if backend == "torchvision" else 1)

@@ -271,8 +271,9 @@ def in_use(stored: Columns, max_pixels: int, name: str) -> Index:
         bad += [BadImage(path=os.fsdecode(key), reason=reason) for key, reason in zip(keys, reasons, strict=True)]
         rows = np.setdiff1d(rows, large)
     if not len(rows):
-        first = bad[0] if bad else BadImage(path=name, reason="it is empty")
-        raise ValueError(f"no image of {name} can be used; the first: {first.path}: {first.reason}")
+        if not bad:
+            raise ValueError(f"{name} has no images")
+        raise ValueError(f"no image of {name} can be used; the first: {bad[0].path}: {bad[0].reason}")
     return Index(stored=stored, rows=rows, bad=tuple(bad))
 
 

@@ -38,12 +38,12 @@ class Loader(IterableDataset[Any]):
     for one by name (see `engine`). batch_size: images per rank. device: "auto" is the GPU where there is one. shuffle: True,
     False, or "blocks", in which reads go forward. tail: what becomes of images that fill no batch: "drop", "wrap" or "keep".
     num_workers: threads of DALI (and as many of the fused kernel) or processes of torchvision (which, as with any DataLoader,
-    want the script to have a main guard); "auto" is one per core. prefetch: batches that are ready ahead of the consumer, and
-    as many again in the making. pin_memory: page-locked memory for what torchvision makes for a GPU. dtype: float32, float16
-    or bfloat16. decoder: where images for a GPU are decoded: "gpu", "cpu" (fused's crops are then a CPU's, bit for bit), or
-    "auto": the GPU if it has several JPEG engines. hw_decoder_load: their share of the JPEGs. epochs: reading ahead ends after
-    this many; None reads ahead for ever. rank, world_size: "auto" asks torch.distributed, which must be set up first where
-    there are several ranks. Neither batch_size, num_workers, prefetch nor ranks change a sample's pixels, unless
+    want the script to have a main guard); "auto" is one per core that is granted. prefetch: batches that are ready ahead of the
+    consumer, and as many again in the making. pin_memory: page-locked memory for what torchvision makes for a GPU. dtype:
+    float32, float16 or bfloat16. decoder: where images for a GPU are decoded: "gpu", "cpu" (fused's crops are then a CPU's, bit
+    for bit), or "auto": the GPU if it has several JPEG engines. hw_decoder_load: their share of the JPEGs. epochs: reading
+    ahead ends after this many; None reads ahead for ever. rank, world_size: "auto" asks torch.distributed, which must be set up
+    first where there are several ranks. Neither batch_size, num_workers, prefetch nor ranks change a sample's pixels, unless
     hw_decoder_load is between 0 and 1: then a batch's JPEGs are divided, and two decoders round in two ways.
 
     on_error: an image that cannot be read or decoded is replaced by another of the source ("replace"), always the same one,

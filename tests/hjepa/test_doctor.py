@@ -16,6 +16,7 @@ from hjepa import commands, machine, short_run
 from hjepa.data_check import PROGRESSIVE, DataSet, look_at_data
 from hjepa.findings import is_healthy, judge_conduct, judge_data, judge_machine
 from hjepa.machine import Gpu, Machine, look_at_machine
+from hjepa.pipeline import control_groups
 from hjepa.pipeline.draws import draw
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.open_source import open_source
@@ -122,10 +123,11 @@ def test_what_is_wrong_with_a_machine_is_a_problem_with_its_cure(found: Machine,
 
 
 def test_containers_share_of_the_cores_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert levels(replace(LAPTOP, quota=2.5)) == {"cores": "note", "GPU": "note"}
-    assert levels(replace(LAPTOP, quota=8)) == {"GPU": "note"}
-    monkeypatch.setattr(machine, "GROUPS", tmp_path)
-    monkeypatch.setattr(machine, "OWN_GROUPS", tmp_path / "missing")
+    for quota, said in ((2.5, True), (8, False), (0, False)):
+        (found,) = (each for each in judge_machine(replace(LAPTOP, quota=quota)) if each.subject == "cores")
+        assert (found.level, "grants the time of 2.5" in found.text) == ("ok", said)
+    monkeypatch.setattr(control_groups, "GROUPS", tmp_path)
+    monkeypatch.setattr(control_groups, "OWN_GROUPS", tmp_path / "missing")
     for text, quota in (("250000 100000\n", 2.5), ("max 100000\n", 0), ("", 0)):
         (tmp_path / "cpu.max").write_text(text)
         assert look_at_machine().quota == quota
@@ -174,8 +176,8 @@ def test_limits_of_any_control_group_are_found(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"{text}\n")
     (tmp_path / "own").write_text(f"{own}\n")
-    monkeypatch.setattr(machine, "GROUPS", tmp_path)
-    monkeypatch.setattr(machine, "OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(control_groups, "GROUPS", tmp_path)
+    monkeypatch.setattr(control_groups, "OWN_GROUPS", tmp_path / "own")
     found = look_at_machine()
     assert (found.quota, found.memory_gib) == (1.5, 2)
 

@@ -1,12 +1,13 @@
 """With how many threads a Loader works, where its images are decoded, which rank of how many it is, and who is asked."""
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from hjepa.pipeline import device
+from hjepa.pipeline import control_groups, device
 from hjepa.pipeline.device import has_jpeg_engines, require_rank, resolve_decoder, resolve_rank, resolve_workers
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -43,6 +44,22 @@ def test_no_worker_is_torchvisions_alone() -> None:
     assert resolve_workers(0, "torchvision") == 0
     with pytest.raises(ValueError, match=r"num_workers=0, but DALI needs a thread; use 1 or 'auto', or backend='torchvision'"):
         resolve_workers(0, "dali")
+
+
+@pytest.mark.parametrize(
+    ("limit", "workers"),
+    [("max 100000", 16), ("400000 100000", 4), ("250000 100000", 3), ("10000 100000", 1), ("6400000 100000", 16)],
+)
+def test_workers_are_as_many_as_a_container_grants_time(
+    limit: str, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kubernetes shows all cores of a machine, and stops whoever takes more time than was granted."""
+    monkeypatch.setattr(device, "cores", lambda: 16)
+    monkeypatch.setattr(control_groups, "GROUPS", tmp_path)
+    monkeypatch.setattr(control_groups, "OWN_GROUPS", tmp_path / "missing")
+    assert resolve_workers("auto", "dali") == 16
+    (tmp_path / "cpu.max").write_text(f"{limit}\n")
+    assert resolve_workers("auto", "dali") == workers
 
 
 def test_loader_that_was_made_before_the_ranks_were_joined_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,12 @@ def test_hidden_files_of_a_folder_are_passed_over(tmp_path: Path) -> None:
     assert open_parquet(tmp_path).files == (tmp_path / "x.parquet",)
 
 
+def test_file_without_rows_is_refused(tmp_path: Path) -> None:
+    rows = {"image": arrow.array([], arrow.binary()), "label": arrow.array([], arrow.int64())}
+    with pytest.raises(ValueError, match=r"x\.parquet has no images"):
+        open_parquet(write(tmp_path / "x.parquet", rows))
+
+
 def test_files_of_several_splits_and_of_one_name_are_told_apart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for split in ("train", "test"):
         (tmp_path / split).mkdir()
