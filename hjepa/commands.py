@@ -163,8 +163,11 @@ def evaluate(
     from hjepa.pipeline.open_source import name_of
 
     can_be_written("--json", json_file)
+    place = None if data_path is None else not_empty("--data-path", data_path)
+    if place is None and dataset == "sample":  # which lies nowhere, wherever the run's images lie
+        place = ""
     changes = {
-        "data.data_path": None if data_path is None else not_empty("--data-path", data_path),
+        "data.data_path": place,
         "data.dataset": name_of(data_path) if data_path is not None and dataset is None else dataset,
         "data.pipeline": pipeline,
         "data.num_workers": "auto" if num_workers is None else num_workers,

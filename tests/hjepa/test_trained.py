@@ -18,6 +18,7 @@ from hjepa.model_assembly import build_model
 from hjepa.models.block import Block
 from hjepa.models.sizes import VisionTransformerSettings
 from hjepa.models.vit import VisionTransformer as HjepaTransformer
+from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.source import Source
 from tests.pipeline.test_arrays import write_cifar10
 
@@ -101,6 +102,21 @@ def test_eval_reads_other_data_than_those_whose_files_were_verified(saved: Path,
     checkpoint.save(saved, {name: value for name, value in state.items() if name != "format"})
     _, settings = trained.load_model(saved, {"data.dataset": "cifar10", "data.data_path": "cifar"})
     assert not settings.data.verify
+
+
+def test_eval_on_the_sample_images_needs_no_place_of_them(
+    saved: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = []
+
+    def open_source(settings: Settings, *_: object) -> Source:
+        seen.append((settings.data.dataset, settings.data.data_path))
+        return open_folder(labelled)
+
+    monkeypatch.setattr(trained, "open_source", open_source)
+    options = ["--pipeline", "torchvision", "--num-workers", "0", "--device", "cpu"]
+    code, _, errors = call(monkeypatch, capsys, "eval", saved, "--dataset", "sample", *options)
+    assert (code, errors, seen) == (0, "", [("sample", "")])
 
 
 def test_eval_elsewhere_says_where_the_run_was_that_named_its_images_from_there(
