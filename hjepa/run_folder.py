@@ -184,7 +184,7 @@ def mark_folder(settings: Settings, lock: RunLock, *, is_new: bool) -> list[Path
 def release_folder(settings: Settings, lock: RunLock, made: list[Path]) -> None:
     """Leaves the folder of a run that ends before its first checkpoint to the next one, which would take another beside it."""
     output = Path(settings.output_dir)
-    if not checkpoint.newest_first(settings.checkpoint_folder):
+    if not any(settings.checkpoint_folder.glob("*.pt")):  # of any name: a run may have gone on from it
         (output / SETTINGS).unlink(missing_ok=True)
         with suppress(OSError):  # or it would hide what ended the run
             set_log_aside(settings)  # in a logging.log_dir it would be taken for a run's to go on with

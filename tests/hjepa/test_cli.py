@@ -149,6 +149,26 @@ def test_log_folder_of_its_own_does_not_keep_a_run_from_beginning_again(
     assert call(*command)[0] == 0
 
 
+def test_log_of_a_run_whose_checkpoint_was_renamed_stays_where_it_fails_again(
+    call: Call, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call("--data_path", labelled, "--output_dir", "out", *REFERENCE, *TINY)[0] == 0
+    checkpoint, log = Path("out", "checkpoints", "good.pt"), Path("out", "logs", "metrics.jsonl")
+    checkpoint.with_name("latest.pt").rename(checkpoint)
+    for other in checkpoint.parent.glob("epoch_*.pt"):
+        other.unlink()
+    before = log.read_text()
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("hjepa.trainer.Trainer.run", fail)
+    arguments = ["--data_path", labelled, *REFERENCE, *TINY, "--resume", checkpoint]
+    assert call(*arguments)[::2] == (1, "hjepa-train: out of memory\n")
+    assert log.read_text() == before
+    assert Path("out", "settings.yaml").exists()
+
+
 def test_folder_of_a_run_without_a_checkpoint_may_be_under_way(call: Call, labelled: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "settings.yaml").touch()
