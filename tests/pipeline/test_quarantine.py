@@ -90,6 +90,11 @@ def test_bad_images_of_earlier_runs_count(tmp_path: Path) -> None:
         Quarantine([10], "source", tmp_path / "bad.jsonl", max_bad=0.1)
 
 
+def test_image_that_a_source_no_longer_has_is_none_of_its_bad_ones(tmp_path: Path) -> None:
+    Quarantine([10], "source", tmp_path / "bad.jsonl", max_bad=1.0).add(7, "a.jpg", "reason")
+    assert len(Quarantine([5], "source", tmp_path / "bad.jsonl", max_bad=0)) == 0
+
+
 def test_sources_with_one_list_have_their_own_bad_images(tmp_path: Path) -> None:
     file, left_out = tmp_path / "bad.jsonl", [BadImage(path="left/out.jpg", reason="a header")]
     one = Quarantine([10], "one", file, max_bad=1.0)
