@@ -88,7 +88,7 @@ def load(path: Path) -> Columns | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except Exception as error:  # a damaged cache costs a new scan, not the run
-        warnings.warn(f"index cache {path} is unreadable ({error}) and is made anew", stacklevel=2)
+        warnings.warn(f"index cache {path} is unreadable ({error}) and is made anew", stacklevel=1)  # said once, whoever asks
         return None
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -80,6 +81,16 @@ def test_exif_orientation_turns_the_size_when_asked(tmp_path: Path) -> None:
     samples = everything(open_folder(tmp_path))
     assert upright_sizes(samples, "ignore").tolist() == [[30, 40]]
     assert upright_sizes(samples, "exif").tolist() == [[40, 30]]
+
+
+def test_damaged_cache_is_said_once(tmp_path: Path) -> None:
+    write(tmp_path / "x.jpg")
+    open_folder(tmp_path)
+    index.cache_file("folder", bytes(tmp_path)).write_bytes(b"x" * 200)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        open_folder(tmp_path)
+    assert [str(warning.message).endswith("(it is no index) and is made anew") for warning in said] == [True]
 
 
 def test_unreadable_files_are_left_out_and_listed_with_the_reason(tmp_path: Path) -> None:
