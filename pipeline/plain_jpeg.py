@@ -1,4 +1,4 @@
-"""The size of a plain JPEG from its first bytes: what PIL says of it, in a fifth of the time. A data set has millions of headers.
+"""The size of a plain JPEG from its first bytes: what PIL says of it, in a fifth of the time, which counts over millions.
 
 Plain is what has neither EXIF nor several pictures in it nor anything odd, as most images of large data sets. Of any other
 nothing is said here, and PIL is asked, whose word it is which images are refused.
