@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class Index:
     rows: npt.NDArray[np.int64]
     """[N] row of each image in use."""
     bad: tuple[BadImage, ...]
+    known: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The fingerprint, once it was asked for: it is in every state of a loader, of which there may be one per batch."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -66,11 +68,13 @@ class Index:
         )
 
     def fingerprint(self) -> str:
-        """Identifies the sequence of images (key and length of each), wherever they lie."""
-        known = str(self.stored.about["fingerprint"])
+        """Identifies the sequence of images (key and length of each), wherever they lie. Made once."""
+        whole = str(self.stored.about["fingerprint"])
         if len(self.rows) == len(self.stored.arrays["good"]):
-            return known
-        return hashlib.sha256(known.encode() + self.rows.tobytes()).hexdigest()[:16]
+            return whole
+        if not self.known:
+            self.known.append(hashlib.sha256(whole.encode() + self.rows.tobytes()).hexdigest()[:16])
+        return self.known[0]
 
 
 class Indexed:
