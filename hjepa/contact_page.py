@@ -13,8 +13,8 @@ from PIL import Image
 from hjepa.contact_picture import colour
 from hjepa.contact_sheet import Pixels, Sheet, ShownCrop, ShownImage, thumbnail
 from hjepa.mask_veil import colour_of, name_of, opacity_of
-from hjepa.pipeline.index import Progress
 from hjepa.pipeline.mask_panel import Roles
+from hjepa.pipeline.scan import Progress
 
 LONGEST = 720
 """Pixels of a source's longer side in the page."""

@@ -13,8 +13,8 @@ from matplotlib.patches import Rectangle
 
 from hjepa.contact_sheet import Sheet, ShownCrop, ShownImage, thumbnail
 from hjepa.mask_veil import LEGEND_ROW, add_legend, legend_rows, show_over
-from hjepa.pipeline.index import Progress
 from hjepa.pipeline.mask_panel import INK
+from hjepa.pipeline.scan import Progress
 
 COLUMNS = 8
 """Cells beside the source at most: a recipe of 2 global crops with three levels each fills one row."""

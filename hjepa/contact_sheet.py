@@ -17,13 +17,13 @@ from PIL import Image
 from hjepa.draws_in_words import in_words
 from hjepa.pipeline.backend import BackendName
 from hjepa.pipeline.batch import Batch
-from hjepa.pipeline.index import Progress
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.mask_panel import Roles, roles
 from hjepa.pipeline.mask_sampler import BlockMasks
 from hjepa.pipeline.multicrop_masks import MaskingStrategy, MultiCropMaskGenerator
 from hjepa.pipeline.open_source import open_source
 from hjepa.pipeline.recipe import Recipe, whole
+from hjepa.pipeline.scan import Progress
 from hjepa.pipeline.source import Source
 from hjepa.pipeline.spelling import suggest
 from hjepa.recipe_table import summary

@@ -6,9 +6,9 @@ from typing import Literal, TypeAlias
 from hjepa.pipeline.cifar import open_cifar
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.header import MAX_PIXELS
-from hjepa.pipeline.index import Progress
 from hjepa.pipeline.lists import open_csv
 from hjepa.pipeline.parquet import open_parquet
+from hjepa.pipeline.scan import Progress
 from hjepa.pipeline.source import Source
 from hjepa.pipeline.stl10 import open_stl10
 from hjepa.pipeline.webdataset import open_webdataset

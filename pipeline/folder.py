@@ -17,7 +17,8 @@ import numpy.typing as npt
 from hjepa.pipeline import columns, index
 from hjepa.pipeline.columns import Columns, Texts, texts
 from hjepa.pipeline.header import MAX_PIXELS, Header, read_file_header
-from hjepa.pipeline.index import CHECKED_FILES, Index, Indexed, Progress
+from hjepa.pipeline.index import CHECKED_FILES, Index, Indexed
+from hjepa.pipeline.scan import Progress, empty_scan, scan_headers
 from hjepa.pipeline.source import Samples
 from hjepa.pipeline.splits import advise_folders
 from hjepa.pipeline.walk import ENDINGS, Tree, walk
@@ -72,7 +73,7 @@ def open_folder(
     trusts_folders = stored is not None and not verify and len(stored.arrays["length"]) > CHECKED_FILES
     tree = walk(root, _folders(stored) if stored is not None and trusts_folders else None)
     found = index.cached(
-        file, partial(_is_same, tree), lambda latest: _build(root, tree, latest or stored, num_workers, progress)
+        file, partial(_is_same, tree), lambda latest: _build(root, file, tree, latest or stored, num_workers, progress)
     )
     used = index.in_use(found, max_pixels, str(root))
     advise_folders(root, used.classes)
@@ -98,13 +99,16 @@ def _is_same(tree: Tree, stored: Columns) -> bool:
     return all(np.array_equal(found[name], arrays[name][rows]) for name in ("length", "changed_ns", "folder"))
 
 
-def _build(root: Path, tree: Tree, stored: Columns | None, num_workers: int, progress: Progress | None) -> Columns:
-    """The index of the files found; headers of files that are as they were are taken from the stored one."""
+def _build(root: Path, file: Path, tree: Tree, stored: Columns | None, num_workers: int, progress: Progress | None) -> Columns:
+    """The index of the files found; headers of files that are as they were are taken from the stored one.
+
+    In a long scan the headers read so far are kept in the cache file: who breaks it off goes on from there.
+    """
     table = _table(tree, stored)
     keys = Texts(letters=table["key_letters"], ends=table["key_ends"]).all()
     if not keys:
         raise ValueError(_nothing(root, tree.others))
-    scan = index.empty_scan(len(keys))
+    scan = empty_scan(len(keys))
     stale = np.arange(len(keys))
     if stored is not None:
         stale = index.reuse(scan, keys, table["length"], table["changed_ns"], stored)
@@ -112,11 +116,15 @@ def _build(root: Path, tree: Tree, stored: Columns | None, num_workers: int, pro
     def read(row: int) -> Header:
         return read_file_header(os.path.join(os.fsencode(root), keys[row]))
 
-    index.scan_headers(scan, stale, read, num_workers=num_workers, progress=progress)
     labels, classes = _label(keys)
-    return index.build(
-        keys=keys, length=table["length"], labels=labels, classes=classes, scan=scan, more=table, made_from=str(root)
-    )
+
+    def build() -> Columns:
+        return index.build(
+            keys=keys, length=table["length"], labels=labels, classes=classes, scan=scan, more=table, made_from=str(root)
+        )
+
+    scan_headers(scan, stale, read, num_workers=num_workers, progress=progress, keep=lambda: columns.save(file, build()))
+    return build()
 
 
 def _nothing(root: Path, others: Counter[str]) -> str:

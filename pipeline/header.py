@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin
 
+from hjepa.pipeline import plain_jpeg
+
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF")
 """Formats that every backend decodes; MPO is the JPEG with a preview that some cameras write."""
 MAX_PIXELS = 100_000_000
@@ -72,6 +74,9 @@ class Header:
 def read_header(file: BinaryIO) -> Header:
     """The header of an encoded image; whatever is wrong with it becomes the reason."""
     try:
+        if (size := plain_jpeg.plain_size(file.read(plain_jpeg.HEAD))) is not None:
+            return Header(height=size[0], width=size[1])
+        file.seek(0)
         with open_encoded(file) as image:
             orientation = orientation_of(image)
             if reason := _refusal(image, orientation):

@@ -9,27 +9,23 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hjepa.pipeline import columns
 from hjepa.pipeline.columns import Columns, Texts, texts
-from hjepa.pipeline.header import Header, too_large
+from hjepa.pipeline.header import too_large
+from hjepa.pipeline.scan import Scan
 from hjepa.pipeline.source import BadImage, Encoded, Samples
 
 # N images in use, R rows of the index: the images, and those that were refused
-Progress: TypeAlias = Callable[[int, int], None]
-"""Told (headers read, headers to read)."""
 CHECKED_FILES = 100_000
 """Up to this many files on a disk each one's length and time of change are compared when they are opened again."""
-AT_ONCE = 64
-"""Headers that a thread reads before it reports."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +37,8 @@ class Index:
     rows: npt.NDArray[np.int64]
     """[N] row of each image in use."""
     bad: tuple[BadImage, ...]
+    known: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The fingerprint, once it was asked for: it is in every state of a loader, of which there may be one per batch."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -70,11 +68,13 @@ class Index:
         )
 
     def fingerprint(self) -> str:
-        """Identifies the sequence of images (key and length of each), wherever they lie."""
-        known = str(self.stored.about["fingerprint"])
+        """Identifies the sequence of images (key and length of each), wherever they lie. Made once."""
+        whole = str(self.stored.about["fingerprint"])
         if len(self.rows) == len(self.stored.arrays["good"]):
-            return known
-        return hashlib.sha256(known.encode() + self.rows.tobytes()).hexdigest()[:16]
+            return whole
+        if not self.known:
+            self.known.append(hashlib.sha256(whole.encode() + self.rows.tobytes()).hexdigest()[:16])
+        return self.known[0]
 
 
 class Indexed:
@@ -101,30 +101,6 @@ class Indexed:
         return self.index.fingerprint()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scan:
-    """What a header scan found in R places."""
-
-    height: npt.NDArray[np.int32]
-    """[R] rows as stored; 0 for an image that is refused."""
-    width: npt.NDArray[np.int32]
-    """[R]"""
-    orientation: npt.NDArray[np.uint8]
-    """[R]"""
-    reasons: dict[int, str] = field(default_factory=dict)
-    """Row -> why it is refused."""
-    passing: list[int] = field(default_factory=list)
-    """Refused rows whose files could not even be read: they are tried again whenever the source is opened."""
-
-    def put(self, row: int, header: Header) -> None:
-        """Enters one header."""
-        self.height[row], self.width[row], self.orientation[row] = header.height, header.width, header.orientation
-        if header.reason:
-            self.reasons[row] = header.reason
-        if header.passing:
-            self.passing.append(row)
-
-
 def cache_folder() -> Path:
     """$HJEPA_CACHE, else $XDG_CACHE_HOME/hjepa, else ~/.cache/hjepa; for a user without a home one among temporary folders."""
     if os.environ.get("HJEPA_CACHE"):
@@ -139,25 +115,6 @@ def cache_folder() -> Path:
 def cache_file(kind: str, place: bytes) -> Path:
     """Where the index of such a source at that place is cached."""
     return cache_folder() / "index" / f"{kind}-{hashlib.sha256(place).hexdigest()[:24]}.columns"
-
-
-def scan_headers(
-    scan: Scan, rows: npt.NDArray[np.int64], read: Callable[[int], Header], *, num_workers: int, progress: Progress | None
-) -> None:
-    """Fills some rows of a scan: `read` gives the header at a row, on any of the threads."""
-
-    def read_some(some: npt.NDArray[np.int64]) -> list[Header]:
-        return [read(row) for row in some.tolist()]
-
-    parts = [rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE)]
-    done = 0
-    with ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="hjepa-index") as pool:
-        for part, headers in zip(parts, pool.map(read_some, parts), strict=True):
-            for row, header in zip(part.tolist(), headers, strict=True):
-                scan.put(row, header)
-            done += len(part)
-            if progress:
-                progress(done, len(rows))
 
 
 def reuse(
@@ -178,15 +135,6 @@ def reuse(
     return np.nonzero(~is_same)[0]
 
 
-def empty_scan(count: int) -> Scan:
-    """A scan of that many places, not filled yet."""
-    return Scan(
-        height=np.zeros(count, dtype=np.int32),
-        width=np.zeros(count, dtype=np.int32),
-        orientation=np.ones(count, dtype=np.uint8),
-    )
-
-
 def build(
     *,
     keys: Sequence[bytes],
@@ -198,7 +146,10 @@ def build(
     made_from: Any,
     bad: Sequence[BadImage] = (),
 ) -> Columns:
-    """The columns of an index: one row per key, `more` arrays of the source's own, and what was refused elsewhere (`bad`)."""
+    """The columns of an index: one row per key, `more` arrays of the source's own, and what was refused elsewhere (`bad`).
+
+    Rows that the scan has not come to are passing ones.
+    """
     good = np.nonzero(scan.height)[0]
     digest = hashlib.sha256(b"\0".join(keys[row] for row in good.tolist()))
     digest.update(length[good].tobytes())
@@ -219,7 +170,7 @@ def build(
         "classes": list(classes),
         "bad": [[image.path, image.reason] for image in [*refused, *bad]],
         "fingerprint": digest.hexdigest()[:16],
-        "passing": scan.passing,
+        "passing": [*scan.passing, *(row for row in np.nonzero(scan.height == 0)[0].tolist() if row not in scan.reasons)],
     }
     return Columns(arrays=arrays | dict(more), about=about)
 

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hjepa.pipeline import index
+from hjepa.pipeline import columns, index
 from hjepa.pipeline.columns import Columns
 from hjepa.pipeline.dataset import DatasetSource, open_dataset, unpack
 from hjepa.pipeline.header import MAX_PIXELS, Header, read_file_header
-from hjepa.pipeline.index import CHECKED_FILES, Index, Indexed, Progress
+from hjepa.pipeline.index import CHECKED_FILES, Index, Indexed
 from hjepa.pipeline.labels import number_labels
 from hjepa.pipeline.layout import find_layout
+from hjepa.pipeline.scan import Progress, empty_scan, scan_headers
 from hjepa.pipeline.source import Samples
 
 # N images of the source, B images of a batch
@@ -216,20 +217,24 @@ def _update(listing: Listing, file: Path, made_from: Any, num_workers: int, prog
         return read_file_header(paths[row])
 
     def build(stored: Columns | None) -> Columns:
-        scan = index.empty_scan(len(paths))
+        scan = empty_scan(len(paths))
         stale = np.arange(len(paths))
         if stored is not None:
             stale = index.reuse(scan, listing.keys, length, changed_ns, stored)
-        index.scan_headers(scan, stale, read, num_workers=num_workers, progress=progress)
-        return index.build(
-            keys=listing.keys,
-            length=length,
-            labels=listing.labels,
-            classes=listing.classes,
-            scan=scan,
-            more={"changed_ns": changed_ns},
-            made_from=made_from,
-        )
+
+        def made() -> Columns:
+            return index.build(
+                keys=listing.keys,
+                length=length,
+                labels=listing.labels,
+                classes=listing.classes,
+                scan=scan,
+                more={"changed_ns": changed_ns},
+                made_from=made_from,
+            )
+
+        scan_headers(scan, stale, read, num_workers=num_workers, progress=progress, keep=lambda: columns.save(file, made()))
+        return made()
 
     return index.cached(file, is_same, build)
 

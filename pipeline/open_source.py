@@ -13,9 +13,9 @@ from hjepa.pipeline.cifar import holds_cifar, open_cifar
 from hjepa.pipeline.dataset import open_dataset
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.header import MAX_PIXELS
-from hjepa.pipeline.index import Progress
 from hjepa.pipeline.lists import open_csv, open_list
 from hjepa.pipeline.parquet import open_parquet
+from hjepa.pipeline.scan import Progress, in_log
 from hjepa.pipeline.source import Source
 from hjepa.pipeline.stl10 import holds_stl10, open_stl10
 from hjepa.pipeline.walk import ENDINGS, advice
@@ -36,12 +36,14 @@ MEMBERS = ("name", "classes", "bad", "__len__", "fetch", "fingerprint")
 def open_source(data: Any, *, max_pixels: int = MAX_PIXELS, num_workers: int = 8, progress: Progress | None = None) -> Source:
     """The source for what came: see ACCEPTED. A Source is given back as it is; splits are the training ones.
 
-    Images of more than max_pixels are left out. progress: told (headers read, headers to read). Raises ValueError for anything
-    else, and where the data cannot be used.
+    Images of more than max_pixels are left out. progress: told (headers read, headers to read), in place of the log, which is
+    where a scan takes long. Raises ValueError for anything else, and where the data cannot be used.
     """
     if is_source(data):
         return data
-    if isinstance(data, str | bytes | os.PathLike):
+    is_path = isinstance(data, str | bytes | os.PathLike)
+    progress = progress or in_log(os.fsdecode(data) if is_path else f"a {type(data).__name__}")
+    if is_path:
         return _open_path(os.fsdecode(data), max_pixels, num_workers, progress)
     if isinstance(data, list | tuple):
         open_items = _opener(data)

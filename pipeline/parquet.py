@@ -24,9 +24,10 @@ from hjepa.pipeline.columns import Columns
 from hjepa.pipeline.dataset import IMAGE_NAMES
 from hjepa.pipeline.handles import KEPT, FirstSeen, OwnLock, short_names
 from hjepa.pipeline.header import MAX_PIXELS, Header, explain, read_header
-from hjepa.pipeline.index import Index, Indexed, Progress
+from hjepa.pipeline.index import Index, Indexed
 from hjepa.pipeline.labels import LABEL_NAMES, number_labels
 from hjepa.pipeline.order import WINDOW
+from hjepa.pipeline.scan import Progress, empty_scan, scan_headers
 from hjepa.pipeline.source import Samples
 from hjepa.pipeline.splits import advise_files
 
@@ -187,7 +188,7 @@ def _build(
         label_name = "" if label == "auto" and not _has(first, LABEL_NAMES) else _column(first, label, LABEL_NAMES, paths[0])
         names = _names(first, label_name)
     groups, counts = _groups(parquet, paths, [name for name in (image_name, label_name) if name])
-    scan, length = index.empty_scan(sum(counts)), np.zeros(sum(counts), dtype=np.int64)
+    scan, length = empty_scan(sum(counts)), np.zeros(sum(counts), dtype=np.int64)
     keys: list[bytes] = []
     labels: list[int | str | None] = []
     for path, short in zip(paths, short_names(paths), strict=True):
@@ -198,7 +199,7 @@ def _build(
                     labels += file.read_row_group(own, columns=[label_name]).column(0).to_pylist()
                 rows = np.arange(start, start + len(images))
                 length[rows] = [len(one.as_buffer() or b"") for one in images]
-                index.scan_headers(scan, rows, partial(_read_header, images, start), num_workers=num_workers, progress=None)
+                scan_headers(scan, rows, partial(_read_header, images, start), num_workers=num_workers, progress=None)
                 keys += [os.fsencode(f"{short}/{own}/{row}") for row in range(len(images))]
                 if progress:
                     progress(len(keys), len(length))

@@ -110,6 +110,8 @@ class Subset:
     source: Source
     chosen: npt.NDArray[np.int64]
     """[N] numbers in `source`."""
+    known: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The fingerprint, once it was asked for: it is in every state of a loader, of which there may be one per batch."""
 
     @property
     def name(self) -> str:
@@ -134,8 +136,10 @@ class Subset:
         return self.source.fetch(self.chosen[indices])
 
     def fingerprint(self) -> str:
-        """The whole source's, and the choice."""
-        return hashlib.sha256(self.source.fingerprint().encode() + self.chosen.tobytes()).hexdigest()[:16]
+        """The whole source's, and the choice. Made once."""
+        if not self.known:
+            self.known.append(hashlib.sha256(self.source.fingerprint().encode() + self.chosen.tobytes()).hexdigest()[:16])
+        return self.known[0]
 
 
 def spread(source: Source, count: int) -> Source:

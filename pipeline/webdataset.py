@@ -21,8 +21,9 @@ from hjepa.pipeline import index
 from hjepa.pipeline.columns import Columns
 from hjepa.pipeline.handles import Handles, short_names
 from hjepa.pipeline.header import MAX_PIXELS, Header, explain, read_header, refused
-from hjepa.pipeline.index import Index, Indexed, Progress
+from hjepa.pipeline.index import Index, Indexed
 from hjepa.pipeline.labels import number_labels
+from hjepa.pipeline.scan import Progress, Scan, empty_scan, joined, scan_headers
 from hjepa.pipeline.source import BadImage, Samples
 from hjepa.pipeline.splits import advise_files
 from hjepa.pipeline.tars import Member, Sample, group, label_of, number_texts, read_members
@@ -140,34 +141,34 @@ def _expand(pattern: str) -> Iterator[str]:
 
 
 def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: Progress | None) -> Columns:
-    images: list[tuple[int, Member]] = []
+    members: list[Member] = []
+    counts: list[int] = []
     keys: list[bytes] = []
     texts: list[int | str | None] = []
     bad: list[BadImage] = []
-    has_names = False
+    scans: list[Scan] = []
+    has_names, sizes = False, np.cumsum([size for _, size, _ in made_from])
     for shard, (file, short) in enumerate(zip(files, short_names(files), strict=True)):
-        for sample, image, label in _read_shard(file, short, bad):
-            has_names |= "cls" in sample.members
-            images.append((shard, image))
-            keys.append(os.fsencode(f"{short}/{image.name}"))
-            texts.append(label)
-    scan = index.empty_scan(len(images))
-
-    def read(row: int) -> Header:
-        shard, member = images[row]
-        return _read_header(files[shard], member)
-
-    index.scan_headers(scan, np.arange(len(images)), read, num_workers=num_workers, progress=progress)
+        samples = list(_read_shard(file, short, bad))
+        own = [image for _, image, _ in samples]
+        has_names |= any("cls" in sample.members for sample, _, _ in samples)
+        keys += [os.fsencode(f"{short}/{image.name}") for image in own]
+        texts += [label for _, _, label in samples]
+        scans.append(_scan_shard(file, own, num_workers))  # while what was read of it is at hand
+        members += own
+        counts.append(len(own))
+        if progress:  # how many there are is known at the end; until then their share of the bytes says it
+            progress(len(members), round(len(members) * sizes[-1] / max(1, sizes[shard])))
     labels, classes = number_labels(texts) if has_names else number_texts(texts)  # a .cls is never a caption
     return index.build(
         keys=keys,
-        length=np.array([member.length for _, member in images], dtype=np.int64),
+        length=np.array([member.length for member in members], dtype=np.int64),
         labels=labels,
         classes=classes,
-        scan=scan,
+        scan=joined(scans),
         more={
-            "shard": np.array([shard for shard, _ in images], dtype=np.int32),
-            "offset": np.array([member.offset for _, member in images], dtype=np.int64),
+            "shard": np.repeat(np.arange(len(files), dtype=np.int32), counts),
+            "offset": np.array([member.offset for member in members], dtype=np.int64),
         },
         made_from=made_from,
         bad=bad,
@@ -199,12 +200,20 @@ def _left_out(short: str, members: list[Member], what: str, why: str) -> list[Ba
     return [BadImage(path=short, reason=f"{len(members)} {what} of it are not read, such as {members[0].name}: {why}")]
 
 
-def _read_header(file: Path, member: Member) -> Header:
+def _scan_shard(file: Path, images: list[Member], num_workers: int) -> Scan:
+    scan = empty_scan(len(images))
+    with open(file, "rb", buffering=0) as opened:
+        handle = opened.fileno()
+        rows = np.arange(len(images))
+        scan_headers(scan, rows, lambda row: _read_header(handle, images[row]), num_workers=num_workers, progress=None)
+    return scan
+
+
+def _read_header(handle: int, member: Member) -> Header:
     try:
-        with open(file, "rb", buffering=0) as opened:  # once per image: all shards at once may be more than can be open
-            header = read_header(io.BytesIO(os.pread(opened.fileno(), min(member.length, HEAD), member.offset)))
-            if header.reason and member.length > HEAD:  # a TIFF may describe itself at its end
-                header = read_header(io.BytesIO(os.pread(opened.fileno(), member.length, member.offset)))
+        header = read_header(io.BytesIO(os.pread(handle, min(member.length, HEAD), member.offset)))
+        if header.reason and member.length > HEAD:  # a TIFF may describe itself at its end
+            header = read_header(io.BytesIO(os.pread(handle, member.length, member.offset)))
     except OSError as error:
         return refused(error)
     return header

@@ -1,14 +1,18 @@
 """What a source of the user's own may give, and what is refused by name instead of being taken for bad images."""
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
+from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.presets.jepa import multicrop
-from hjepa.pipeline.source import Samples, as_ppm
+from hjepa.pipeline.source import Samples, Subset, as_ppm
 
 
 def samples(**other: Any) -> Samples:
@@ -74,3 +78,16 @@ def test_labels_of_a_batch_are_not_the_sources_array(writeable: bool) -> None:
             assert batch.labels.tolist() == [-1, -1]
             batch.labels.fill_(7)
     assert source.labels.tolist() == [-1, -1]
+
+
+def test_choice_among_many_images_is_digested_once_and_not_for_every_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        Image.new("RGB", (10, 10 + number)).save(tmp_path / f"{number}.png")
+    whole, small = open_folder(tmp_path), open_folder(tmp_path, max_pixels=115)
+    part = Subset(source=whole, chosen=np.array([0, 2]))
+    first = [source.fingerprint() for source in (whole, small, part)]
+    assert len(set(first)) == 3
+    monkeypatch.setattr(hashlib, "sha256", None)
+    assert [source.fingerprint() for source in (whole, small, part)] == first
