@@ -10,7 +10,8 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ CHECKED_FILES = 100_000
 """Up to this many files on a disk each one's length and time of change are compared when they are opened again."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Index:
     """The images of a source by number."""
 
@@ -37,8 +38,6 @@ class Index:
     rows: npt.NDArray[np.int64]
     """[N] row of each image in use."""
     bad: tuple[BadImage, ...]
-    known: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
-    """The fingerprint, once it was asked for: it is in every state of a loader, of which there may be one per batch."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -68,13 +67,16 @@ class Index:
         )
 
     def fingerprint(self) -> str:
-        """Identifies the sequence of images (key and length of each), wherever they lie. Made once."""
+        """Identifies the sequence of images (key and length of each), wherever they lie."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        """It is in every state of a loader, of which there may be one per batch."""
         whole = str(self.stored.about["fingerprint"])
         if len(self.rows) == len(self.stored.arrays["good"]):
             return whole
-        if not self.known:
-            self.known.append(hashlib.sha256(whole.encode() + self.rows.tobytes()).hexdigest()[:16])
-        return self.known[0]
+        return hashlib.sha256(whole.encode() + self.rows.tobytes()).hexdigest()[:16]
 
 
 class Indexed:

@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
@@ -103,15 +104,13 @@ class Source(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Subset:
     """Some of the images of a source, numbered anew."""
 
     source: Source
     chosen: npt.NDArray[np.int64]
     """[N] numbers in `source`."""
-    known: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
-    """The fingerprint, once it was asked for: it is in every state of a loader, of which there may be one per batch."""
 
     @property
     def name(self) -> str:
@@ -136,10 +135,13 @@ class Subset:
         return self.source.fetch(self.chosen[indices])
 
     def fingerprint(self) -> str:
-        """The whole source's, and the choice. Made once."""
-        if not self.known:
-            self.known.append(hashlib.sha256(self.source.fingerprint().encode() + self.chosen.tobytes()).hexdigest()[:16])
-        return self.known[0]
+        """The whole source's, and the choice."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        """It is in every state of a loader, of which there may be one per batch."""
+        return hashlib.sha256(self.source.fingerprint().encode() + self.chosen.tobytes()).hexdigest()[:16]
 
 
 def spread(source: Source, count: int) -> Source:
