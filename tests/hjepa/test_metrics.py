@@ -41,19 +41,26 @@ def train_lines(settings: Settings) -> list[dict[str, Any]]:
     return [line for line in lines if line["kind"] == "train"]
 
 
+class FakeError(Exception):
+    """As wandb.Error."""
+
+
 class FakeWandb(SimpleNamespace):
     """Remembers what it is told."""
 
     def __init__(self) -> None:
-        super().__init__(given=[], logged=[], finished=0, Image=lambda path: ("picture", path))
+        super().__init__(given=[], logged=[], axes=[], finished=0, Image=lambda path: ("picture", path), Error=FakeError)
 
     def init(self, **given: Any) -> "FakeWandb":
         self.given.append(given)
         self.id = given["id"] or "first"
         return self
 
-    def log(self, values: dict[str, Any], step: int) -> None:
-        self.logged.append((step, values))
+    def define_metric(self, name: str, step_metric: str) -> None:
+        self.axes.append((name, step_metric))
+
+    def log(self, values: dict[str, Any]) -> None:
+        self.logged.append((values["step"], values))
 
     def finish(self) -> None:
         self.finished += 1
@@ -126,6 +133,7 @@ def test_wandb_is_told_what_the_lines_say_and_the_picture(wandb: FakeWandb, labe
         assert curves[line["step"], "train/loss"] == line["loss"]
     assert (0, "evaluation/knn_accuracy") in curves
     assert curves[0, "crops and masks"] == ("picture", str(trainer.picture))
+    assert wandb.axes == [("*", "step")]  # its own steps only ever rise, those of a run that goes on do not
     assert wandb.finished == 1
 
 
@@ -158,6 +166,33 @@ def test_wandb_that_is_not_installed_is_refused_where_it_is_asked_for(
         train(quick(tmp_path, REPORTED), labelled)
     assert not list(tmp_path.iterdir())
     Metrics(quick(tmp_path)).close()  # and imported nowhere else
+
+
+def test_a_run_that_wandb_cannot_begin_says_what_to_do(
+    wandb: FakeWandb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**_: Any) -> None:
+        raise FakeError("No API key configured.")
+
+    monkeypatch.setattr(wandb, "init", init)
+    with pytest.raises(RuntimeError, match=r"\(No API key configured\.\); log in \(wandb login.* WANDB_MODE=offline"):
+        Metrics(quick(tmp_path, REPORTED))
+
+
+@pytest.mark.parametrize("failing", ["log", "finish"])
+def test_a_run_outlives_wandbs_own_process(
+    failing: str, wandb: FakeWandb, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ConnectionResetError("Connection lost")
+
+    monkeypatch.setattr(wandb, failing, fail)
+    with pytest.warns(UserWarning, match=r"told nothing more of this run \(Connection lost\)") as warned:
+        trainer = train(quick(tmp_path, REPORTED), labelled)
+    assert len(warned) == 1
+    assert trainer.result.finished
+    assert (trainer.settings.checkpoint_folder / checkpoint.LATEST).exists()
+    assert len(train_lines(trainer.settings)) == 5
 
 
 def test_pictures_need_no_tensorboard(tmp_path: Path) -> None:
