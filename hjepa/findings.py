@@ -85,7 +85,8 @@ def _cores(machine: Machine) -> Finding:
 
 
 def _memory(machine: Machine) -> Finding:
-    text = f"{machine.memory_gib:.1f} GiB, of it {machine.shared_memory_gib:.1f} GiB can be shared between processes"
+    shared = min(machine.shared_memory_gib, machine.memory_gib)  # the machine's may be more than the container's limit grants
+    text = f"{machine.memory_gib:.1f} GiB, of it {shared:.1f} GiB can be shared between processes"
     advice = ["keep batch_size and prefetch small"] if machine.memory_gib < SMALL_MEMORY_GIB else []
     if machine.shared_memory_gib < SMALL_SHARED_GIB:
         advice.append("with backend='torchvision' and workers, start the container with --shm-size 8g")

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops
 
-from hjepa.pipeline.index import cache_folder
+from hjepa.pipeline.index import cache_folder, remove_left
 
 # H, W: height and width of the canvas; a Field is float32 [H, W], a Picture float32 [3, H, W] in 0..1
 Field: TypeAlias = npt.NDArray[np.floating]
@@ -50,6 +50,7 @@ def make(folder: str | Path, count: int = COUNT, seed: int = 0, progress: Callab
     folder = Path(folder)
     if _is_complete(folder, count, seed):
         return folder
+    remove_left(folder.parent, f"{folder.name}.partial-{'[0-9a-f]' * 8}")
     partial = folder.with_name(f"{folder.name}.partial-{secrets.token_hex(4)}")
     try:
         with _explained(folder):

@@ -7,7 +7,9 @@ The cache lies outside the user's data and is mapped: a million images open in a
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ from hjepa.pipeline.source import BadImage, Encoded, Samples
 # N images in use, R rows of the index: the images, and those that were refused
 CHECKED_FILES = 100_000
 """Up to this many files on a disk each one's length and time of change are compared when they are opened again."""
+LEFT = 86_400
+"""Seconds after which nobody is at work on what is half made in the cache any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +121,14 @@ def cache_folder() -> Path:
 def cache_file(kind: str, place: bytes) -> Path:
     """Where the index of such a source at that place is cached."""
     return cache_folder() / "index" / f"{kind}-{hashlib.sha256(place).hexdigest()[:24]}.columns"
+
+
+def remove_left(place: Path, pattern: str) -> None:
+    """Removes the folders there that processes left half made when they were killed."""
+    for folder in place.glob(pattern):
+        with suppress(OSError):  # another process may be at the same
+            if time.time() - folder.stat().st_mtime > LEFT:
+                shutil.rmtree(folder)
 
 
 def reuse(

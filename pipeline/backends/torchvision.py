@@ -51,19 +51,20 @@ class TorchvisionBackend:
             )
             with torch.device("cpu"):  # whatever torch's default is, which workers have from here, and the seed that is drawn
                 rendered = iter(batches)
-            for crops in rendered:
-                yield self._to_device(crops)
+            yield from map(self._to_device, rendered)
         else:
             with closing(Ahead(map(_Rendered(settings).__getitem__, requests), settings.prefetch)) as ahead:
-                for crops in ahead:
-                    yield self._to_device(crops)
+                yield from map(self._to_device, ahead)
 
     def close(self) -> None:
         """See Backend.close; nothing is kept."""
 
     def _to_device(self, crops: Crops | Exception) -> Crops:
         if isinstance(crops, Exception):
-            raise crops
+            try:
+                raise crops
+            finally:
+                del crops  # else the error holds this frame, which holds it, and both the workers, whom a new one collects
         return {name: tensor.to(self._settings.device, non_blocking=True) for name, tensor in crops.items()}
 
 

@@ -135,6 +135,12 @@ def test_containers_share_of_the_cores_is_named(tmp_path: Path, monkeypatch: pyt
     assert look_at_machine().quota == 0
 
 
+def test_no_more_memory_is_said_to_be_shared_than_a_containers_limit_grants() -> None:
+    limited = replace(LAPTOP, memory_gib=16, shared_memory_gib=128)
+    (found,) = (finding for finding in judge_machine(limited) if finding.subject == "memory")
+    assert found.text.startswith("16.0 GiB, of it 16.0 GiB can be shared")
+
+
 def test_small_container_is_told_of_both_of_its_memories() -> None:
     small = replace(LAPTOP, memory_gib=2, shared_memory_gib=1 / 16)
     (found,) = (finding for finding in judge_machine(small) if finding.subject == "memory")

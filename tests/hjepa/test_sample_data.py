@@ -1,6 +1,8 @@
 """The sample data set: mixed photo-like files, the same ones on every call, whose classes colour does not tell."""
 
 import errno
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,6 +97,14 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, error: BaseException)
     with pytest.raises(type(error)):
         make(tmp_path / "sample", count=COUNT, progress=fail_after(3, error))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_one_of_another_day(tmp_path: Path) -> None:
+    for end, days in (("0123abcd", 2), ("4567abcd", 0), ("mine", 2)):
+        (tmp_path / f"sample.partial-{end}" / "bricks").mkdir(parents=True)
+        os.utime(tmp_path / f"sample.partial-{end}", (time.time() - days * 86_400,) * 2)
+    make(tmp_path / "sample", count=10)
+    assert {path.name for path in tmp_path.iterdir()} == {"sample", "sample.partial-4567abcd", "sample.partial-mine"}
 
 
 def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

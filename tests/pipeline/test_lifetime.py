@@ -3,6 +3,7 @@
 import gc
 import importlib
 import itertools
+import multiprocessing
 import os
 import pickle
 import signal
@@ -192,6 +193,17 @@ def test_pipeline_of_batches_with_bad_images_is_one_and_ends_with_them(
             with pytest.raises(BadImageError):
                 list(loader)
             assert [pipe() for pipe in built] == [None, None]
+
+
+def test_workers_of_a_batch_with_a_bad_image_end_before_others_begin(photographs: Path, tmp_path: Path) -> None:
+    """Those of torchvision: the garbage collector comes late, perhaps in a new worker, which then complains of the old ones."""
+    for path in photographs.iterdir():
+        content = path.read_bytes()
+        (tmp_path / path.name).write_bytes(content[: len(content) // 2] if path.name in ("03.jpg", "21.jpg") else content)
+    options = {"shuffle": False, "max_bad": 0.5, "bad_images": tmp_path / "bad.jsonl", "num_workers": 1, "epochs": 1}
+    with without_collection(), open_loader(tmp_path, **options) as loader:
+        assert [len(multiprocessing.active_children()) for _ in loader] == [1] * 8
+        assert len(loader.quarantine or ()) == 2
 
 
 def test_stage_that_is_closed_on_its_own_thread_ends() -> None:

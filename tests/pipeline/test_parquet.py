@@ -65,6 +65,17 @@ def test_file_that_another_took_the_place_of_is_not_read_by_the_rows_of_the_firs
     assert everything(source).failures == {0: "it was changed while it was in use; open the source anew"}
 
 
+def test_file_that_becomes_shorter_while_it_is_read_has_failures_and_kills_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "KEPT_BYTES", 0)
+    file = write(tmp_path / "x.parquet", {"image": [image() for _ in range(40)]}, group=10)
+    source = open_parquet(file)
+    assert source.fetch(np.array([0])).failures == {}
+    os.truncate(file, 5000)
+    assert source.fetch(np.array([35])).failures.keys() == {0}
+
+
 def test_hidden_files_of_a_folder_are_passed_over(tmp_path: Path) -> None:
     write(tmp_path / "x.parquet", {"image": [image()], "label": [1]})
     (tmp_path / "._x.parquet").write_bytes(b"of macOS")
