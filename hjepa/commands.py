@@ -17,7 +17,7 @@ from rich.text import Text
 from hjepa.completion import recipe_names
 from hjepa.display import Display
 from hjepa.doctor_command import doctor
-from hjepa.exits import Version, can_be_written, not_empty, run_command
+from hjepa.exits import Version, can_be_written, not_empty, run_command, write_text
 from hjepa.pipeline.presets import PRESETS, preset
 from hjepa.pipeline.recipe import Recipe
 from hjepa.recipe_table import markdown, recipe_table, summary
@@ -130,7 +130,7 @@ def check_parity(
             differences += measured
     if json_file is not None:
         rows = [{**asdict(difference), "within": difference.within} for difference in differences]
-        json_file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        write_text("--json", json_file, json.dumps(rows, indent=1) + "\n")
     beyond = [f"{difference.backend} {difference.part}" for difference in differences if not difference.within]
     if beyond:
         raise RuntimeError(f"beyond the bound: {', '.join(beyond)}")
@@ -182,7 +182,7 @@ def evaluate(
         if found.collapse is not None:
             display.say(found.collapse)
     if json_file is not None:
-        json_file.write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
+        write_text("--json", json_file, json.dumps(asdict(found), indent=1) + "\n")
 
 
 @app.command("export")

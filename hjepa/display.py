@@ -2,8 +2,10 @@
 
 import logging
 import re
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,7 +19,11 @@ QUIET_SECONDS = 10.0
 
 
 class Display:
-    """A progress bar on a terminal; plain lines anywhere else. One task at a time."""
+    """A progress bar on a terminal; plain lines anywhere else. One task at a time.
+
+    What is only told on the way ends no work where it cannot be written, as where a job's output lies on a full disk; a table
+    is a result, whose loss is an OSError.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
@@ -34,10 +40,12 @@ class Display:
         self._task: TaskID | None = None
         self._description = ""
         self._spoke = 0.0
+        self._is_lost = False
 
     def say(self, text: str) -> None:
         """Prints one line."""
-        self.console.print(self.printable(text), markup=False, soft_wrap=True)
+        with self._lossy():
+            self.console.print(self.printable(text), markup=False, soft_wrap=True)
 
     def printable(self, text: str) -> str:
         """The text with \\x1b and the like for what this terminal would obey or cannot show: no file's name may end a run."""
@@ -48,11 +56,12 @@ class Display:
         """Moves the bar; another description starts another bar."""
         description, note = self.printable(description), self.printable(note)
         if self.console.is_terminal:
-            if self._task is None or description != self._description:
-                self.clear()
-                self._progress.start()
-                self._task = self._progress.add_task(self._cut(description, total, note), total=total, note=note)
-            self._progress.update(self._task, completed=done, total=total, note=note)
+            with self._lossy():
+                if self._task is None or description != self._description:
+                    self.clear()
+                    self._progress.start()
+                    self._task = self._progress.add_task(self._cut(description, total, note), total=total, note=note)
+                self._progress.update(self._task, completed=done, total=total, note=note)
         elif description != self._description or time.monotonic() - self._spoke > QUIET_SECONDS or done == total:
             self._spoke = time.monotonic()
             self.say(f"{description}: {done}/{total} {note}".rstrip())
@@ -78,7 +87,20 @@ class Display:
         table.add_column(overflow="fold")
         for name, value in rows.items():
             table.add_row(name, Text(self.printable(value)))
-        self.console.print(table)
+        try:
+            self.console.print(table)
+        except OSError as error:
+            raise OSError(f"cannot write the output ({error.strerror or error}); free some space where it goes") from error
+
+    @contextmanager
+    def _lossy(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if not self._is_lost:
+                self._is_lost = True
+                with suppress(OSError):  # both may go to one file
+                    print(f"cannot write the output ({error.strerror or error}); the work goes on", file=sys.stderr)
 
     def __enter__(self) -> "Display":
         self._handler = DisplayHandler(self)

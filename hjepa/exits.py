@@ -49,6 +49,16 @@ def can_be_written(option: str, file: Path | None) -> None:
         raise ValueError(f"{option} {file} cannot be written (it is read-only); give a file in another folder")
 
 
+def write_text(option: str, file: Path, text: str) -> None:
+    """Writes what a command found to the file that an option names. Raises OSError, with the place, as of a full disk."""
+    try:
+        file.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:  # which names no file where only writing fails
+        raise OSError(
+            f"cannot write {option} {file} ({error.strerror}); free some space there, or give a file in another folder"
+        ) from error
+
+
 def run_command(app: typer.Typer, name: str) -> None:
     """Runs a command line and turns what went wrong into a message and an exit code."""
     # a picture has boxes for the letters that its font lacks, as in a Japanese file's name: nothing that a user could mend

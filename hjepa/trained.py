@@ -7,15 +7,17 @@ where hjepa would compute them anew.
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import save
 
 from hjepa import checkpoint
 from hjepa.assembly import open_source
@@ -124,12 +126,20 @@ def export_encoder(
     positions = grid_positions(grid, encoder.width, torch.device("cpu"))
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     metadata = {"timm": json.dumps(arguments), "mean": json.dumps(mean), "std": json.dumps(std)}
-    try:
-        save_file({"pos_embed": positions.unsqueeze(0), **weights}, output, metadata=metadata)
-    except (OSError, SafetensorError) as error:
-        reason = str(error).rpartition("I/O error: ")[2]
-        raise OSError(f"cannot write {output} ({reason}); free some space there, or give another place") from error
+    _write_whole(output, save({"pos_embed": positions.unsqueeze(0), **weights}, metadata))
     return arguments
+
+
+def _write_whole(output: Path, content: bytes) -> None:
+    """Writes a file, or leaves the one that was there. (safetensors' own file is its owner's alone to read.)"""
+    partial = output.with_name(f".{output.name}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, output)
+    except OSError as error:
+        with suppress(OSError):  # there may be nothing to remove
+            partial.unlink()
+        raise OSError(f"cannot write {output} ({error.strerror}); free some space there, or give another place") from error
 
 
 def _ratio(hidden: int, width: int) -> float:

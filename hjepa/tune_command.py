@@ -10,7 +10,7 @@ import typer
 
 from hjepa.completion import config_names
 from hjepa.display import Display
-from hjepa.exits import can_be_written
+from hjepa.exits import can_be_written, write_text
 
 if TYPE_CHECKING:
     from hjepa.configs.schema import Settings
@@ -102,4 +102,4 @@ def _write(output: Path, settings: "Settings", said: list[str]) -> None:
     settings = with_changes(settings, whole)
     lines = [f"Made by: {shlex.join(['hjepa', *sys.argv[1:]])}", *said]
     head = "".join(f"# {line}\n" for said_line in lines for line in said_line.splitlines())  # names may hold ends of lines
-    output.write_text(f"{head}\n{changes_to_yaml(settings)}", encoding="utf-8", errors="backslashreplace")
+    write_text("--output", output, f"{head}\n{changes_to_yaml(settings)}")

@@ -1,8 +1,10 @@
 """What the terminal shows while something works: nothing that counts is cut off, however long the name of the work."""
 
+import contextlib
 import io
 import logging
 import os
+import re
 from dataclasses import replace
 
 import pytest
@@ -78,3 +80,18 @@ def test_findings_of_a_doctor_show_any_name() -> None:
     screen.seek(0)
     assert "[b] \\udce9\\x1b" in (shown := screen.read())
     assert "repair \\u65e5" in shown
+
+
+@pytest.mark.parametrize("on_terminal", [True, False], ids=["terminal", "file"])
+def test_output_on_a_full_disk_ends_nothing_but_a_result(on_terminal: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    full = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115 - closed below, where it cannot be flushed
+    with Display(Console(file=full, force_terminal=on_terminal)) as display:
+        for step in range(3):
+            display.show("training", step, 2)
+            display.say("a line")
+        logging.getLogger("hjepa").warning("a bad image")
+        with pytest.raises(OSError, match=re.escape("cannot write the output (No space left on device); free some space")):
+            display.table("Finished", {"loss": "1"})
+    with contextlib.suppress(OSError):
+        full.close()
+    assert capfd.readouterr().err == "cannot write the output (No space left on device); the work goes on\n"

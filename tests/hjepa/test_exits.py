@@ -63,6 +63,11 @@ def test_file_that_is_read_only_or_would_lie_in_such_a_folder_is_refused(
                 exits.can_be_written("--json", file)
 
 
+def test_full_disk_under_a_file_that_was_asked_for_names_it() -> None:
+    with pytest.raises(OSError, match=r"cannot write --json /dev/full \(No space left on device\); free some space there"):
+        exits.write_text("--json", Path("/dev/full"), "{}")
+
+
 def test_full_disk_under_tensorboard_is_said_once_and_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "full.py").write_text(
         """

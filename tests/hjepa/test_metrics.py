@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -247,3 +248,44 @@ def test_tensorboard_shows_the_evaluation_before_the_first_step_once(tmp_path: P
         metrics.record("evaluation", 0, {"rankme": value})
         metrics.close()
     assert [(event.step, event.value) for event in events(settings).Scalars("evaluation/rankme")] == [(0, 2.0)]
+
+
+def test_lines_of_a_full_disk_wait_until_there_is_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = quick(tmp_path, "logging.tensorboard.enabled=false")
+    metrics = Metrics(settings)
+    metrics.record("train", 1, {"loss": 1.0})
+    whole, full = settings.metrics_file.rename(tmp_path / "whole"), settings.metrics_file
+    full.symlink_to("/dev/full")
+    for step in (2, 3):
+        metrics.record("train", step, {"loss": 1.0})
+    assert [record.message.partition(" (")[::2] for record in caplog.records] == [
+        (f"cannot write the log {full}", "No space left on device); its lines wait until it can be")
+    ]
+    full.unlink()
+    whole.rename(full)
+    metrics.record("train", 4, {"loss": 1.0})
+    assert [line["step"] for line in train_lines(settings)] == [1, 2, 3, 4]
+    full.unlink()
+    full.symlink_to("/dev/full")
+    metrics.record("train", 5, {"loss": 1.0})
+    metrics.close()
+    assert caplog.records[-1].message == f"the last lines of the log {full}, 1, could not be written"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of TensorBoard's own thread
+def test_curves_that_cannot_be_written_end_and_the_lines_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = quick(tmp_path)
+    before = set(threading.enumerate())
+    metrics = Metrics(settings)
+    (thread,) = set(threading.enumerate()) - before
+    (file,) = settings.log_folder.glob("events*")
+    file.unlink()
+    file.symlink_to("/dev/full")
+    for step in range(20):
+        metrics.record("train", step, {"loss": 1.0})
+    metrics.close()
+    thread.join()
+    assert [record.message for record in caplog.records] == [
+        "TensorBoard's curves end here, as they cannot be written: No space left on device"
+    ]
+    assert len(train_lines(settings)) == 20

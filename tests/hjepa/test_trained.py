@@ -1,6 +1,7 @@
 """Trained encoders: measured by `hjepa eval`, loaded by timm after `hjepa export`, and an alarm where features collapsed."""
 
 import json
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,26 @@ def test_file_that_cannot_be_written_is_one_line(
     code, _, errors = call(monkeypatch, capsys, "export", saved, tmp_path / "taken.safetensors")
     assert (code, errors.count("\n")) == (1, 1)
     assert errors.startswith(f"hjepa: cannot write {tmp_path}/taken.safetensors (")
+
+
+def test_exported_encoder_can_be_read_by_whoever_may_read_new_files(saved: Path, tmp_path: Path) -> None:
+    """safetensors' own file is its owner's alone, which a group that shares a folder finds out late."""
+    trained.export(saved, tmp_path / "encoder.safetensors")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "encoder.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_full_disk_leaves_the_encoder_that_was_there(saved: Path, tmp_path: Path) -> None:
+    file, limits = tmp_path / "encoder.safetensors", resource.getrlimit(resource.RLIMIT_FSIZE)
+    file.write_bytes(b"the one before")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))  # bytes
+    try:
+        with pytest.raises(OSError, match=r"cannot write .*encoder\.safetensors \(File too large\); free some space there"):
+            trained.export(saved, file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_bytes() == b"the one before"
+    assert list(tmp_path.glob(".*")) == []
 
 
 def test_exported_encoder_is_timms_with_the_same_features(saved: Path, tmp_path: Path) -> None:
