@@ -2,8 +2,11 @@
 
 import io
 import tarfile
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,6 +76,27 @@ def test_scan_that_was_broken_off_goes_on_where_it_was(
     assert source.fingerprint() == whole.fingerprint()
     assert [image.path for image in source.bad] == [image.path for image in whole.bad]
     assert np.array_equal(source.fetch(np.arange(COUNT - 1)).sizes, whole.fetch(np.arange(COUNT - 1)).sizes)
+
+
+def test_scan_that_is_broken_off_while_it_is_handed_out_does_not_read_first_what_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "AT_ONCE", 1)
+    read, handed_out, submit = list[int](), list[int](), ThreadPoolExecutor.submit
+
+    def slowly(row: int) -> Header:
+        time.sleep(0.01)
+        read.append(row)
+        return Header(height=1, width=1)
+
+    def hand_out(*work: Any) -> Any:
+        if len(handed_out) == 100:
+            raise KeyboardInterrupt
+        handed_out.append(len(handed_out))
+        return submit(*work)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", hand_out)
+    with pytest.raises(KeyboardInterrupt):
+        scan.scan_headers(scan.empty_scan(200), np.arange(200), slowly, num_workers=1, progress=None)
+    assert len(read) < len(handed_out) == 100
 
 
 def test_long_scan_is_heard_of_in_the_log_where_nobody_else_is_told(
