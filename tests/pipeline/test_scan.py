@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hjepa.pipeline import folder, lists, scan
+from hjepa.pipeline import folder, lists, scan, webdataset
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.header import Header
 from hjepa.pipeline.lists import open_csv
@@ -118,17 +118,31 @@ def test_short_scan_and_one_whose_progress_is_asked_for_leave_the_log_alone(
     assert not caplog.text
 
 
-def test_progress_over_shards_is_told_from_the_first_on_and_ends_at_their_images(tmp_path: Path) -> None:
-    for shard, count in enumerate((4, 2, 6)):
-        with tarfile.open(tmp_path / f"{shard}.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
+def write_shards(folder: Path, *counts: int) -> tuple[Path, ...]:
+    """Shards with so many images each."""
+    for shard, count in enumerate(counts):
+        with tarfile.open(folder / f"{shard}.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
             for number in range(count):
                 content = io.BytesIO()
                 Image.new("RGB", (10, 30)).save(content, "JPEG")
                 member = tarfile.TarInfo(f"{number}.jpg")
                 member.size = content.tell()
                 archive.addfile(member, io.BytesIO(content.getvalue()))
+    return tuple(folder / f"{shard}.tar" for shard in range(len(counts)))
+
+
+def test_progress_over_shards_is_told_from_the_first_on_and_ends_at_their_images(tmp_path: Path) -> None:
+    write_shards(tmp_path, 4, 2, 6)
     told: list[tuple[int, int]] = []
     source = open_webdataset(tmp_path, progress=lambda done, total: told.append((done, total)))
     assert [done for done, _ in told] == [4, 6, 12]
     assert told[-1] == (12, len(source))
     assert all(done <= total for done, total in told)
+
+
+def test_progress_over_shards_holds_where_images_times_bytes_exceed_64_bits_and_the_first_is_empty(tmp_path: Path) -> None:
+    files = write_shards(tmp_path, 0, 4, 2)
+    told: list[tuple[int, int]] = []
+    sizes = [[str(file), 2**60, 0] for file in files]  # ImageNet-21k: 14 million times 1.3 TB
+    webdataset._build(files, sizes, 1, lambda done, total: told.append((done, total)))
+    assert told == [(4, 6), (6, 6)]
