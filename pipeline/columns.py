@@ -77,7 +77,8 @@ def save(path: Path, columns: Columns) -> Columns:
     except OSError as error:
         with contextlib.suppress(OSError):  # there may be nothing to remove, or no folder
             partial.unlink()
-        warnings.warn(f"the index is not cached ({error}); set HJEPA_CACHE to a writable folder", stacklevel=2)
+        why = f"{path.parent}: {error.strerror or error}"  # the same each minute of a long scan: Python says it once
+        warnings.warn(f"the index is not cached ({why}); set HJEPA_CACHE to a writable folder", stacklevel=2)
         return columns
     return mapped or columns
 

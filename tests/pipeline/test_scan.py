@@ -1,5 +1,6 @@
 """Scans that take long: what is kept of one that is broken off, and what is heard of it meanwhile."""
 
+import errno
 import io
 import tarfile
 import time
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hjepa.pipeline import folder, lists, scan, webdataset
+from hjepa.pipeline import columns, folder, lists, scan, webdataset
+from hjepa.pipeline.columns import Columns
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.header import Header
 from hjepa.pipeline.lists import open_csv
@@ -97,6 +99,22 @@ def test_scan_that_is_broken_off_while_it_is_handed_out_does_not_read_first_what
     with pytest.raises(KeyboardInterrupt):
         scan.scan_headers(scan.empty_scan(200), np.arange(200), slowly, num_workers=1, progress=None)
     assert len(read) < len(handed_out) == 100
+
+
+def test_cache_that_cannot_be_written_is_said_alike_however_often_a_scan_is_to_be_kept(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "AT_ONCE", 1)
+    monkeypatch.setattr(scan, "KEEP_SECONDS", 0.0)
+
+    def write(partial: Path, _: Columns) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(partial))
+
+    monkeypatch.setattr(columns, "_write", write)
+    with pytest.warns(UserWarning, match="is not cached") as warned:
+        assert len(open_folder(images / "images")) == COUNT - 1
+    assert len(warned) == COUNT + 1
+    assert len({str(warning.message) for warning in warned}) == 1  # which Python says once
 
 
 def test_long_scan_is_heard_of_in_the_log_where_nobody_else_is_told(
