@@ -72,13 +72,15 @@ def save(path: Path, columns: Columns) -> Columns:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(partial, columns)
+        mapped = load(partial)  # before the move: without locks another builder's may take its place, not whole yet
         os.replace(partial, path)
     except OSError as error:
         with contextlib.suppress(OSError):  # there may be nothing to remove, or no folder
             partial.unlink()
-        warnings.warn(f"the index is not cached ({error}); set HJEPA_CACHE to a writable folder", stacklevel=2)
+        why = f"{path.parent}: {error.strerror or error}"  # the same each minute of a long scan: Python says it once
+        warnings.warn(f"the index is not cached ({why}); set HJEPA_CACHE to a writable folder", stacklevel=2)
         return columns
-    return load(path) or columns
+    return mapped or columns
 
 
 def load(path: Path) -> Columns | None:

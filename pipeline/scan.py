@@ -99,7 +99,8 @@ def scan_headers(
 
     parts = [rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE)]
     done, kept = 0, time.monotonic()
-    with ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="hjepa-index") as pool:
+    pool = ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="hjepa-index")
+    try:
         for part, headers in zip(parts, pool.map(read_some, parts), strict=True):
             for row, header in zip(part.tolist(), headers, strict=True):
                 scan.put(row, header)
@@ -109,3 +110,5 @@ def scan_headers(
             if keep and time.monotonic() - kept >= KEEP_SECONDS:
                 keep()
                 kept = time.monotonic()
+    finally:
+        pool.shutdown(cancel_futures=True)  # "with" reads first what was handed out, and Ctrl-C waits for it

@@ -147,7 +147,7 @@ def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: 
     texts: list[int | str | None] = []
     bad: list[BadImage] = []
     scans: list[Scan] = []
-    has_names, sizes = False, np.cumsum([size for _, size, _ in made_from])
+    has_names, sizes = False, np.cumsum([size for _, size, _ in made_from], dtype=np.float64)
     for shard, (file, short) in enumerate(zip(files, short_names(files), strict=True)):
         samples = list(_read_shard(file, short, bad))
         own = [image for _, image, _ in samples]
@@ -157,7 +157,7 @@ def _build(files: tuple[Path, ...], made_from: Any, num_workers: int, progress: 
         scans.append(_scan_shard(file, own, num_workers))  # while what was read of it is at hand
         members += own
         counts.append(len(own))
-        if progress:  # how many there are is known at the end; until then their share of the bytes says it
+        if progress and members:  # how many there are is known at the end; until then their share of the bytes says it
             progress(len(members), round(len(members) * sizes[-1] / max(1, sizes[shard])))
     labels, classes = number_labels(texts) if has_names else number_texts(texts)  # a .cls is never a caption
     return index.build(

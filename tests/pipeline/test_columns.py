@@ -1,5 +1,6 @@
 """Files of arrays: what is written is mapped back, and a damaged file is never taken for a whole one."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,23 @@ def test_arrays_are_mapped_back_aligned_and_read_only(tmp_path: Path) -> None:
             assert back.arrays[name].ctypes.data % 64 == 0
             assert not back.arrays[name].flags.writeable
     assert [path.name for path in tmp_path.iterdir()] == ["x.columns"]
+
+
+def test_what_was_saved_is_given_back_also_where_another_took_its_place_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, replace = tmp_path / "x.columns", os.replace
+    columns.save(tmp_path / "other.columns", Columns(arrays=ARRAYS, about={"number": 2}))
+
+    def overtaken(written: Path, place: Path) -> None:
+        replace(written, place)
+        replace(tmp_path / "other.columns", place)
+
+    monkeypatch.setattr(os, "replace", overtaken)
+    assert columns.save(file, Columns(arrays=ARRAYS, about={"number": 1})).about == {"number": 1}
+    found = columns.load(file)
+    assert found is not None
+    assert found.about == {"number": 2}
 
 
 def test_damaged_file_is_said_and_not_read(tmp_path: Path) -> None:

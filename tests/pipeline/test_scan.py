@@ -1,15 +1,20 @@
 """Scans that take long: what is kept of one that is broken off, and what is heard of it meanwhile."""
 
+import errno
 import io
 import tarfile
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hjepa.pipeline import folder, lists, scan
+from hjepa.pipeline import columns, folder, lists, scan, webdataset
+from hjepa.pipeline.columns import Columns
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.header import Header
 from hjepa.pipeline.lists import open_csv
@@ -75,6 +80,43 @@ def test_scan_that_was_broken_off_goes_on_where_it_was(
     assert np.array_equal(source.fetch(np.arange(COUNT - 1)).sizes, whole.fetch(np.arange(COUNT - 1)).sizes)
 
 
+def test_scan_that_is_broken_off_while_it_is_handed_out_does_not_read_first_what_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "AT_ONCE", 1)
+    read, handed_out, submit = list[int](), list[int](), ThreadPoolExecutor.submit
+
+    def slowly(row: int) -> Header:
+        time.sleep(0.01)
+        read.append(row)
+        return Header(height=1, width=1)
+
+    def hand_out(*work: Any) -> Any:
+        if len(handed_out) == 100:
+            raise KeyboardInterrupt
+        handed_out.append(len(handed_out))
+        return submit(*work)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", hand_out)
+    with pytest.raises(KeyboardInterrupt):
+        scan.scan_headers(scan.empty_scan(200), np.arange(200), slowly, num_workers=1, progress=None)
+    assert len(read) < len(handed_out) == 100
+
+
+def test_cache_that_cannot_be_written_is_said_alike_however_often_a_scan_is_to_be_kept(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "AT_ONCE", 1)
+    monkeypatch.setattr(scan, "KEEP_SECONDS", 0.0)
+
+    def write(partial: Path, _: Columns) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(partial))
+
+    monkeypatch.setattr(columns, "_write", write)
+    with pytest.warns(UserWarning, match="is not cached") as warned:
+        assert len(open_folder(images / "images")) == COUNT - 1
+    assert len(warned) == COUNT + 1
+    assert len({str(warning.message) for warning in warned}) == 1  # which Python says once
+
+
 def test_long_scan_is_heard_of_in_the_log_where_nobody_else_is_told(
     images: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -94,17 +136,31 @@ def test_short_scan_and_one_whose_progress_is_asked_for_leave_the_log_alone(
     assert not caplog.text
 
 
-def test_progress_over_shards_is_told_from_the_first_on_and_ends_at_their_images(tmp_path: Path) -> None:
-    for shard, count in enumerate((4, 2, 6)):
-        with tarfile.open(tmp_path / f"{shard}.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
+def write_shards(folder: Path, *counts: int) -> tuple[Path, ...]:
+    """Shards with so many images each."""
+    for shard, count in enumerate(counts):
+        with tarfile.open(folder / f"{shard}.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
             for number in range(count):
                 content = io.BytesIO()
                 Image.new("RGB", (10, 30)).save(content, "JPEG")
                 member = tarfile.TarInfo(f"{number}.jpg")
                 member.size = content.tell()
                 archive.addfile(member, io.BytesIO(content.getvalue()))
+    return tuple(folder / f"{shard}.tar" for shard in range(len(counts)))
+
+
+def test_progress_over_shards_is_told_from_the_first_on_and_ends_at_their_images(tmp_path: Path) -> None:
+    write_shards(tmp_path, 4, 2, 6)
     told: list[tuple[int, int]] = []
     source = open_webdataset(tmp_path, progress=lambda done, total: told.append((done, total)))
     assert [done for done, _ in told] == [4, 6, 12]
     assert told[-1] == (12, len(source))
     assert all(done <= total for done, total in told)
+
+
+def test_progress_over_shards_holds_where_images_times_bytes_exceed_64_bits_and_the_first_is_empty(tmp_path: Path) -> None:
+    files = write_shards(tmp_path, 0, 4, 2)
+    told: list[tuple[int, int]] = []
+    sizes = [[str(file), 2**60, 0] for file in files]  # ImageNet-21k: 14 million times 1.3 TB
+    webdataset._build(files, sizes, 1, lambda done, total: told.append((done, total)))
+    assert told == [(4, 6), (6, 6)]
