@@ -18,7 +18,9 @@ Progress: TypeAlias = Callable[[int, int], None]
 AT_ONCE = 64
 """Headers that a thread reads before it reports."""
 KEEP_SECONDS = 60.0
-"""A scan that is broken off loses the headers of so many seconds."""
+"""A scan that is broken off loses the headers of so many seconds, or more where it takes long to keep them:"""
+KEEP_SHARE = 20
+"""Times as long as that takes it reads on before it keeps them again."""
 SAY_SECONDS = 30.0
 """How often the log says how far a scan is that nobody else tells of."""
 log = logging.getLogger("hjepa")
@@ -98,7 +100,7 @@ def scan_headers(
         return [read(row) for row in some.tolist()]
 
     parts = [rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE)]
-    done, kept = 0, time.monotonic()
+    done, due = 0, time.monotonic() + KEEP_SECONDS
     pool = ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="hjepa-index")
     try:
         for part, headers in zip(parts, pool.map(read_some, parts), strict=True):
@@ -107,8 +109,9 @@ def scan_headers(
             done += len(part)
             if progress:
                 progress(done, len(rows))
-            if keep and time.monotonic() - kept >= KEEP_SECONDS:
+            if keep and (start := time.monotonic()) >= due:
                 keep()
-                kept = time.monotonic()
+                end = time.monotonic()
+                due = end + max(KEEP_SECONDS, KEEP_SHARE * (end - start))
     finally:
         pool.shutdown(cancel_futures=True)  # "with" reads first what was handed out, and Ctrl-C waits for it

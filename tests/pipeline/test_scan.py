@@ -64,6 +64,7 @@ def test_scan_that_was_broken_off_goes_on_where_it_was(
 ) -> None:
     monkeypatch.setattr(scan, "AT_ONCE", 1)
     monkeypatch.setattr(scan, "KEEP_SECONDS", 0.0)
+    monkeypatch.setattr(scan, "KEEP_SHARE", 0)
     monkeypatch.setenv("HJEPA_CACHE", str(images / "whole"))
     whole = opened(images)
     monkeypatch.setenv("HJEPA_CACHE", str(images / "broken off"))
@@ -78,6 +79,20 @@ def test_scan_that_was_broken_off_goes_on_where_it_was(
     assert source.fingerprint() == whole.fingerprint()
     assert [image.path for image in source.bad] == [image.path for image in whole.bad]
     assert np.array_equal(source.fetch(np.arange(COUNT - 1)).sizes, whole.fetch(np.arange(COUNT - 1)).sizes)
+
+
+def test_scan_that_takes_long_to_keep_is_kept_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "AT_ONCE", 1)
+    monkeypatch.setattr(scan, "KEEP_SECONDS", 0.0)
+    kept: list[None] = []
+
+    def keep() -> None:
+        time.sleep(0.1)
+        kept.append(None)
+
+    rows = np.arange(20)
+    scan.scan_headers(scan.empty_scan(20), rows, lambda _: Header(height=1, width=1), num_workers=1, progress=None, keep=keep)
+    assert 1 <= len(kept) <= 3  # 20 headers take no two seconds
 
 
 def test_scan_that_is_broken_off_while_it_is_handed_out_does_not_read_first_what_was(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +121,7 @@ def test_cache_that_cannot_be_written_is_said_alike_however_often_a_scan_is_to_b
 ) -> None:
     monkeypatch.setattr(scan, "AT_ONCE", 1)
     monkeypatch.setattr(scan, "KEEP_SECONDS", 0.0)
+    monkeypatch.setattr(scan, "KEEP_SHARE", 0)
 
     def write(partial: Path, _: Columns) -> None:
         raise OSError(errno.EROFS, "Read-only file system", str(partial))
