@@ -17,6 +17,17 @@ MISTAKE, FAILURE = 2, 1
 UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 """What the command line's parser raises; typer does not export it."""
 
+LIMITS = {
+    r"DataLoader worker \(.*(killed by signal: Killed|exited unexpectedly)": (
+        "as where memory runs out: use fewer workers, smaller batches, or --pipeline dali, which has threads, then resume"
+    ),
+    r"can't start new thread|Resource temporarily unavailable": (
+        "no more threads and processes are allowed here: raise the limit (ulimit -u, ulimit -v, a container's pids), or use "
+        "fewer workers, then resume"
+    ),
+}
+"""What is behind the bare words of torch, Python and the system where a limit of the machine or of the job is met."""
+
 
 def show_version(asked: bool) -> None:
     """The option --version: prints it and ends."""
@@ -75,11 +86,16 @@ def run_command(app: typer.Typer, name: str) -> None:
     except (ValueError, FileNotFoundError) as error:  # SettingsError, CheckpointError and the loaders' checks among them
         _fail(name, error, MISTAKE)
     except (OSError, RuntimeError) as error:  # DataError among them
-        _fail(name, error, FAILURE)
+        _fail(name, _with_advice(f"{error}"), FAILURE)
     if code == INTERRUPTED:
         _fail(name, "interrupted", INTERRUPTED)
     if code:
         sys.exit(code)
+
+
+def _with_advice(message: str) -> str:
+    advice = next((advice for words, advice in LIMITS.items() if re.search(words, message)), "")
+    return f"{message.rstrip(' .')} ({advice})" if advice else message
 
 
 def _fail(name: str, error: object, code: int) -> NoReturn:

@@ -63,6 +63,31 @@ def test_file_that_is_read_only_or_would_lie_in_such_a_folder_is_refused(
                 exits.can_be_written("--json", file)
 
 
+@pytest.mark.parametrize(
+    ("message", "advice"),
+    [
+        ("DataLoader worker (pid 7) is killed by signal: Killed. ", "(as where memory runs out: use fewer workers"),
+        ("can't start new thread", "(no more threads and processes are allowed here: raise the limit (ulimit -u"),
+        ("no advice is known", ""),
+    ],
+)
+def test_limit_of_the_machine_says_what_to_do(
+    message: str, advice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def fail() -> None:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(sys, "argv", ["hjepa"])
+    with pytest.raises(SystemExit):
+        exits.run_command(app, "hjepa")
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"hjepa: {message.rstrip(' .')} {advice}".rstrip())
+    assert errors.count("\n") == 1
+
+
 def test_full_disk_under_a_file_that_was_asked_for_names_it() -> None:
     with pytest.raises(OSError, match=r"cannot write --json /dev/full \(No space left on device\); free some space there"):
         exits.write_text("--json", Path("/dev/full"), "{}")
