@@ -85,8 +85,8 @@ def run_command(app: typer.Typer, name: str) -> None:
         _fail(name, error.format_message(), MISTAKE)  # type: ignore[attr-defined]  # of click's exceptions
     except (ValueError, FileNotFoundError) as error:  # SettingsError, CheckpointError and the loaders' checks among them
         _fail(name, error, MISTAKE)
-    except (OSError, RuntimeError) as error:  # DataError among them
-        _fail(name, _with_advice(f"{error}"), FAILURE)
+    except (OSError, RuntimeError, MemoryError) as error:  # DataError among them; Python's own MemoryError has no words
+        _fail(name, _with_advice(f"{error}" or "out of memory"), FAILURE)
     if code == INTERRUPTED:
         _fail(name, "interrupted", INTERRUPTED)
     if code:

@@ -99,14 +99,18 @@ def refused(error: Exception) -> Header:
     """The header of an image that an exception stood in the way of."""
     passing = isinstance(error, Warning)  # PIL's, which a program made errors of, as pytest's filters do: not the image's state
     passing |= isinstance(error, OSError) and error.errno is not None and error.errno not in SEEN_WITHOUT_READING
-    return Header(reason=explain(error), passing=passing)
+    # a header takes no memory worth mentioning, so that one is damaged for which there is not enough
+    return Header(reason="MemoryError" if isinstance(error, MemoryError) else explain(error), passing=passing)
 
 
 def explain(error: Exception) -> str:
     """An exception as a reason in words, after the name of its type where its text was not written to be read alone.
 
-    Raises OSError where no more files can be opened, which is the machine's state and no fault of the image's.
+    Raises OSError where no more files can be opened, and MemoryError where there is no memory: that is the machine's state and
+    no fault of the image's.
     """
+    if isinstance(error, MemoryError):
+        raise MemoryError("out of memory while an image was decoded; use smaller batches, or fewer workers") from error
     if isinstance(error, OSError) and error.errno:
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise OSError(

@@ -97,7 +97,7 @@ class _Rendered(Dataset[Crops | Exception]):
     def __getitem__(self, request: Request) -> Crops | Exception:
         try:
             crops = render_batch(request, self._settings.recipe, self._settings.dtype)
-        except BadBatchError as error:
+        except (BadBatchError, OSError, MemoryError) as error:  # OSError: of no image, which has it as its reason
             return error
         return crops if get_worker_info() is None else _shared(crops)
 

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import struct
 import warnings
 from pathlib import Path
@@ -208,6 +209,18 @@ def test_lack_of_handles_is_no_fault_of_an_image(number: int, monkeypatch: pytes
     for look in (lambda: read_file_header(b"x.jpg"), lambda: why_not(paths, 0), lambda: read_files(samples)):
         with pytest.raises(OSError, match=r"Too many open files.*: raise the limit"):
             look()
+
+
+def test_lack_of_memory_is_no_fault_of_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A good image would be left out by every later run, as the list of bad images is kept."""
+
+    def refuse(*_: object) -> None:
+        raise MemoryError
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    monkeypatch.setattr(Image.Image, "load", refuse)
+    with pytest.raises(MemoryError, match="out of memory while an image was decoded; use smaller batches, or fewer workers"):
+        why_not(np.array([os.fsencode(tmp_path / "x.png")]), 0)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")

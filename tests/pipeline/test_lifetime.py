@@ -325,6 +325,21 @@ def test_batch_that_shared_memory_cannot_hold_ends_the_iteration(photographs: Pa
         next(iter(loader))
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_lack_of_memory_ends_the_iteration_in_one_line(
+    num_workers: int, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(torchvision, "to_rgb", refuse)
+    with (
+        open_loader(photographs, num_workers=num_workers) as loader,
+        pytest.raises(MemoryError, match=r"^out of memory while an image was decoded; .*, or fewer workers$"),
+    ):
+        next(iter(loader))
+
+
 def test_lock_that_another_thread_held_is_free_in_a_forked_process() -> None:
     lock = OwnLock()
     with lock():
