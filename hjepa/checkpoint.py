@@ -87,7 +87,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
         reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(error).splitlines()[0]
         raise OSError(
             f"cannot write the checkpoint {path} ({reason}); free some space there or set checkpoint.checkpoint_dir, "
-            "then resume: the previous checkpoint is untouched"
+            "then resume: what was saved before is untouched"
         ) from error
 
 

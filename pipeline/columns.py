@@ -108,6 +108,8 @@ def _write(path: Path, columns: Columns) -> None:
             file.seek(base + places[name][2])
             file.write(np.ascontiguousarray(array).data)
         file.truncate(base + end)
+        file.flush()
+        os.fsync(file.fileno())  # else a machine that loses power may leave zeros for sizes, which no checksum covers
 
 
 def _map(path: Path) -> Columns | None:
