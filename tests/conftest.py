@@ -1,5 +1,6 @@
 """Shared image folders, made once per session; tests that need what is not here are skipped with the reason."""
 
+import gc
 import importlib.util
 import os
 from pathlib import Path
@@ -10,6 +11,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the collections of garbage in the tests need not go through it each time."""
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -2,11 +2,11 @@
 
 import importlib
 import json
-import os
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,25 +18,33 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.dali
 
 
-def run(tmp_path: Path, script: str, *arguments: str) -> dict[str, object]:
-    output = tmp_path / "result.json"
-    command = [sys.executable, f"benchmarks/{script}", *arguments, "--output", str(output)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "medians" in done.stdout
-    written: dict[str, object] = json.loads(output.read_text())
-    return written
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Runs a benchmark in this process, which has imported what it needs, and returns what it wrote."""
+
+    def run(script: str, *arguments: str) -> dict[str, Any]:
+        output = tmp_path / "result.json"
+        monkeypatch.setattr(sys, "argv", [f"benchmarks/{script}.py", *arguments, "--output", str(output)])
+        importlib.import_module(script).main()
+        assert "medians" in capsys.readouterr().out
+        written: dict[str, Any] = json.loads(output.read_text())
+        return written
+
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return run
 
 
-def test_resume_needs_no_more_state_for_more_images(tmp_path: Path) -> None:
-    (figures,) = run(tmp_path, "resume.py", "--sizes", "1000", "1000000000", "--rounds", "1")["rounds"]
+def test_resume_needs_no_more_state_for_more_images(
+    run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.import_module("resume"), "NUM_FILES", 8)
+    (figures,) = run("resume", "--sizes", "1000", "1000000000", "--rounds", "1")["rounds"]
     assert abs(figures["1000"]["state"] - figures["1000000000"]["state"]) < 50  # bytes
 
 
-def test_decoding_measures_both_decoders_on_every_kind_of_file(tmp_path: Path, labelled: Path) -> None:
+def test_decoding_measures_both_decoders_on_every_kind_of_file(run: Callable[..., dict[str, Any]], labelled: Path) -> None:
     options = ("--data", str(labelled), "--sizes", "64x48", "--qualities", "75", "90", "--rounds", "1", "--seconds", "0.1")
-    small, large, *progressive = run(tmp_path, "decoding.py", *options)["files"]
+    small, large, *progressive = run("decoding", *options)["files"]
     assert small["kib"] < large["kib"]
     assert [files["progressive"] for files in (small, large, *progressive)] == [False, False, True, True]
     assert set(small["rounds"][0]) == {"libjpeg-turbo", "hjepa"}
@@ -65,8 +73,12 @@ def test_decoding_is_not_measured_without_what_it_is_about(
     assert "takes no part" in capsys.readouterr().err
 
 
-def test_feeding_measures_every_stage(tmp_path: Path) -> None:
-    (figures,) = run(tmp_path, "feeding.py", "--images", "10000", "--rounds", "1")["rounds"]
+def test_feeding_measures_every_stage(run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    feeding = importlib.import_module("feeding")
+    for name, few in {"NUM_FILES": 8, "BATCHES": 4, "BATCH_SIZES": (8, 32)}.items():
+        monkeypatch.setattr(feeding, name, few)
+    monkeypatch.setattr(feeding.os, "sched_setaffinity", lambda *_: None)  # or other tests were on one core, too
+    (figures,) = run("feeding", "--images", "10000", "--rounds", "1")["rounds"]
     assert all(set(stages) == {"draws", "inputs", "feed"} for stages in figures.values())
 
 
@@ -147,7 +159,9 @@ def test_masks_of_a_gpu_are_measured_against_the_torch_text_of_the_same_masks(mo
     assert [tensor.shape[-1] for tensor in drawn["their indices"]] == [98, 98, 49, 49]
 
 
-def test_documents_show_the_results_as_they_are() -> None:
-    command = [sys.executable, "benchmarks/report.py", "--check"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_documents_show_the_results_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.setattr(sys, "argv", ["report.py", "--check"])
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module("report").main()
+    assert not end.value.code
