@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 # N texts
 KIND = b"hjepa columns "
-MAGIC = KIND + b"6\n"
+MAGIC = KIND + b"7\n"
 """What such a file of this version begins with."""
 HEAD = struct.Struct(f"<{len(MAGIC)}sQL")
 """The magic, the length of the text, and its CRC-32."""

@@ -9,11 +9,12 @@ import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from hjepa.pipeline import plain_jpeg
+from hjepa.pipeline.exif import ORIENTATION, UPRIGHT, orientation_in
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF")
 """Formats that every backend decodes; MPO is the JPEG with a preview that some cameras write."""
@@ -31,7 +32,7 @@ SEEN_WITHOUT_READING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 """Errors that last until the file is changed, which its length or its time of change then shows."""
 EXIF = b"Exif\0\0"
 """What a JPEG's segment of EXIF begins with."""
-ORIENTATION_TAG, BITS_TAG, EXTRA_SAMPLES_TAG, SAMPLE_FORMAT_TAG = 0x0112, 0x0102, 0x0152, 0x0153
+BITS_TAG, EXTRA_SAMPLES_TAG, SAMPLE_FORMAT_TAG = 0x0102, 0x0152, 0x0153
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -164,6 +165,8 @@ def _refusal(image: Image.Image, orientation: int) -> str:
         return f"a TIFF with {problem}, which libraries read differently; save it as gray or RGB of 8 bits"
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         return "a CMYK JPEG that does not say whether its inks are inverted, which libraries read differently; save it as RGB"
+    if image.format != "TIFF" and orientation_in(_exif_of(image)) is None:
+        return "its EXIF has an orientation and is damaged, which libraries read differently; save it anew"
     if isinstance(image, JpegImagePlugin.JpegImageFile) and _is_turned_otherwise(image, orientation):
         return "a JPEG with several EXIF orientations, which libraries read differently; save it anew"
     if isinstance(image, BmpImagePlugin.BmpImageFile):
@@ -223,30 +226,23 @@ def _is_turned_otherwise(image: JpegImagePlugin.JpegImageFile, orientation: int)
 
 def _agrees(exif: bytes, orientation: int) -> bool:
     """Whether EXIF says this in the usual way, once, or cannot say anything: DALI also reads tags that PIL finds damaged."""
-    usual = [struct.pack(order + "HHIH", ORIENTATION_TAG, 3, 1, orientation) for order in "<>"]
+    usual = [struct.pack(order + "HHIH", ORIENTATION, 3, 1, orientation) for order in "<>"]
     count = sum(exif.count(tag[:2]) for tag in usual)
     return count == 0 or (count == 1 and any(tag in exif for tag in usual))
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation that DALI goes by, 1 where there is none: not XMP's, and not a PNG's after its pixels."""
+    """The EXIF orientation, 1 where there is none: not XMP's, and not a PNG's after its pixels."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return _known(image.tag_v2.get(ORIENTATION_TAG))
-    return _known(_tag_in(image.info.get("exif", b"")))
+        orientation = image.tag_v2.get(ORIENTATION)
+        return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else UPRIGHT
+    return orientation_in(_exif_of(image)) or UPRIGHT
 
 
-def _tag_in(exif: bytes) -> Any:
-    """The orientation as EXIF has it, None for none; also where EXIF is damaged, which leaves the picture what it is."""
-    parsed = Image.Exif()
-    try:
-        parsed.load(exif)
-        return parsed.get(ORIENTATION_TAG)
-    except (SyntaxError, struct.error):
-        return None
-
-
-def _known(orientation: Any) -> int:
-    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+def _exif_of(image: Image.Image) -> bytes:
+    """EXIF from its byte order on; without what a JPEG's segment begins with, which PIL puts before a PNG's, too."""
+    exif: bytes = image.info.get("exif", b"")
+    return exif if isinstance(image, WebPImagePlugin.WebPImageFile) else exif.removeprefix(EXIF)
 
 
 def is_reducible(image: Image.Image) -> bool:
