@@ -83,7 +83,7 @@ setup(
     package_dir={"": "src"} if LINKED else {f"hjepa.{folder}": folder for folder in FOLDERS},
     packages=["hjepa"] + [f"hjepa.{name}" for folder in FOLDERS for name in find_packages(include=[folder, f"{folder}.*"])],
     include_package_data=False,  # it would add the C++ to a wheel
-    package_data={"hjepa": ["contact_page.css", "contact_page.js"], "hjepa.configs": ["*.yaml"]},
+    package_data={"hjepa": ["contact_page.css", "contact_page.js", "py.typed"], "hjepa.configs": ["*.yaml"]},
     ext_modules=[kernel(CROPS, SOURCES), kernel(JPEG, SOURCES / "jpeg"), kernel("hjepa.kernels._masks", SOURCES / "masks")],
     cmdclass={"build_ext": BuildKernel},
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hjepa.public import *  # noqa: F403  # what its __all__ names
+    from hjepa.public import __all__ as __all__
 else:  # so that a name that is not there is a type checker's error
 
     def __getattr__(name: str) -> Any:
