@@ -6,6 +6,7 @@ rendered by the reference backend.
 
 from dataclasses import replace
 
+import torch
 from PIL import Image
 
 from hjepa.pipeline.recipe import Recipe, View
@@ -29,7 +30,8 @@ class _Operator(KeyedCalls):
 
         picture = to_picture(image)
         draws = self.next_draws(self._recipe, picture)
-        return recolour(picture, self.view, draws.views[self.view.name], (0, 0))
+        with torch.device("cpu"):  # whatever torch's default is
+            return recolour(picture, self.view, draws.views[self.view.name], (0, 0))
 
 
 class GaussianBlur(_Operator):

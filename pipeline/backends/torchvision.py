@@ -140,7 +140,8 @@ def render_image(image: Image.Image, recipe: Recipe, draws: Draws, number: int, 
     for group in recipe.groups():
         drawn = draws.views[group[0].name]
         places = [(number, view) for view in range(drawn.flip.shape[1])]
-        crops[group[0].name] = torch.stack([_render_view(image, group[0], recipe, drawn, at, reduction) for at in places])
+        with torch.device("cpu"):  # whatever torch's default is: torchvision makes tensors of images there
+            crops[group[0].name] = torch.stack([_render_view(image, group[0], recipe, drawn, at, reduction) for at in places])
     return crops
 
 
