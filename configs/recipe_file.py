@@ -21,7 +21,7 @@ _WORDS = {" after validation": "", "tuple": "list", "a valid array": "a list", "
 
 
 def load_recipe(path: str | Path) -> Recipe:
-    """The recipe in a YAML file; what it leaves out has its default. Raises SettingsError, one line for every mistake."""
+    """The recipe in a YAML file; what it leaves out has its default. Raises SettingsError, a ValueError with all mistakes."""
     file = Path(path)
     if not file.is_file():
         raise SettingsError(f"there is no file {path}; `hjepa recipes dino --yaml > {file.name}` makes one to edit")

@@ -15,7 +15,7 @@ from torch import Tensor
 from hjepa.multicrop_dataset import CropBatches
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.loader import Loader
-from hjepa.pipeline.recipe import Range, Recipe, whole
+from hjepa.pipeline.recipe import Range, Recipe, require_recipe, whole
 
 # B images, V crops of one name
 
@@ -43,6 +43,7 @@ class CropStatistics:
     """The crops of some batches."""
 
     images: int
+    """Images in them."""
     views: dict[str, ViewStatistics]
     """By the name of the view, in the recipe's order."""
     configured: dict[str, Range]
@@ -80,11 +81,14 @@ def analyze_crop_statistics(dataloader: Loader | CropBatches, n_batches: int = 1
     )
 
 
-def check_crop_sizes(crops: Sequence[Tensor], recipe: Recipe) -> None:
+def check_crop_sizes(crops: Batch | Sequence[Tensor], recipe: Recipe) -> None:
     """Raises ValueError, which names each, for crops [..., 3, S, S] that are not the recipe's in number and size.
 
-    The crops are in the recipe's order, globals first, of one image or of a batch. Document D's check.
+    The crops are in the recipe's order, globals first, of one image or of a batch; or a Batch. Document D's check.
     """
+    require_recipe(recipe)
+    if isinstance(crops, Batch):
+        crops = crops.views()
     wanted = [(view.name, view.size) for group in recipe.groups() for view in group for _ in range(view.count)]
     if len(crops) != len(wanted):
         raise ValueError(

@@ -21,12 +21,15 @@ from hjepa.recipe_transform import Crops, RecipeTransform
 class MultiCropCollator:
     """Document C's collate function for torch's DataLoader: CropLists, or pairs of one with a label -> its dict.
 
-    The stacks are crop-major (crop 0 of all images first), as the document's own loss reads them; its collator's are not.
+    Raises ValueError for other lists of crops. The stacks are crop-major (crop 0 of all images first), as the document's own
+    loss reads them; its collator's are not.
     """
 
     def __call__(self, items: Sequence[CropList] | Sequence[tuple[CropList, Any]]) -> CropDict:
         """{"global_crops": [G * B, 3, S, S], "local_crops": [V * B, 3, s, s], "batch_size": B}."""
         lists = [item[0] if isinstance(item, tuple) else item for item in items]
+        if other := next((type(one).__name__ for one in lists if not isinstance(one, CropList)), None):
+            raise ValueError(f"an item's crops are a {other}, not a CropList; let MultiCropAugmentation make them")
         stacks = [torch.stack([crops[key] for crops in lists], dim=1).flatten(0, 1) for key in ("global_crops", "local_crops")]
         return {"global_crops": stacks[0], "local_crops": stacks[1], "batch_size": len(lists)}
 

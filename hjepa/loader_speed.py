@@ -17,6 +17,7 @@ from rich.table import Table
 from torch import Tensor
 
 from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.recipe import whole
 
 # B images of a batch
 MIB = 1 << 20
@@ -67,8 +68,8 @@ def benchmark_augmentation_speed(
     images per batch; found by itself but for batches whose tensors hold several crops of an image in one axis. Raises
     ValueError for a loader without crops.
     """
-    if num_batches < 1 or warmup_batches < 0:
-        raise ValueError(f"num_batches={num_batches}, warmup_batches={warmup_batches}; use at least 1 and 0")
+    num_batches, warmup_batches = whole("num_batches", num_batches, 1), whole("warmup_batches", warmup_batches, 0)
+    batch_size = None if batch_size is None else whole("batch_size", batch_size, 1)
     start = time.perf_counter()
     batches = _endless(dataloader)
     batch = next(batches)

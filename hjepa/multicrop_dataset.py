@@ -16,9 +16,8 @@ from hjepa.pipeline.dataset import unpack
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.normalisation import statistics_of
 from hjepa.pipeline.open_source import open_source
-from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.recipe import Range
-from hjepa.pipeline.source import Source, open_image
+from hjepa.pipeline.source import Source, decoded
 from hjepa.recipe_transform import Crops, RecipeTransform
 
 # B images, S pixels
@@ -81,10 +80,7 @@ class SourceImages(Dataset[tuple[Image.Image, int]]):
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         samples = self.source.fetch(np.array([index]))
-        if samples.failures:
-            raise ValueError(f"{samples.keys[0]}: {samples.failures[0]}")
-        with open_image(samples.encoded, 0) as image:
-            return to_rgb(image), int(samples.labels[0])
+        return decoded(samples, 0), int(samples.labels[0])
 
 
 class MultiCropDatasetRaw(MultiCropDataset):
@@ -243,10 +239,14 @@ def build_multicrop_dataloader(
 
 
 def multicrop_collate_fn(batch: Sequence[Any]) -> tuple[Crops, Tensor]:
-    """Items (crops, label), or crops alone -> (list of [B, 3, S, S], labels int64 [B]; empty without labels)."""
+    """Items (crops, label), or crops alone -> (list of [B, 3, S, S], labels int64 [B]; empty without labels).
+
+    A central crop [3, S, S], as of the split "val", is a list of one, as in the batches of build_multicrop_dataloader.
+    """
     if not batch:
         return [], torch.empty(0, dtype=torch.int64)
     labelled = isinstance(batch[0], tuple)
-    crops = [item[0] for item in batch] if labelled else list(batch)
+    items = [item[0] for item in batch] if labelled else list(batch)
+    crops = [[item] if isinstance(item, Tensor) else item for item in items]
     labels = torch.tensor([item[1] for item in batch] if labelled else [], dtype=torch.int64)
     return [torch.stack(view) for view in zip(*crops, strict=True)], labels

@@ -5,7 +5,7 @@ not: crops are crop-major, locals keep their size, the teacher is detached, and 
 `state_dict()` beside the model; `hjepa.trained.export_encoder` writes the model's encoder for timm, if it is hjepa's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import torch
@@ -39,7 +39,10 @@ class StudentTeacher(Protocol):
 
 
 class MultiCropTrainer:
-    """DINO's loss and step on batches of crops."""
+    """DINO's loss and step on batches of crops.
+
+    student_teacher_model: what has the four methods of StudentTeacher. Raises ValueError for temperatures that are not above 0.
+    """
 
     def __init__(
         self,
@@ -48,6 +51,11 @@ class MultiCropTrainer:
         temperature_teacher: float = 0.04,
         center_momentum: float = 0.9,
     ) -> None:
+        if not (temperature_student > 0 and temperature_teacher > 0 and 0 <= center_momentum <= 1):
+            raise ValueError(
+                f"temperature_student={temperature_student}, temperature_teacher={temperature_teacher}, center_momentum="
+                f"{center_momentum}: temperatures are above 0, and the momentum is a number from 0 to 1"
+            )
         self.model = student_teacher_model
         self.temperature_student = temperature_student
         self.temperature_teacher = temperature_teacher
@@ -56,10 +64,14 @@ class MultiCropTrainer:
         """[P]; None, which is zeros, before the first update."""
 
     def forward_multicrop(self, global_crops: Tensor, local_crops: Tensor | None, batch_size: int) -> tuple[Tensor, Tensor]:
-        """Outputs of the student [(G + V) B, P] and of the teacher [G B, P], crop-major as global_crops [G B, 3, S, S]."""
+        """Outputs of the student [(G + V) B, P] and of the teacher [G B, P], crop-major.
+
+        So are global_crops [G B, 3, S, S] and local_crops [V B, 3, s, s] (None: none). Raises ValueError for others.
+        """
         if len(global_crops) % batch_size or (local_crops is not None and len(local_crops) % batch_size):
             raise ValueError(
-                f"crops come as whole batches of batch_size={batch_size}, crop after crop; got {len(global_crops)}"
+                f"crops come as whole batches of batch_size={batch_size}, crop after crop; got {len(global_crops)} global and "
+                f"{0 if local_crops is None else len(local_crops)} local ones"
             )
         sizes = [global_crops] if local_crops is None else [global_crops, local_crops]
         with torch.no_grad():
@@ -69,7 +81,10 @@ class MultiCropTrainer:
     def compute_dino_loss(
         self, student_outputs: Tensor, teacher_outputs: Tensor, batch_size: int, num_local_crops: int = 8
     ) -> Tensor:
-        """The mean over all pairs of different crops of an image: 2 + 2 num_local_crops terms for two global crops."""
+        """The mean over all pairs of different crops of an image: 2 + 2 num_local_crops terms for two global crops.
+
+        student_outputs: [(G + V) B, P]. teacher_outputs: [G B, P]. Gives float32 []. Raises ValueError for other numbers.
+        """
         student = student_outputs.float().view(-1, batch_size, student_outputs.shape[-1])
         teacher = teacher_outputs.float().view(-1, batch_size, teacher_outputs.shape[-1])
         if len(student) != len(teacher) + num_local_crops:
@@ -99,7 +114,8 @@ class MultiCropTrainer:
     def training_step(self, batch: Batch | CropDict, optimizer: torch.optim.Optimizer, epoch: int) -> dict[str, float]:
         """One step on a batch of a Loader, or on document C's dict; waits for the device.
 
-        Gives loss, student_norm, teacher_norm and center_norm.
+        The gradients are clipped to a norm of 3. epoch: passed on to update_teacher. Gives loss, student_norm, teacher_norm and
+        center_norm. Raises ValueError for another kind of batch.
         """
         globals_, locals_, num_images = _parts(batch)
         student, teacher = self.forward_multicrop(globals_, locals_, num_images)
@@ -122,4 +138,8 @@ def _parts(batch: Batch | CropDict) -> tuple[Tensor, Tensor | None, int]:
     """Global crops [G B, 3, S, S] and local ones [V B, 3, s, s], crop-major (None without any), and the number of images."""
     if isinstance(batch, Batch):
         return batch.globals.flatten(0, 1), None if batch.locals is None else batch.locals.flatten(0, 1), len(batch.labels)
+    if not isinstance(batch, Mapping):
+        raise ValueError(
+            f"a batch is a {type(batch).__name__}; give a Loader's Batch, or document C's dict (MultiCropCollator)"
+        )
     return batch["global_crops"], batch["local_crops"] if len(batch["local_crops"]) else None, batch["batch_size"]

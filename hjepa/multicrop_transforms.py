@@ -13,7 +13,7 @@ from torch import Tensor
 from hjepa.pipeline.curriculum import Curriculum, Ramp
 from hjepa.pipeline.draws import draw
 from hjepa.pipeline.presets.jepa import evaluation, multicrop
-from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Channels, Interpolation, Range
+from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Channels, Interpolation, Range, whole
 from hjepa.recipe_transform import Picture, RecipeTransform, render, sizes_of, to_picture
 
 # S pixels
@@ -66,12 +66,11 @@ class AdaptiveMultiCropTransform(MultiCropTransform):
     def __init__(
         self, min_local_crops: int = 2, max_local_crops: int = 10, warmup_epochs: int = 0, *, seed: int = 0, **options: Any
     ) -> None:
-        if not 0 <= min_local_crops <= max_local_crops:
+        if whole("min_local_crops", min_local_crops, 0) > whole("max_local_crops", max_local_crops, 0):
             raise ValueError(f"min_local_crops={min_local_crops} and max_local_crops={max_local_crops} are no range; swap them")
         if "num_local_crops" in options:
             raise ValueError("num_local_crops is the epoch's, from min_local_crops to max_local_crops; leave it out")
-        if warmup_epochs < 0:
-            raise ValueError(f"warmup_epochs={warmup_epochs} is negative; use 0 for max_local_crops at once")
+        whole("warmup_epochs", warmup_epochs, 0)
         super().__init__(num_local_crops=max_local_crops, seed=seed, **options)
         self.min_local_crops = min_local_crops
         self.max_local_crops = max_local_crops
@@ -87,7 +86,7 @@ class AdaptiveMultiCropTransform(MultiCropTransform):
 
 
 class MultiCropEvalTransform:
-    """Image -> the central crop [3, S, S]: short side to int(1.14 S), then the central square."""
+    """Image -> the central crop float32 [3, S, S] on the CPU: short side to int(1.14 S), then the central square."""
 
     def __init__(
         self,

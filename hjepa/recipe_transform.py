@@ -13,7 +13,7 @@ from torch.utils.data import get_worker_info
 
 from hjepa.pipeline.draws import Draws, draw
 from hjepa.pipeline.pixels import array_to_rgb, to_rgb
-from hjepa.pipeline.recipe import Recipe, area_gap
+from hjepa.pipeline.recipe import Recipe, area_gap, require_recipe, whole
 
 # S pixels
 Picture: TypeAlias = Image.Image | np.ndarray[Any, Any]
@@ -26,10 +26,11 @@ class KeyedCalls:
     """What draws anew at each call: call number n draws as sample n of an epoch, so that two of one seed are alike.
 
     In a worker process of a DataLoader the worker's own seed, which torch draws anew for every worker and epoch, is added.
+    Raises ValueError for a seed or an epoch that is no whole number from 0 on.
     """
 
     def __init__(self, seed: int) -> None:
-        self.seed = seed
+        self.seed = whole("seed", seed, 0)
         self.epoch = 0
         self.times_set = 0
         """How often the epoch was set, for a loader that follows."""
@@ -38,7 +39,7 @@ class KeyedCalls:
 
     def set_epoch(self, epoch: int) -> None:
         """Other draws for every sample. Workers that a DataLoader has started do not hear of it."""
-        self.epoch, self.calls = epoch, 0
+        self.epoch, self.calls = whole("epoch", epoch, 0), 0
         self.times_set += 1
 
     def next_draws(self, recipe: Recipe, image: Image.Image) -> Draws:
@@ -51,10 +52,14 @@ class KeyedCalls:
 
 
 class RecipeTransform(KeyedCalls):
-    """Image -> list of crops, in the recipe's order. Warns of global and local crops whose ranges of area do not meet."""
+    """Image -> list of crops, float32 [3, S, S] on the CPU, in the recipe's order. Its chance: see KeyedCalls.
+
+    Warns of global and local crops whose ranges of area do not meet. Raises ValueError for what is no Recipe or no image.
+    """
 
     def __init__(self, recipe: Recipe, *, seed: int = 0) -> None:
         super().__init__(seed)
+        require_recipe(recipe)
         self.recipe = recipe
         if gap := area_gap(recipe):
             warnings.warn(gap, stacklevel=3)

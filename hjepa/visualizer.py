@@ -4,7 +4,7 @@ They take what hjepa's loaders and transforms give, undo the recipe's own normal
 pyplot: no window, and nothing to close. `hjepa view` shows more of fewer images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,18 +26,16 @@ from hjepa.multicrop_transforms import MultiCropEvalTransform
 from hjepa.pipeline.backends.torchvision import render_image
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.draws import Draws, draw
-from hjepa.pipeline.header import upright
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.mask_panel import INK
 from hjepa.pipeline.open_source import open_source
-from hjepa.pipeline.pixels import to_rgb
-from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Recipe, whole
-from hjepa.pipeline.source import open_image, spread
+from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Recipe, require_recipe, whole
+from hjepa.pipeline.source import decoded, spread
 from hjepa.recipe_transform import Picture, RecipeTransform, sizes_of, to_picture
 
 # B images, S pixels
 Statistics: TypeAlias = tuple[float, float, float]
-Transform: TypeAlias = RecipeTransform | MultiCropEvalTransform | Recipe | str
+Transform: TypeAlias = RecipeTransform | MultiCropEvalTransform | Recipe | str | Path
 """A transform, or the recipe of one: a Recipe, a name of `preset`, or the path of a YAML file."""
 FINE_DPI, DPI = 300, 150
 CELL = 1.9
@@ -94,8 +92,8 @@ def denormalize_tensor(tensor: Tensor, mean: Statistics = IMAGENET_MEAN, std: St
 
     For another data set give its recipe's own: denormalize_tensor(crop, recipe.mean, recipe.std).
     """
-    if tensor.ndim < 3 or tensor.shape[-3] != 3:
-        raise ValueError(f"a tensor {list(tensor.shape)} is no image; give [3, H, W] or [B, 3, H, W]")
+    if tensor.ndim < 3 or tensor.shape[-3] != 3 or not tensor.is_floating_point():
+        raise ValueError(f"a tensor {tensor.dtype} {list(tensor.shape)} is no image; give floating [3, H, W] or [B, 3, H, W]")
     scale, offset = (torch.tensor(values, dtype=tensor.dtype, device=tensor.device).view(3, 1, 1) for values in (std, mean))
     return tensor * scale + offset
 
@@ -117,10 +115,13 @@ def visualize_multicrop_batch(
     if isinstance(crops, Batch):
         own = crops.split_crops() if "global" in crops.crops else (crops.views(), [])
     else:
-        own = list(crops[:global_crops_number]), list(crops[global_crops_number:])
+        _require_crops(crops)
+        first = whole("global_crops_number", global_crops_number, 0)
+        own = list(crops[:first]), list(crops[first:])
     rows = [row for row in own if row]
     if not rows:
         raise ValueError("there are no crops to show; give a list of [B, 3, S, S]")
+    sample_idx = whole("sample_idx", sample_idx, 0)
     if not 0 <= sample_idx < len(rows[0][0]):
         raise ValueError(f"sample_idx={sample_idx} is not in this batch of {len(rows[0][0])}; use 0 to {len(rows[0][0]) - 1}")
     figure, axes = _grid(len(rows), max(map(len, rows)))
@@ -149,8 +150,7 @@ def visualize_augmentation_effects(
     counts = {group[0].name: sum(view.count for view in group) for group in recipe.groups()}
     figure, axes = _grid(len(chosen), 1 + sum(min(counts[name], limits[name]) for name in recipe.names))
     for row in range(len(chosen)):
-        with open_image(samples.encoded, row) as stored:
-            picture = to_rgb(upright(stored) if recipe.orientation == "exif" else stored)
+        picture = decoded(samples, row, recipe.orientation)
         draws = draw(recipe, 0, 0, np.array([row]), sizes_of(picture))
         _show_boxes(axes[row, 0], picture, draws)
         crops = render_image(picture, recipe, draws, 0)
@@ -186,8 +186,21 @@ def _next_draws(transform: Transform, picture: Image.Image) -> tuple[Recipe, Dra
     return recipe, draw(recipe, 0, 0, np.array([0]), sizes_of(picture))
 
 
-def _recipe(config: Recipe | str) -> Recipe:
-    return find_recipe(config) if isinstance(config, str) else config
+def _recipe(config: Recipe | str | Path) -> Recipe:
+    recipe = find_recipe(str(config)) if isinstance(config, str | Path) else config
+    require_recipe(recipe)
+    return recipe
+
+
+def _require_crops(crops: Sequence[Tensor]) -> None:
+    """Raises ValueError for what is no batch's list of crops: the pair or the dictionary of a batch, or one image's crops."""
+    found = [crops] if isinstance(crops, Mapping) else crops
+    other = next((crop for crop in found if not isinstance(crop, Tensor) or crop.ndim != 4), None)
+    if other is not None:
+        what = f"of shape {list(other.shape)}" if isinstance(other, Tensor) else f"a {type(other).__name__}"
+        raise ValueError(
+            f"one of the crops is {what}; give a list of [B, 3, S, S], such as the first of a pair (crops, labels)"
+        )
 
 
 def _grid(rows: int, columns: int) -> tuple[Figure, npt.NDArray[np.object_]]:

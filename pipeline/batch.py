@@ -43,7 +43,9 @@ class Batch:
 
     @property
     def globals(self) -> Tensor:
-        """[G, B, 3, S, S]: the crops named "global"."""
+        """[G, B, 3, S, S]: the crops named "global". Raises ValueError for a recipe without any."""
+        if "global" not in self.crops:
+            raise ValueError(f"this recipe's crops are {', '.join(self.crops)}, none of them global; use crops[...] or views()")
         return self.crops["global"]
 
     @property

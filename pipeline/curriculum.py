@@ -7,11 +7,12 @@ import dataclasses
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from hjepa.pipeline.presets import preset
-from hjepa.pipeline.recipe import Jitter, Recipe, View, require
+from hjepa.pipeline.recipe import Jitter, Recipe, View, is_number, require, require_recipe, whole
 from hjepa.pipeline.spelling import suggest
 
 Value: TypeAlias = float | tuple[float, float]
@@ -39,11 +40,10 @@ class Ramp:
     """Whole numbers move by multiples of this, as a size must by the patch."""
 
     def __post_init__(self) -> None:
-        require(self.epochs >= 0, f"Ramp: epochs={self.epochs} is negative; use 0 to jump to the end")
-        require(self.delay >= 0, f"Ramp: delay={self.delay} is negative; use 0 to begin at once")
-        require(self.step >= 1, f"Ramp: step={self.step} is not a step; use 1 or more")
+        for option, least in (("epochs", 0), ("delay", 0), ("step", 1)):
+            object.__setattr__(self, option, whole(f"Ramp: {option}", getattr(self, option), least))
         for name, value in (("start", self.start), ("end", self.end)):
-            object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)  # as a View's ranges
+            object.__setattr__(self, name, _numbers(f"Ramp: {name}", value))
         alike = isinstance(self.start, tuple) == isinstance(self.end, tuple)
         require(alike, f"Ramp: start={self.start} and end={self.end} are a number and a range; use two of a kind")
         for name, value in (("start", self.start), ("end", self.end)):
@@ -91,9 +91,9 @@ class Steps:
     values: tuple[Value, ...]
 
     def __post_init__(self) -> None:
-        values = tuple(tuple(value) if isinstance(value, list) else value for value in self.values)  # as a Ramp's
+        values = tuple(_numbers(f"Steps: values[{number}]", value) for number, value in enumerate(self.values))
         object.__setattr__(self, "values", values)
-        object.__setattr__(self, "epochs", tuple(self.epochs))
+        object.__setattr__(self, "epochs", tuple(whole("Steps: epochs", epoch, 0) for epoch in self.epochs))
         require(len(self.epochs) == len(self.values), f"Steps: epochs={self.epochs} and values={self.values} are not in pairs")
         ascending = self.epochs[:1] == (0,) and sorted(set(self.epochs)) == list(self.epochs)
         require(ascending, f"Steps: epochs={self.epochs} do not ascend from 0; give the first epoch of each value")
@@ -133,6 +133,7 @@ class Curriculum:
     """Name of the view and of its field -> how it moves: "local.count", "global.area", "global.jitter.hue"."""
 
     def __post_init__(self) -> None:
+        require_recipe(self.recipe)
         for path, ramp in self.ramps.items():
             _check(self.recipe, path, ramp)
         for epoch in range(self.last + 1):
@@ -183,6 +184,15 @@ def as_plan(recipe: str | Recipe | Curriculum) -> Recipe | Curriculum:
     return preset(recipe)
 
 
+def _numbers(name: str, value: Value) -> Value:
+    """A number, or several as a tuple; whole ones as Python's, whatever numpy's they were. Raises ValueError for others."""
+    numbers = tuple(value) if isinstance(value, list | tuple) else (value,)
+    require(all(map(is_number, numbers)), f"{name}={value!r} is no number and no range; use 2 or (0.1, 0.4)")
+    kept: tuple[Any, ...] = tuple(int(one) if isinstance(one, Integral) else one for one in numbers)
+    as_given: Value = kept if isinstance(value, list | tuple) else kept[0]
+    return as_given
+
+
 def _set(view: View, place: str, value: Value) -> View:
     change: dict[str, Any] = {place.removeprefix("jitter."): value}
     if place not in JITTER:
@@ -193,6 +203,8 @@ def _set(view: View, place: str, value: Value) -> View:
 
 def _check(recipe: Recipe, path: str, ramp: Ramp | Steps) -> None:
     """Raises ValueError for a path that names no number of the recipe, or for a ramp that cannot be the number's."""
+    is_ramp = isinstance(ramp, Ramp | Steps)
+    require(is_ramp, f"ramp {path!r} is {ramp!r}; use Ramp(start=..., end=..., epochs=...) or Steps(epochs=..., values=...)")
     name, _, place = path.partition(".")
     views = [view for view in recipe.views if view.name == name]
     known = NUMBERS | RANGES | JITTER

@@ -95,25 +95,28 @@ class DatasetSource:
 def open_dataset(
     dataset: Any,
     *,
-    labels: npt.NDArray[np.int64] | None = None,
+    labels: npt.ArrayLike | None = None,
     classes: Sequence[str] | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> DatasetSource:
     """A data set with a length whose items are an image, (image, label) or {"image": ..., "label": ...}.
 
     An image is a PIL image, encoded bytes, {"bytes": ...}, or an array [H, W], [H, W, 3] or [H, W, 4] of 8 or 16 bits. Its
-    transforms must not make tensors of them: cropping and colours are the recipe's. Raises ValueError for an empty data set,
-    or one whose first item is of another kind.
+    transforms must not make tensors of them: cropping and colours are the recipe's. labels: whole numbers [N], -1 for none, in
+    place of the items' own. classes: names of the classes. Raises ValueError for an empty data set, or one whose first item is
+    of another kind.
     """
     if isinstance(dataset, Mapping):
         names = ", ".join(map(str, dataset)) or "nothing"
         raise ValueError(f"{type(dataset).__name__} is a dictionary (of {names}), not one data set; give one of its values")
-    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-        raise ValueError(f"{type(dataset).__name__} is not a map-style data set; it needs a length and items by number")
+    if isinstance(dataset, str) or not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise ValueError(
+            f"{type(dataset).__name__} is not a map-style data set; it needs a length and items by number; see open_source"
+        )
     if not len(dataset):
         raise ValueError(f"the data set {type(dataset).__name__} is empty")
-    if labels is not None and len(labels) != len(dataset):
-        raise ValueError(f"there are {len(labels)} labels for {len(dataset)} images; give one for each")
+    if labels is not None:
+        labels = _whole_numbers(labels, len(dataset))
     if labels is None and classes is None and (texts := _texts(dataset)) is not None:
         labels, classes = number_labels(texts)
     if classes is None:
@@ -121,6 +124,16 @@ def open_dataset(
     source = DatasetSource(dataset=_undecoded(dataset), labels=labels, classes=tuple(map(str, classes)), max_pixels=max_pixels)
     _check_kind(source)
     return source
+
+
+def _whole_numbers(labels: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
+    """int64 [count] of whatever numbers came. Raises ValueError for others, such as names and fractions."""
+    numbers = np.asarray(labels)
+    if numbers.shape != (count,):
+        raise ValueError(f"there are {numbers.size} labels for {count} images; give one for each")
+    if numbers.dtype.kind not in "iu":
+        raise ValueError(f"labels are {numbers.dtype}; give whole numbers, and their names as classes")
+    return numbers.astype(np.int64)
 
 
 def unpack(item: Any) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 
 from hjepa.pipeline.control_groups import quota
-from hjepa.pipeline.recipe import whole
+from hjepa.pipeline.recipe import is_number, whole
 
 Decoder: TypeAlias = Literal["auto", "cpu", "gpu"]
 """Where images are decoded."""
@@ -26,7 +26,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         resolved = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ValueError(f"device={device!r} is unknown; use 'auto', 'cpu', 'cuda' or 'cuda:N'") from error
     if resolved.type not in ("cpu", "cuda"):
         raise ValueError(f"device={device!r} is not supported; use 'auto', 'cpu', 'cuda' or 'cuda:N'")
@@ -63,8 +63,8 @@ def resolve_decoder(decoder: Decoder, hw_decoder_load: float, device: torch.devi
     """
     if decoder not in get_args(Decoder):
         raise ValueError(f"decoder={decoder!r} is unknown; use 'auto', 'cpu' or 'gpu'")
-    if not 0 <= hw_decoder_load <= 1:
-        raise ValueError(f"hw_decoder_load={hw_decoder_load} is no share; use a number from 0 to 1")
+    if not is_number(hw_decoder_load) or not 0 <= hw_decoder_load <= 1:
+        raise ValueError(f"hw_decoder_load={hw_decoder_load!r} is no share; use a number from 0 to 1")
     on_cpu, is_share = device.type == "cpu" or backend == "torchvision", 0 < hw_decoder_load < 1
     if on_cpu and (decoder == "gpu" or is_share):
         asked = "decoder='gpu'" if decoder == "gpu" else f"hw_decoder_load={hw_decoder_load}"

@@ -61,9 +61,11 @@ def open_folder(
 
     Larger images than max_pixels are left out. verify: look at every file even where there are more than 100 000; otherwise
     such folders are searched for new and deleted files, but an image overwritten in place is found only when it is decoded.
-    progress: told (headers read, headers to read). Raises ValueError where the folder is missing, unreadable or without a
-    readable image.
+    num_workers: threads that read headers. progress: told (headers read, headers to read). Raises ValueError where the folder
+    is missing, unreadable or without a readable image.
     """
+    if not os.fspath(folder):
+        raise ValueError("the path of the data folder is empty; give its place, or . for the current folder")
     root = Path(os.path.expanduser(folder)).absolute()
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from hjepa.pipeline import columns
 from hjepa.pipeline.columns import Columns, Texts, texts
 from hjepa.pipeline.header import too_large
+from hjepa.pipeline.recipe import is_number
 from hjepa.pipeline.scan import Scan
 from hjepa.pipeline.source import BadImage, Encoded, Samples
 
@@ -223,8 +224,8 @@ def _one_builder(file: Path) -> Iterator[None]:
 
 def in_use(stored: Columns, max_pixels: int, name: str) -> Index:
     """The index of `name` with its images of at most max_pixels. Raises ValueError where no image is left."""
-    if max_pixels < 1:
-        raise ValueError(f"max_pixels={max_pixels} leaves no image; use 1 or more")
+    if not is_number(max_pixels) or max_pixels < 1:
+        raise ValueError(f"max_pixels={max_pixels!r} leaves no image; use 1 or more")
     rows = stored.arrays["good"]
     bad = [BadImage(path=path, reason=reason) for path, reason in stored.about["bad"]]
     height, width = stored.arrays["height"], stored.arrays["width"]

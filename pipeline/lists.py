@@ -8,7 +8,7 @@ import csv
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,8 @@ def open_list(
     verify: look at every file again even where there are more than 100 000. Raises ValueError for an empty list, or one
     without a usable image.
     """
+    if isinstance(items, str | bytes | Mapping):
+        raise ValueError(f"a {type(items).__name__} is no list of images; give [path, ...], or pairs [(path, label), ...]")
     images, labels = _unzip(list(items))
     if not images:
         raise ValueError("the list of images is empty; give paths, encoded contents, PIL images or arrays")

@@ -33,18 +33,18 @@ class Loader(IterableDataset[Any]):
     """Iterates batches of crops, one epoch at a time; use it as a context manager, or call close().
 
     data: whatever open_source takes: a folder, tar shards, a CSV or parquet file, a list, a data set, a Source (a Mixture of
-    several among them). recipe: a name of `preset`, a Recipe, or a Curriculum, whose recipe of an epoch is taken when the
-    epoch begins. backend: "dali" is the fastest engine here that decodes with DALI; "fused", "dali-ops" and "torchvision" ask
-    for one by name (see `engine`). batch_size: images per rank. device: "auto" is the GPU where there is one. shuffle: True,
-    False, or "blocks", in which reads go forward. tail: what becomes of images that fill no batch: "drop", "wrap" or "keep".
-    num_workers: threads of DALI (and as many of the fused kernel) or processes of torchvision (which, as with any DataLoader,
-    want the script to have a main guard); "auto" is one per core that is granted. prefetch: batches that are ready ahead of the
-    consumer, and as many again in the making. pin_memory: page-locked memory for what torchvision makes for a GPU. dtype:
-    float32, float16 or bfloat16. decoder: where images for a GPU are decoded: "gpu", "cpu" (fused's crops are then a CPU's, bit
-    for bit), or "auto": the GPU if it has several JPEG engines. hw_decoder_load: their share of the JPEGs. epochs: reading
-    ahead ends after this many; None reads ahead for ever. rank, world_size: "auto" asks torch.distributed, which must be set up
-    first where there are several ranks. Neither batch_size, num_workers, prefetch nor ranks change a sample's pixels, unless
-    hw_decoder_load is between 0 and 1: then a batch's JPEGs are divided, and two decoders round in two ways.
+    several among them). recipe: a name of `preset`, a Recipe, or a Curriculum, whose recipe of an epoch is taken when the epoch
+    begins. backend: "dali" is the fastest engine here that decodes with DALI; "fused", "dali-ops" and "torchvision" ask for one
+    by name (see `engine`). batch_size: images per rank. device: "auto" is the GPU where there is one. seed: of the order and of
+    every draw. shuffle: True, False, or "blocks", in which reads go forward. tail: what becomes of images that fill no batch:
+    "drop", "wrap" or "keep". num_workers: threads of DALI (and as many of the fused kernel) or processes of torchvision (which,
+    as with any DataLoader, want the script to have a main guard); "auto" is one per core that is granted. prefetch: batches
+    that are ready ahead of the consumer, and as many again in the making. pin_memory: page-locked memory for what torchvision
+    makes for a GPU. dtype: float32, float16 or bfloat16. decoder: where images for a GPU are decoded: "gpu", "cpu" (fused's
+    crops are then a CPU's, bit for bit), or "auto": the GPU if it has several JPEG engines. hw_decoder_load: their share of the
+    JPEGs. epochs: reading ahead ends after this many; None reads ahead for ever. rank, world_size: "auto" asks
+    torch.distributed, which must be set up first where there are several ranks. Neither batch_size, num_workers, prefetch nor
+    ranks change a sample's pixels, unless hw_decoder_load is between 0 and 1: then two decoders round in two ways.
 
     on_error: an image that cannot be read or decoded is replaced by another of the source ("replace"), always the same one,
     or ends the iteration ("raise"). bad_images: file of JSON lines that replaced images are written to, and read from at the
@@ -164,7 +164,7 @@ class Loader(IterableDataset[Any]):
 
         Without it every iteration takes the next epoch, whether the one before was finished or broken off.
         """
-        whole("epoch", epoch, 0)
+        epoch = whole("epoch", epoch, 0)
         if epoch != self._epoch or not self._resumed:
             self._epoch, self._position, self._resumed, self._iteration = epoch, 0, False, None
 

@@ -6,7 +6,7 @@ sample's masks depend on nothing but its key: not on the batch, the rank, the de
 
 # G crops, L levels, B samples, T targets, N patches
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isinf
 from numbers import Real
@@ -141,7 +141,7 @@ class KeyStream:
     """
 
     def __init__(self, seed: int) -> None:
-        self._seed = seed
+        self._seed = whole("seed", seed, 0)
         self._seed_key = int(chance.key_tensor(chance.key(seed)))
         self._position = 0
 
@@ -157,23 +157,27 @@ class KeyStream:
         return {"seed": self._seed, "position": self._position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Goes on where the saved stream stood; it must be a stream of the same seed."""
+        """Goes on where the saved stream stood. Raises ValueError for a stream of another seed."""
+        if not isinstance(state, Mapping):
+            raise ValueError(f"the state is of type {type(state).__name__}; give what state_dict() returned")
         if missing := self.state_dict().keys() - state.keys():
             raise ValueError(f"the state lacks {', '.join(sorted(missing))}; give what state_dict() returned")
         if state["seed"] != self._seed:
             raise ValueError(f"the saved stream has seed={state['seed']}, this one seed={self._seed}; use the saved seed")
-        self._position = state["position"]
+        self._position = whole("position", state["position"], 0)
 
 
-def patch_grid(input_size: int | tuple[int, int], patch_size: int) -> tuple[int, int]:
+def patch_grid(input_size: int | tuple[int, int], patch_size: int, name: str = "input_size") -> tuple[int, int]:
     """Rows and columns of whole patches; pixels left over at the bottom and the right belong to none."""
     sides = tuple(input_size) if isinstance(input_size, list | tuple) else (input_size, input_size)
     if len(sides) != 2:
-        raise ValueError(f"an input has a height and a width, got {input_size!r}; use a side or a pair")
-    height, width = (whole("input_size", side, 1) for side in sides)
+        raise ValueError(f"{name}: an input has a height and a width, got {input_size!r}; use a side or a pair")
+    height, width = (whole(name, side, 1) for side in sides)
     patch_size = whole("patch_size", patch_size, 1)
     if min(height, width) < patch_size:
-        raise ValueError(f"an input of {height}x{width} is smaller than a patch of {patch_size}; use a larger input or patch")
+        raise ValueError(
+            f"{name}: {height}x{width} is smaller than a patch of {patch_size}; use a larger input or smaller patches"
+        )
     return height // patch_size, width // patch_size
 
 

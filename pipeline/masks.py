@@ -40,9 +40,10 @@ class LevelMasks(TypedDict):
 class MultiBlockMaskGenerator(KeyStream):
     """Several target blocks and one large context block without them, as in document E.
 
-    Scales are shares of the grid, the aspect ratio is width / height. law="reference": targets are redrawn until they are clear
-    of each other, at most `max_attempts` times; then a block of a quarter of the grid's sides goes anywhere, so targets may
-    overlap, and min_keep is not kept.
+    Scales are shares of the grid, the aspect ratio is width / height; a context keeps min_keep patches or more. Raises
+    ValueError for settings without a solution. law="reference": targets are redrawn until they are clear of each other, at
+    most `max_attempts` times; then a block of a quarter of the grid's sides goes anywhere, so targets may overlap, and
+    min_keep is not kept.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class HierarchicalMaskGenerator(KeyStream):
     Targets and context blocks grow with the level as `hierarchy_laws` says, but four large blocks do not fit beside each other.
     law="exact" brings areas down to what fits: with the defaults 10, 19 and 21 % of the grid at levels 0, 1 and 2, instead of
     10, 20 and 40. law="reference" then uses its fallback blocks, for 14, 93 and 100 % of the samples, and its targets overlap.
+    min_keep, patches that a context keeps at least, is the exact law's. Raises ValueError for settings without a solution.
     """
 
     def __init__(

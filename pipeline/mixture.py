@@ -8,7 +8,7 @@ changed.
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -143,6 +143,8 @@ class Mixture:
     """
 
     def __init__(self, sources: Sequence[Any], weights: Sequence[float] | None = None, epoch_length: int | None = None) -> None:
+        if isinstance(sources, str | os.PathLike | Mapping):
+            raise ValueError(f"a mixture is of a list of sources, and a {type(sources).__name__} came; give [source, ...]")
         if not sources:
             raise ValueError("a mixture needs at least one source, none came")
         self.sources = tuple(open_source(source) for source in sources)

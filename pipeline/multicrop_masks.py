@@ -49,6 +49,8 @@ class MultiCropMaskGenerator(KeyStream):
     * global_with_local_context: every local patch is context.
     * cross_crop_prediction: the first half of the locals is masked like the globals, on its own grid, at num_local_hierarchies
       levels (None: at all); of the others every patch is context.
+
+    Other options: HierarchicalMaskGenerator. Raises ValueError for settings without a solution.
     """
 
     def __init__(
@@ -80,8 +82,7 @@ class MultiCropMaskGenerator(KeyStream):
         if num_local_hierarchies is not None:
             whole("num_local_hierarchies", num_local_hierarchies, 1)
 
-        def sampler(crop_size: int, num_levels: int) -> MaskSampler:
-            grid = patch_grid(crop_size, patch_size)
+        def sampler(grid: tuple[int, int], num_levels: int) -> MaskSampler:
             laws = hierarchy_laws(grid, num_levels, scale_progression, base_scale, aspect_ratio_range)
             return MaskSampler(
                 laws,
@@ -93,12 +94,12 @@ class MultiCropMaskGenerator(KeyStream):
                 nested=nested,
             )
 
-        self.global_sampler = sampler(global_crop_size, num_hierarchies)
-        self.local_grid = patch_grid(local_crop_size, patch_size)
+        self.global_sampler = sampler(patch_grid(global_crop_size, patch_size, "global_crop_size"), num_hierarchies)
+        self.local_grid = patch_grid(local_crop_size, patch_size, "local_crop_size")
         # Crops that are never masked may be too small for the blocks.
         num_local_levels = num_hierarchies if num_local_hierarchies is None else num_local_hierarchies
         masked = masking_strategy == "cross_crop_prediction"
-        self.local_sampler = sampler(local_crop_size, num_local_levels) if masked else None
+        self.local_sampler = sampler(self.local_grid, num_local_levels) if masked else None
         self.num_target_masks = num_target_masks
         self.global_crop_size = global_crop_size
         self.local_crop_size = local_crop_size

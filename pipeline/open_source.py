@@ -34,10 +34,13 @@ MEMBERS = ("name", "classes", "bad", "__len__", "fetch", "fingerprint")
 
 
 def open_source(data: Any, *, max_pixels: int = MAX_PIXELS, num_workers: int = 8, progress: Progress | None = None) -> Source:
-    """The source for what came: see ACCEPTED. A Source is given back as it is; splits are the training ones.
+    """The source for what came; splits are the training ones.
 
-    Images of more than max_pixels are left out. progress: told (headers read, headers to read), in place of the log, which is
-    where a scan takes long. Raises ValueError for anything else, and where the data cannot be used.
+    data: a folder (of images, tar shards, parquet files, CIFAR or STL-10); a .tar, .parquet, .csv or .txt file, or CIFAR's
+    .tar.gz; a pattern such as shard-{0000..0009}.tar; a list of shards, of images (paths, encoded contents, PIL images, arrays)
+    or of pairs of one and its label; a map-style data set; or a Source, which is given back as it is. Images of more than
+    max_pixels are left out. num_workers: threads that read headers. progress: told (headers read, headers to read), in place of
+    the log, which is where a scan takes long. Raises ValueError for anything else, and where the data cannot be used.
     """
     if is_source(data):
         return data

@@ -155,6 +155,8 @@ def _advise(name: str, stored: Columns) -> None:
 def find_parquet(name: str | Path) -> list[Path]:
     """The parquet files that a path or pattern names: of a folder all below it but hidden ones. Raises ValueError for none."""
     text = os.path.expanduser(os.fspath(name))
+    if not text:
+        raise ValueError("the path of the parquet files is empty; give files, or . for the current folder")
     path = Path(text).absolute()
     if path.is_file():
         return [path]

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from hjepa.kernels import chance
 from hjepa.pipeline.index import cache_folder
 from hjepa.pipeline.mixture import Mixture
+from hjepa.pipeline.recipe import is_number
 from hjepa.pipeline.source import BadImage, Source
 
 WALK = 0x62616421  # "bad!": keeps the walk's chance apart from the draws'
@@ -62,8 +63,8 @@ class Quarantine:
     """
 
     def __init__(self, lengths: Sequence[int], fingerprint: str, file: Path, max_bad: float) -> None:
-        if not 0 <= max_bad <= 1:
-            raise ValueError(f"max_bad={max_bad} is no share of the images; use 0 to 1, such as 0.01")
+        if not is_number(max_bad) or not 0 <= max_bad <= 1:
+            raise ValueError(f"max_bad={max_bad!r} is no share of the images; use 0 to 1, such as 0.01")
         if file.is_dir():
             raise ValueError(f"the list of bad images {file} is a folder; give a file, such as {file / 'bad_images.jsonl'}")
         self.file = file

@@ -34,9 +34,9 @@ class Jitter:
     def __post_init__(self) -> None:
         for name in ("brightness", "contrast", "saturation"):
             value = getattr(self, name)
-            is_strength = _is_number(value) and 0 <= value < inf
+            is_strength = is_number(value) and 0 <= value < inf
             require(is_strength, f"Jitter.{name}={value!r} is not a strength from 0, which switches it off")
-        require(_is_number(self.hue) and 0 <= self.hue <= 0.5, f"Jitter.hue={self.hue!r} is outside [0, 0.5] turns")
+        require(is_number(self.hue) and 0 <= self.hue <= 0.5, f"Jitter.hue={self.hue!r} is outside [0, 0.5] turns")
         _require_probability("Jitter.probability", self.probability)
 
 
@@ -197,6 +197,14 @@ def as_numbers(name: str, values: Any, count: int) -> tuple[float, ...]:
     return tuple(values)
 
 
+def require_recipe(recipe: object) -> None:
+    """Raises ValueError for what is no Recipe, such as the name of a preset, which a Loader takes."""
+    require(
+        isinstance(recipe, Recipe),
+        f"recipe={recipe!r} is of type {type(recipe).__name__}; give a Recipe, such as hjepa.preset('dino')",
+    )
+
+
 def whole(name: str, value: object, least: int) -> int:
     """The value as the whole number that it is. Raises ValueError where it is none, or less than `least`."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
@@ -210,13 +218,14 @@ def require(holds: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether it is a number, Python's or numpy's. As a function: mypy holds that no float is a Real."""
     return isinstance(value, Real)
 
 
 def _require_one_of(name: str, value: object, words: Any) -> None:
-    require(value in get_args(words), f"{name}={value!r} is unknown; {suggest(str(value), get_args(words))}")
+    require(value in get_args(words), f"{name}={value!r} is unknown; {suggest(value, get_args(words))}")
 
 
 def _require_probability(name: str, value: float) -> None:
-    require(isinstance(value, Real) and 0 <= value <= 1, f"{name}={value!r} is not a probability in [0, 1]")
+    require(is_number(value) and 0 <= value <= 1, f"{name}={value!r} is not a probability in [0, 1]")

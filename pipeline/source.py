@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hjepa.pipeline.header import explain, open_content
+from hjepa.pipeline.header import explain, open_content, upright
+from hjepa.pipeline.pixels import to_rgb
 
 # N images of the source, B images of a batch
 Encoded: TypeAlias = npt.NDArray[np.bytes_] | list[npt.NDArray[np.uint8]]
@@ -68,6 +69,8 @@ class Samples:
                 came = f"{values.dtype} {list(values.shape)}"
                 raise ValueError(f"{name} is {came}; it must be {np.dtype(dtype)} {list(shape)} for {count} images")
             object.__setattr__(self, name, np.ascontiguousarray(values, dtype=dtype))
+        if len(self.keys) != count:
+            raise ValueError(f"there are {len(self.keys)} keys for {count} images; give one for each")
 
 
 class Source(Protocol):
@@ -177,6 +180,18 @@ def read_files(samples: Samples) -> Samples:
 def open_image(encoded: Encoded, place: int) -> Image.Image:
     """The image at one place of a batch, opened with PIL and not decoded yet. Raises what PIL raises."""
     return open_content(content_of(encoded, place))
+
+
+def decoded(samples: Samples, place: int, orientation: Literal["ignore", "exif"] = "ignore") -> Image.Image:
+    """The image at one place of a batch in RGB, as stored or upright. Raises ValueError, which names it, for a bad one."""
+    reason = samples.failures.get(place)
+    if reason is None:
+        try:
+            with open_image(samples.encoded, place) as image:
+                return to_rgb(upright(image) if orientation == "exif" else image)
+        except Exception as error:  # PIL's decoders raise OSError, SyntaxError, ValueError and more for bad data
+            reason = explain(error)
+    raise ValueError(f"cannot decode {samples.keys[place]}: {reason}; repair or delete it")
 
 
 def content_of(encoded: Encoded, place: int) -> bytes | memoryview:

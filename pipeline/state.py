@@ -52,6 +52,8 @@ def save(sampler: Sampler, source: Source, recipe: Recipe | Curriculum, epoch: i
 
 def load(saved: Mapping[str, Any], sampler: Sampler, source: Source, recipe: Recipe | Curriculum) -> Place:
     """The place in `saved` for a loader with these parts. Raises ValueError, which says what differs, where it is another's."""
+    if not isinstance(saved, Mapping):
+        raise ValueError(f"the state is of type {type(saved).__name__}; give what state_dict() returned")
     if saved.get("version") != VERSION and not (saved.get("version") == 2 and saved.get("shuffle") != "blocks"):
         raise ValueError(
             f"the state has version {saved.get('version')!r}, this hjepa reads {VERSION}; use the hjepa that saved it"

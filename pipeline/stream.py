@@ -183,6 +183,10 @@ class Stream:
         while True:
             indices = wanted if self._stages.quarantine is None else self._stages.quarantine.replace(wanted)
             samples = self._stages.source.fetch(indices)
+            if len(samples.keys) != len(indices):  # of a user's own source
+                raise ValueError(
+                    f"fetch gave {len(samples.keys)} images for {len(indices)} numbers; give one for each, in order"
+                )
             if not samples.failures:
                 return indices, samples
             if self._closed:  # files may be gone by now

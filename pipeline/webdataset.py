@@ -108,6 +108,8 @@ def open_webdataset(
 def find_shards(name: str | Path) -> list[Path]:
     """The tar files that a path or pattern names. Raises ValueError where there is none."""
     text = os.path.expanduser(os.fspath(name))
+    if not text:
+        raise ValueError("the path of the shards is empty; give tar files, or . for the current folder")
     found = []
     for each in [text] if os.path.exists(text) else _expand(text):
         path = Path(each).absolute()

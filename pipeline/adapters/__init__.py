@@ -12,7 +12,7 @@ from hjepa.pipeline.adapters.lists import Dino, DinoLoader, Ffcv, HJepa, ImagesL
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.masks import HierarchicalMaskGenerator
 from hjepa.pipeline.multicrop_masks import MultiCropMaskGenerator
-from hjepa.pipeline.recipe import Recipe
+from hjepa.pipeline.recipe import Recipe, require_recipe
 from hjepa.pipeline.spelling import suggest
 
 ADAPTERS: dict[str, Adapter] = {
@@ -77,6 +77,7 @@ def open_adapter(adapter: str | Adapter | Callable[[Batch], Any], recipe: Recipe
             f"adapter={adapter!r} is none; use a name, an adapter of hjepa.pipeline.adapters, or a function of a Batch"
         )
     if isinstance(adapter, Adapter):
+        require_recipe(recipe)
         if isinstance(adapter, type):
             raise ValueError(f"adapter={adapter.__name__} is a class; use {adapter.__name__}()")
         adapter.check(recipe)

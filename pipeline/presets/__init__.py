@@ -43,6 +43,6 @@ PRESETS: MappingProxyType[str, Callable[[], Recipe]] = MappingProxyType(
 
 def preset(name: str) -> Recipe:
     """The recipe of that name, one of PRESETS. Raises ValueError for another name."""
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise ValueError(f"recipe={name!r} is unknown; {suggest(name, PRESETS)} (`hjepa recipes` lists them; or pass a Recipe)")
     return PRESETS[name]()

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from hjepa.pipeline.presets.dino import jitter_of_strength
-from hjepa.pipeline.recipe import Range, Recipe, View
+from hjepa.pipeline.recipe import Range, Recipe, View, whole
 
 
 def multicrop(
@@ -41,7 +41,7 @@ def multicrop(
 
 def evaluation(size: int = 224, orientation: Literal["ignore", "exif"] = "ignore") -> Recipe:
     """The central crop of H-JEPA's MultiCropEvalTransform: short side to int(1.14 size), then the central square."""
-    side = size / int(1.14 * size)  # of the image's short side
+    side = whole("crop_size", size, 1) / int(1.14 * size)  # of the image's short side
     plain = View(
         name="global", count=1, size=size, area=(side**2, side**2), ratio=(1.0, 1.0), crop="center", flip=0, gray=0, blur=0
     )

@@ -36,7 +36,11 @@ def test_table_shows_time_and_memory(capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.parametrize(
     ("loader", "options", "message"),
-    [([], {}, "no batch"), ([torch.zeros(3)], {}, "no crops"), ([torch.zeros(1, 3, 2, 2)], {"num_batches": 0}, "at least 1")],
+    [
+        ([], {}, "no batch"),
+        ([torch.zeros(3)], {}, "no crops"),
+        ([torch.zeros(1, 3, 2, 2)], {"num_batches": 0}, "num_batches=0"),
+    ],
     ids=["empty", "no crops", "no batches"],
 )
 def test_what_cannot_be_timed_is_refused(loader: list[torch.Tensor], options: dict[str, int], message: str) -> None:

@@ -70,11 +70,25 @@ def test_dataset_works_in_a_plain_dataloader_too(photographs: Path) -> None:
     assert hjepa.multicrop_collate_fn([])[0] == []
 
 
+def test_transforms_make_the_same_crops_whatever_torchs_default_device_is() -> None:
+    def crops() -> list[torch.Tensor]:
+        drawn = hjepa.MultiCropAugmentation(**SMALL, seed=3)(IMAGE)
+        return [*drawn, hjepa.MultiCropEvalTransform(32)(IMAGE), torch.from_numpy(np.array(hjepa.GaussianBlur(1.0)(IMAGE)))]
+
+    expected = crops()
+    with torch.device("meta"):  # in place of a GPU
+        found = crops()
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
 def test_validation_split_is_the_central_crop(photographs: Path, tmp_path: Path) -> None:
     (tmp_path / "val").symlink_to(photographs)
     dataset = hjepa.build_multicrop_dataset("imagenet", tmp_path, split="val", **SMALL)
     assert dataset[0][0].shape == (3, 32, 32)
     assert (dataset.num_global_crops, dataset.num_local_crops) == (1, 0)
+    crops, labels = hjepa.multicrop_collate_fn([dataset[0], dataset[1]])
+    assert [tuple(crop.shape) for crop in crops] == [(2, 3, 32, 32)]
+    assert labels.shape == (2,)
 
 
 def test_what_cannot_be_read_or_loaded_is_refused(photographs: Path) -> None:

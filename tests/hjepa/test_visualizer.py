@@ -12,6 +12,7 @@ from torchvision.transforms.functional import normalize
 
 import hjepa
 from hjepa import Loader, MultiCropTransform, MultiCropVisualizer, analyze_crop_statistics, denormalize_tensor, preset
+from hjepa.configs.recipe_file import recipe_to_yaml
 from hjepa.multicrop_dataset import CropBatches
 from hjepa.pipeline.curriculum import Curriculum, Steps
 from hjepa.pipeline.presets.jepa import evaluation, multicrop
@@ -115,9 +116,15 @@ def test_sample_shows_what_the_next_call_gives(labelled: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "transform", ["dino", evaluation(32), hjepa.MultiCropEvalTransform(32)], ids=["dino", "recipe", "eval"]
+    "transform",
+    ["dino", evaluation(32), hjepa.MultiCropEvalTransform(32), Path("recipe.yaml")],
+    ids=["dino", "recipe", "eval", "file"],
 )
-def test_sample_of_any_recipe_is_shown(transform: object, labelled: Path) -> None:
+def test_sample_of_any_recipe_is_shown(
+    transform: object, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.yaml").write_text(recipe_to_yaml(evaluation(32)))
     pixels = np.asarray(Image.open(sorted(labelled.rglob("*.jpg"))[0]))
     figure = MultiCropVisualizer.visualize_multicrop_sample(pixels, transform)  # type: ignore[arg-type]
     assert len(shown(figure)) == (11 if transform == "dino" else 2)

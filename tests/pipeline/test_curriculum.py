@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hjepa.pipeline.curriculum import Curriculum, Ramp, Steps, as_plan
@@ -150,6 +151,14 @@ def test_views_that_share_a_name_have_no_common_count_and_plain_views_no_jitter(
 def test_bad_ramp_is_refused_by_name(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"Ramp: .*{list(changes)[-1]}="):
         replace(Ramp(start=1, end=2, epochs=3), **changes)
+
+
+def test_ramps_may_be_of_numpys_numbers() -> None:
+    ramp = Ramp(start=np.int64(2), end=np.int64(10), epochs=np.int64(30))
+    assert moved(HJEPA, local__count=ramp) == moved(HJEPA, local__count=Ramp(start=2, end=10, epochs=30))
+    json.dumps(moved(HJEPA, local__count=ramp).to_dict())
+    steps = Steps(epochs=np.array([0, 5]), values=np.array([96, 128]))
+    assert moved(HJEPA, local__size=steps) == moved(HJEPA, local__size=Steps(epochs=(0, 5), values=(96, 128)))
 
 
 def test_ramp_of_lists_is_a_ramp_of_ranges() -> None:

@@ -174,6 +174,15 @@ def test_data_set_of_another_kind_is_refused(items: Any, message: str) -> None:
         open_dataset(items)
 
 
+@pytest.mark.parametrize(
+    "labels", [[1, -1], torch.tensor([1, -1]), np.array([1, -1], dtype=np.int32)], ids=lambda it: type(it).__name__
+)
+def test_labels_may_be_any_whole_numbers(labels: Any) -> None:
+    source = open_dataset(Items([IMAGE, IMAGE]), labels=labels, classes=("cat", "dog"))
+    assert everything(source).labels.tolist() == [1, -1]
+    assert source.fingerprint() == open_dataset(Items([IMAGE, IMAGE]), labels=np.array([1, -1])).fingerprint()
+
+
 def other(count: int = 1) -> list[np.ndarray]:
     return [PIXELS ^ np.uint8(1)] * count
 

@@ -533,6 +533,7 @@ def test_numbers_of_numpy_in_a_recipe_or_an_epoch_leave_a_state_that_any_loading
     view = View(name="global", count=1, size=24, area=(np.float32(0.5), 1.0), blur=np.linspace(0, 1, 3)[1])
     with open_loader(photographs, recipe=Recipe(name="swept", source="test", views=(view,))) as loader:
         loader.set_epoch(np.int64(2))
+        assert type(loader.epoch) is int
         state = loader.state_dict()
         torch.save(state, tmp_path / "state.pt")
         for read in (torch.load(tmp_path / "state.pt", weights_only=True), json.loads(json.dumps(state))):

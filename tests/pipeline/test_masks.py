@@ -1,5 +1,6 @@
 """The documents' generators: structures, laws of the levels, one seed = one stream, and refused settings."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -154,6 +155,7 @@ def test_a_restored_stream_goes_on_where_it_stood(name: str) -> None:
         GENERATORS[name](seed=5).load_state_dict(state)
     with pytest.raises(ValueError, match=r"the state lacks position, seed; give what state_dict\(\) returned"):
         second.load_state_dict({})
+    assert json.dumps(GENERATORS[name](seed=np.int64(3)).state_dict()) == '{"seed": 3, "position": 0}'
 
 
 @pytest.mark.parametrize("name", GENERATORS)
