@@ -90,7 +90,8 @@ class MultiCropVisualizer:
 def denormalize_tensor(tensor: Tensor, mean: Statistics = IMAGENET_MEAN, std: Statistics = IMAGENET_STD) -> Tensor:
     """A normalised image [3, H, W], or images [..., 3, H, W], as it was before, around [0, 1]; the defaults are ImageNet's.
 
-    For another data set give its recipe's own: denormalize_tensor(crop, recipe.mean, recipe.std).
+    For another data set give its recipe's own: denormalize_tensor(crop, recipe.mean, recipe.std). Raises ValueError for what is
+    no such image.
     """
     if tensor.ndim < 3 or tensor.shape[-3] != 3 or not tensor.is_floating_point():
         raise ValueError(f"a tensor {tensor.dtype} {list(tensor.shape)} is no image; give floating [3, H, W] or [B, 3, H, W]")

@@ -136,10 +136,10 @@ def _common_classes(of_sources: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 class Mixture:
     """Sources with weights; a Source whose images are numbered through. Its Loader chooses by `weights`, not by a shuffle.
 
-    sources: each what open_source takes. An epoch has `epoch_length` images, by default as many as all sources together.
-    Classes are those of all sources: the same name is the same class. Where all have the same ones, or only numbers, labels
-    stay what they are. Labels without names stay as they are where no source has names; beside named ones they mean nothing and
-    become -1.
+    sources: each what open_source takes. weights: shares of the images, of any sum; by default the sources' lengths. An epoch
+    has `epoch_length` images, by default as many as all sources together. Classes are those of all sources: the same name is
+    the same class. Where all have the same ones, or only numbers, labels stay what they are. Labels without names stay as they
+    are where no source has names; beside named ones they mean nothing and become -1.
     """
 
     def __init__(self, sources: Sequence[Any], weights: Sequence[float] | None = None, epoch_length: int | None = None) -> None:

@@ -73,6 +73,7 @@ def test_dataset_works_in_a_plain_dataloader_too(photographs: Path) -> None:
 def test_transforms_make_the_same_crops_whatever_torchs_default_device_is() -> None:
     def crops() -> list[torch.Tensor]:
         drawn = hjepa.MultiCropAugmentation(**SMALL, seed=3)(IMAGE)
+        drawn += hjepa.multicrop_collate_fn([(hjepa.MultiCropEvalTransform(32)(IMAGE), 7)])[1:]
         return [*drawn, hjepa.MultiCropEvalTransform(32)(IMAGE), torch.from_numpy(np.array(hjepa.GaussianBlur(1.0)(IMAGE)))]
 
     expected = crops()
