@@ -93,6 +93,8 @@ def denormalize_tensor(tensor: Tensor, mean: Statistics = IMAGENET_MEAN, std: St
     For another data set give its recipe's own: denormalize_tensor(crop, recipe.mean, recipe.std). Raises ValueError for what is
     no such image.
     """
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{type(tensor).__name__} is no tensor; give one, as of torch.from_numpy")
     if tensor.ndim < 3 or tensor.shape[-3] != 3 or not tensor.is_floating_point():
         raise ValueError(f"a tensor {tensor.dtype} {list(tensor.shape)} is no image; give floating [3, H, W] or [B, 3, H, W]")
     scale, offset = (torch.tensor(values, dtype=tensor.dtype, device=tensor.device).view(3, 1, 1) for values in (std, mean))

@@ -93,6 +93,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "crops in a dictionary": (lambda: hjepa_.visualize_multicrop_batch({"global_crops": CROPS}), "the crops is a dict; give"),
     "crops of an image": (lambda: visualize_multicrop_batch([crop[0] for crop in CROPS]), r"of shape \[3, 32, 32\]; give"),
     "levels of 8 bits": (lambda: denormalize_tensor(torch.zeros(3, 4, 4, dtype=torch.uint8)), "uint8.* give floating"),
+    "an array": (lambda: hjepa_.denormalize_tensor(np.zeros((3, 4, 4))), "ndarray is no tensor; give one"),
     "step on a pair": (lambda: hjepa_.MultiCropTrainer(None).training_step((CROPS, 1), None, 0), "a batch is a tuple; give a"),
     "temperature of 0": (lambda: hjepa_.MultiCropTrainer(None, temperature_teacher=0.0), "temperatures are above 0"),
     "labels with names": (lambda: hjepa_.open_dataset(IMAGES, labels=["cat", "dog"]), "give whole numbers, and their names"),
