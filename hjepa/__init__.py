@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hjepa.public import *  # noqa: F403  # what its __all__ names
     from hjepa.public import __all__ as __all__
+
+    __version__: str
 else:  # so that a name that is not there is a type checker's error
 
     def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            return import_module("importlib.metadata").version("hjepa")
         if name.startswith("__") and name != "__all__":  # warnings ask every module for one of these
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         public = import_module("hjepa.public")

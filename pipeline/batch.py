@@ -24,7 +24,7 @@ class MaskGenerator(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Batch:
     """The crops of B images, and all that is known about them."""
 
@@ -40,6 +40,12 @@ class Batch:
     """Boxes, flips and every other decision, as numpy arrays; draws.keys continues to masks."""
     step_key: chance.Keys
     """uint64 []: key of (seed, epoch, number of the batch) for what is of the whole batch; the same on all ranks."""
+
+    def __repr__(self) -> str:
+        """Shapes without values, of which there are millions, for notebooks and debuggers."""
+        crops = ", ".join(f"{name} {list(view.shape)}" for name, view in self.crops.items())
+        dtypes = {str(view.dtype).removeprefix("torch.") for view in self.crops.values()}
+        return f"Batch of {len(self.keys)} images on {self.labels.device}: crops {crops} in {', '.join(dtypes)}"
 
     @property
     def globals(self) -> Tensor:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,10 @@ def test_every_promised_name_is_there_in_every_way_to_ask() -> None:
     assert set(public.__all__) <= set(dir(hjepa))
     assert all(hasattr(hjepa, name) for name in public.__all__)
     assert hjepa.pipeline.loader.Loader is hjepa.Loader  # type: ignore[attr-defined]  # modules are no promise, but are there
+
+
+def test_version_is_that_of_what_is_installed() -> None:
+    assert hjepa.__version__ == version("hjepa")
 
 
 def test_other_names_are_refused() -> None:

@@ -58,6 +58,8 @@ def test_batch_has_the_documented_shapes(backend: str, photographs: Path) -> Non
     assert batch.labels.tolist() == [-1] * 8
     assert batch.views()[1].data_ptr() == batch.globals[1].data_ptr()
     assert all((photographs / key).exists() for key in batch.keys)
+    crops = "global [2, 8, 3, 48, 48], local [3, 8, 3, 24, 24]"
+    assert repr(batch) == f"Batch of 8 images on cpu: crops {crops} in float32"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
