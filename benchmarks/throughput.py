@@ -34,7 +34,7 @@ from record import RESULTS, described, duration, output_file, whole, write
 from rich.console import Console
 from rich.progress import track
 from stopwatch import Stopwatch, stopwatches
-from throughput_table import chart, table
+from throughput_table import changes, chart, earlier, table
 
 from hjepa import sample_data
 from hjepa.pipeline.device import resolve_device
@@ -67,6 +67,8 @@ def main() -> None:
             results.append(run(open_folder(each), arguments, console))
             write(path, results if len(results) > 1 else results[0])  # at once: a later one may not come to its end
         chart(results, path.with_suffix(".png"))
+        for line in changes(arguments.compare, results) if arguments.compare else ():
+            console.print(line, soft_wrap=True, highlight=False)
         console.print(f"written: {path} and {path.with_suffix('.png').name}", soft_wrap=True)
     except (ValueError, OSError) as error:
         console.print(f"throughput.py: {error}", markup=False, style="red")
@@ -100,6 +102,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="under a minute: four engines, fewer images, 2 rounds of 2 seconds, no search"
     )
+    parser.add_argument("--compare", type=earlier, help="JSON file of an earlier run: how the ratios have changed")
     parser.add_argument("--output", type=output_file, help="JSON file; benchmarks/results/ by default")
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0))

@@ -1,5 +1,7 @@
 """What throughput.py measured, as a table for the terminal and for Markdown, and as a picture."""
 
+import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,35 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
+def earlier(text: str) -> list[dict[str, Any]]:
+    """The results in a file of an earlier run, named on the command line; what is none is said before the time is spent."""
+    try:
+        held = json.loads(Path(text).read_text(encoding="utf-8"))
+        results: list[dict[str, Any]] = held if isinstance(held, list) else [held]
+        for result in results:
+            title(result), rows(result)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise argparse.ArgumentTypeError(f"{text} is no result of throughput.py ({reason}); name another file") from error
+    return results
+
+
+def changes(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[str]:
+    """How the ratios to torchvision have changed since an earlier run, a line for each engine that both measured."""
+    lines = []
+    for was, result in zip(before, now, strict=False):
+        if title(was) != title(result):
+            lines.append(f"then: {title(was)}")
+            lines.append(f"now: {title(result)}")
+        earlier = {row["engine"]: row for row in rows(was)}
+        for row in rows(result):
+            then = earlier.get(row["engine"])
+            if row["engine"] != "torchvision" and then and then["ratio"] and row["ratio"]:
+                rate, cpu = (_change(then[key], row[key]) for key in ("ratio", "cpu_ratio"))
+                lines.append(f"{row['engine']}: x torchvision {rate}; x in CPU time {cpu}")
+    return lines or ["nothing to compare: no engine beside torchvision was measured in both"]
+
+
 def chart(results: list[dict[str, Any]], path: Path) -> None:
     """A bar per engine, and a panel per result."""
     tall = 1.2 + 0.36 * max(len(result["rounds"]) for result in results)
@@ -142,6 +173,10 @@ def chart(results: list[dict[str, Any]], path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def _change(then: float, now: float) -> str:
+    return f"{then:.2f} then, {now:.2f} now ({now / then - 1:+.0%})"
 
 
 def _ratio(rounds: dict[str, Any], reference: str, name: str, value: float) -> float | None:

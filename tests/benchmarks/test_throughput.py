@@ -5,6 +5,7 @@ import importlib.util
 import json
 import mmap
 import multiprocessing
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from hjepa.pipeline.presets import preset
 from hjepa.pipeline.recipe import View
 
 ROOT = Path(__file__).parents[2]
+MEASURED = ROOT / "benchmarks/results/throughput-epyc-2cores-dino.json"
 pytestmark = pytest.mark.dali
 
 
@@ -73,11 +75,12 @@ def test_all_engines_are_measured_in_every_round(in_classes: Path, tmp_path: Pat
     engines = ["dali-plain", "torchvision", "decode", *(["fused"] if built else [])]
     output = tmp_path / "result.json"
     options = ["--workers", 1, "--batch-size", 4, "--rounds", 2, "--seconds", 0.1, "--recipe", "cifar10", "--sizes", "80x60"]
-    options += ["--local-crops", 3]
+    options += ["--local-crops", 3, "--compare", MEASURED]
     words = map(str, ["--engines", *engines, *options, "--output", output, "--data", in_classes])
     command = [sys.executable, "benchmarks/throughput.py", *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert re.search(r"dali-plain: x torchvision \d+\.\d\d then, ", done.stdout)
     assert "FAILED" not in done.stdout
     not_compared = done.stdout.partition("not compared, because not installed: ")[2].split("\n")[0].split(", ")
     for library in ("ffcv", "spdl"):
@@ -185,11 +188,27 @@ def test_spdl_is_measured(labelled: Path, bench: Bench) -> None:
 
 
 def test_table_says_that_ffcv_only_crops_and_flips(stopwatch: ModuleType) -> None:
-    result = json.loads((ROOT / "benchmarks/results/throughput-epyc-2cores-dino.json").read_text())
+    result = json.loads(MEASURED.read_text())
     result["rounds"]["ffcv"], result["workers"]["ffcv"] = result["rounds"]["opencv"], 2
     lines = importlib.import_module("throughput_table").markdown(result).splitlines()
     cells = {line.split(" | ", 1)[0]: line.split(" | ", 1)[1] for line in lines if line.startswith("| `")}
     assert cells["| `ffcv`, crop and flip only"] == cells["| `opencv`"]
+
+
+def test_changes_since_an_earlier_run_are_those_of_the_ratios(stopwatch: ModuleType) -> None:
+    tables = importlib.import_module("throughput_table")
+    (then,), (now,) = tables.earlier(str(MEASURED)), tables.earlier(str(MEASURED))
+    now["rounds"] = {name: now["rounds"][name] for name in ("fused", "torchvision")}
+    for sample in now["rounds"]["torchvision"]:  # the reference is twice as fast, in half of the CPU time
+        sample["images_per_second"] *= 2
+        sample["cpu_ms_per_image"] /= 2
+    (line,) = tables.changes([then], [now])
+    assert line.startswith("fused: x torchvision ")
+    assert line.count("(-50%)") == 2
+    without = then | {"rounds": {"fused": then["rounds"]["fused"]}}
+    assert "nothing to compare" in tables.changes([then], [without])[0]
+    now["images"]["count"] += 1
+    assert [line.split(":")[0] for line in tables.changes([then], [now])] == ["then", "now", "fused"]
 
 
 def test_levels_of_another_library_are_held_against_torchvisions(stopwatch: ModuleType) -> None:
@@ -233,6 +252,8 @@ def test_engine_is_wrong_when_it_is_beyond_twice(
         (["--workers", "0"], "argument --workers: 0 is less than 1"),
         (["--rounds", "0"], "argument --rounds: 0 is less than 1"),
         (["--seconds", "0"], "argument --seconds: 0 is no time to measure in"),
+        (["--compare", str(ROOT / "README.md")], "README.md is no result of throughput.py"),
+        (["--compare", str(ROOT / "benchmarks/results/masks-xeon-2cores.json")], "is no result of throughput.py (KeyError"),
         (["--output", str(ROOT)], "cannot be written (Is a directory)"),
         (["--output", str(ROOT / "README.md" / "result.json")], "cannot be written (File exists)"),
         (["--engines", "lightly", "--recipe", "asymmetric"], "none of these engines can be measured here"),
