@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -17,9 +17,12 @@ from rich.table import Table
 from torch import Tensor
 
 from hjepa.pipeline.batch import Batch
+from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.recipe import whole
 
-# B images of a batch
+# B images of a batch, S pixels, T frames
+
+# B images of a batch, S pixels, T frames
 MIB = 1 << 20
 
 
@@ -64,9 +67,9 @@ def benchmark_augmentation_speed(
 ) -> LoaderSpeed:
     """Times `num_batches` batches after a warm-up; starts the loader again where it ends. Document D's function.
 
-    dataloader: anything that yields batches of crops [B, 3, S, S], however nested (a Loader, a DataLoader, ...). batch_size:
-    images per batch; found by itself but for batches whose tensors hold several crops of an image in one axis. Raises
-    ValueError for a loader without crops.
+    dataloader: anything that yields batches of crops [B, 3, S, S] or clips [B, 3, T, S, S], however nested (a Loader with any
+    adapter, a DataLoader, ...). batch_size: images per batch; found by itself but for batches that are not a Loader's and
+    whose tensors hold several crops of an image in one axis. Raises ValueError for a loader without crops.
     """
     num_batches, warmup_batches = whole("num_batches", num_batches, 1), whole("warmup_batches", warmup_batches, 0)
     batch_size = None if batch_size is None else whole("batch_size", batch_size, 1)
@@ -80,13 +83,18 @@ def benchmark_augmentation_speed(
     times, images, crops = [], 0, 0
     cpu = _cpu_seconds()
     for _ in range(num_batches):
+        per_image = _crops_per_image(dataloader)  # now: with an epoch's last batch a Loader's recipe is the next epoch's
         start = time.perf_counter()
         batch = next(batches)
         _wait_for_gpu()
         times.append(time.perf_counter() - start)
         found = _crops(batch)
-        crops += sum(tensor.shape[:-3].numel() for tensor in found)
-        images += _num_images(batch, found) if batch_size is None else batch_size
+        counted = sum(_axes(tensor).numel() for tensor in found)
+        crops += counted
+        if batch_size is None:
+            images += counted // per_image if per_image and found else _num_images(batch, found)
+        else:
+            images += batch_size
     return LoaderSpeed(
         num_batches=num_batches,
         images=images,
@@ -95,7 +103,8 @@ def benchmark_augmentation_speed(
         median_batch_seconds=statistics.median(times),
         first_batch_seconds=first,
         cpu_seconds=_cpu_seconds() - cpu,
-        batch_mib=sum(tensor.nbytes for tensor in _crops(batch)) / MIB,
+        # the frames of a still image's clip are one memory
+        batch_mib=sum(min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in _crops(batch)) / MIB,
         peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / MIB,
         gpu_peak_mib=torch.cuda.max_memory_allocated() / MIB if torch.cuda.is_available() else 0.0,
     )
@@ -130,14 +139,27 @@ def _endless(dataloader: Iterable[Any]) -> Iterator[Any]:
 
 
 def _crops(batch: Any) -> list[Tensor]:
-    """The tensors of a batch that hold crops [..., 3, S, S], wherever they are in it."""
+    """The tensors of a batch that hold crops [..., 3, S, S] or clips [..., 3, T, S, S], wherever they are in it."""
     if isinstance(batch, Batch):
         return batch.views()
     if isinstance(batch, Tensor):
-        return [batch] if batch.ndim >= 4 and batch.shape[-3] == 3 and batch.is_floating_point() else []
+        has_colours = 3 in batch.shape[-4:-2] and len(_axes(batch)) > 0
+        return [batch] if has_colours and batch.is_floating_point() else []
+    if is_dataclass(batch):
+        return [crop for field in fields(batch) for crop in _crops(getattr(batch, field.name))]
     if isinstance(batch, Mapping):
         return [crop for value in batch.values() for crop in _crops(value)]
     return [crop for value in batch for crop in _crops(value)] if isinstance(batch, list | tuple) else []
+
+
+def _axes(crops: Tensor) -> torch.Size:
+    """The axes before those of one crop [3, S, S] or clip [3, T, S, S]."""
+    return crops.shape[:-3] if crops.shape[-3] == 3 else crops.shape[:-4]
+
+
+def _crops_per_image(dataloader: Iterable[Any]) -> int:
+    """As a Loader's recipe says, whose adapter may put several crops of an image in one axis; 0 of any other loader."""
+    return dataloader.recipe.num_views if isinstance(dataloader, Loader) else 0
 
 
 def _num_images(batch: Any, crops: list[Tensor]) -> int:
@@ -145,7 +167,7 @@ def _num_images(batch: Any, crops: list[Tensor]) -> int:
         raise ValueError(f"a batch of type {type(batch).__name__} holds no crops [..., 3, S, S]; give a loader of images")
     if isinstance(batch, Mapping) and isinstance(batch.get("batch_size"), int):
         return int(batch["batch_size"])
-    return min(tensor.shape[-4] for tensor in crops)
+    return min(_axes(tensor)[-1] for tensor in crops)
 
 
 def _wait_for_gpu(reset: bool = False) -> None:

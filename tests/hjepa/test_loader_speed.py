@@ -6,8 +6,10 @@ import pytest
 import torch
 
 import hjepa
+from hjepa.pipeline.adapters import ADAPTERS, open_adapter
 from hjepa.pipeline.presets.jepa import multicrop
 
+RECIPES = ("hjepa", "ijepa", "vjepa-image", "dino")
 RECIPE = multicrop(num_global_crops=2, num_local_crops=3, global_crop_size=32, local_crop_size=16)
 
 
@@ -23,6 +25,24 @@ def test_images_and_crops_are_counted_in_every_form_of_a_batch(adapter: str | No
     assert 0 < speed.median_batch_seconds <= speed.seconds
     assert speed.peak_mib > speed.batch_mib
     assert speed.cpu_seconds > 0
+
+
+@pytest.mark.parametrize("adapter", sorted(ADAPTERS))
+def test_images_and_crops_are_those_of_the_recipe_whatever_the_adapter(adapter: str, photographs: Path) -> None:
+    recipe = next(recipe for recipe in map(hjepa.preset, RECIPES) if _fits(adapter, recipe))
+    with hjepa.Loader(
+        photographs, recipe, batch_size=2, backend="torchvision", num_workers=0, device="cpu", adapter=adapter
+    ) as loader:
+        speed = hjepa.benchmark_multicrop_dataloader(loader, num_batches=1)
+    assert (speed.images, speed.crops) == (2, 2 * recipe.num_views)
+    sizes = 3 * sum(view.count * view.size**2 for view in recipe.views)
+    assert speed.batch_mib <= 2 * 4 * sizes / 2**20
+
+
+def test_frames_of_another_loaders_clips_are_counted_in_memory_alone() -> None:
+    speed = hjepa.benchmark_augmentation_speed([[torch.zeros(2, 3, 5, 8, 8)]], num_batches=1)
+    assert (speed.images, speed.crops) == (2, 2)
+    assert speed.batch_mib == pytest.approx(4 * 2 * 3 * 5 * 8 * 8 / 2**20)
 
 
 def test_table_shows_time_and_memory(capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,3 +66,11 @@ def test_table_shows_time_and_memory(capsys: pytest.CaptureFixture[str]) -> None
 def test_what_cannot_be_timed_is_refused(loader: list[torch.Tensor], options: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         hjepa.benchmark_augmentation_speed(loader, **options)
+
+
+def _fits(adapter: str, recipe: hjepa.Recipe) -> bool:
+    try:
+        open_adapter(adapter, recipe)
+    except ValueError:
+        return False
+    return True
