@@ -1,14 +1,18 @@
-"""What the settings say of masks reaches the generator: the scale of every epoch, and levels inside each other."""
+"""What the settings say of crops, masks and data reaches the recipe, the generator and the loader, in every epoch."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hjepa.assembly import build_masks, build_recipe
+from hjepa import assembly
+from hjepa.assembly import build_loader, build_masks, build_recipe
 from hjepa.configs.load import load_settings
 from hjepa.kernels import chance
 from hjepa.pipeline.curriculum import Curriculum, recipe_at
+from hjepa.pipeline.presets.jepa import multicrop
 
 RAMP = [
     "masking.mask_scale=[0.02, 0.1]",
@@ -89,3 +93,75 @@ def test_sizes_may_jump_while_the_number_of_crops_follows_a_line() -> None:
     assert isinstance(plan, Curriculum)
     assert [plan.at(epoch).views[-1].count for epoch in (0, 2, 4)] == [2, 6, 10]
     assert [plan.at(epoch).views[-1].size for epoch in (0, 4, 5)] == [96, 96, 64]
+
+
+def test_every_setting_of_the_crops_reaches_the_recipe() -> None:
+    asked: dict[str, Any] = {
+        "num_global_crops": 3,
+        "num_local_crops": 5,
+        "global_crop_size": 192,
+        "local_crop_size": 80,
+        "global_crop_scale": (0.5, 0.9),
+        "local_crop_scale": (0.1, 0.5),
+        "global_color_jitter": 0.7,
+        "local_color_jitter": 0.9,
+        "horizontal_flip_prob": 0.3,
+    }
+    crops = [f"data.multicrop.{name}={list(value) if isinstance(value, tuple) else value}" for name, value in asked.items()]
+    others = ["data.image_size=192", "data.orientation=exif", "data.decoding=reduced", "data.mean=[0.1, 0.2, 0.3]"]
+    settings = load_settings(None, [*crops, *others, "data.std=[0.4, 0.5, 0.6]"])
+    expected = multicrop(**asked, orientation="exif")
+    assert build_recipe(settings) == replace(expected, decoding="reduced", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+
+
+def test_every_setting_of_the_masks_reaches_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    masking = [
+        "strategy=cross_crop_prediction",
+        "num_masks=3",
+        "mask_scale=[0.04, 0.1]",
+        "aspect_ratio=[0.6, 1.8]",
+        "min_keep=7",
+    ]
+    masking += ["law=reference", "max_attempts=6", "scale_progression=linear"]
+    others = ["model.num_hierarchies=2", "loss.hierarchy_weights=[1, 1]", "model.level_windows=[1, 3]", "seed=9"]
+    settings = load_settings(Path("small"), [*(f"masking.{each}" for each in masking), *others])
+    monkeypatch.setattr(assembly, "MultiCropMaskGenerator", dict)
+    assert build_masks(settings) == {
+        "global_crop_size": 48,
+        "local_crop_size": 24,
+        "num_global_crops": 2,
+        "num_local_crops": 4,
+        "patch_size": 8,
+        "num_hierarchies": 2,
+        "num_target_masks": 3,
+        "masking_strategy": "cross_crop_prediction",
+        "base_scale": (0.04, 0.1),
+        "aspect_ratio_range": (0.6, 1.8),
+        "max_attempts": 6,
+        "scale_progression": "linear",
+        "num_local_hierarchies": 1,
+        "law": "reference",
+        "min_keep": 7,
+        "nested": False,
+        "seed": 9,
+    }
+
+
+def test_every_setting_of_the_data_reaches_the_loader(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {
+        "batch_size": 5,
+        "prefetch": 3,
+        "pin_memory": False,
+        "decoder": "cpu",
+        "hw_decoder_load": 0.5,
+        "on_error": "raise",
+        "max_bad": 0.2,
+        "num_workers": 3,
+    }
+    written = [f"data.{name}={str(value).lower()}" for name, value in given.items()]
+    settings = load_settings(None, [*written, "data.pipeline=dali-ops", "seed=9", "device=cuda:1", "training.epochs=11"])
+    monkeypatch.setattr(assembly, "Loader", lambda _source, recipe, **options: options | {"recipe": recipe})
+    made: Any = build_loader(settings, Any, "train")
+    expected = given | {"backend": "dali-ops", "seed": 9, "device": "cuda:1", "epochs": 11, "recipe": build_recipe(settings)}
+    assert {name: made[name] for name in expected} == expected
+    assert (made["shuffle"], made["tail"], made["bad_images"]) == (True, "drop", settings.bad_images_file)

@@ -64,6 +64,21 @@ def test_a_step_trains_the_student_on_crops_at_their_own_size(labelled: Path) ->
     assert figures[0]["center_norm"] > 0
 
 
+def test_a_step_is_loss_then_clipped_update_then_teacher_then_centre() -> None:
+    model = Mean()
+    trainer = MultiCropTrainer(model, temperature_student=1e-3)  # so sharp that the gradient is longer than 3
+    optimizer = torch.optim.SGD(model.student.parameters(), lr=1.0)
+    crops = {"global_crops": torch.randn(8, 3, 4, 4), "local_crops": torch.randn(12, 3, 2, 2), "batch_size": 4}
+    student, teacher = trainer.forward_multicrop(crops["global_crops"], crops["local_crops"], 4)
+    expected = trainer.compute_dino_loss(student, teacher, 4, num_local_crops=3).item()
+    before = nn.utils.parameters_to_vector(model.student.parameters()).detach().clone()
+    seen = []
+    model.update_teacher = lambda _: seen.append(nn.utils.parameters_to_vector(model.student.parameters()).detach().clone())
+    assert trainer.training_step(crops, optimizer, epoch=0)["loss"] == pytest.approx(expected)  # by the centre before it
+    torch.testing.assert_close((seen[0] - before).norm(), torch.tensor(3.0), rtol=1e-3, atol=0)
+    torch.testing.assert_close(trainer.center, 0.1 * teacher.mean(0))
+
+
 @pytest.mark.parametrize("num_local_crops", [3, 0])
 def test_document_cs_dict_and_a_loaders_batch_are_the_same_step(num_local_crops: int) -> None:
     augment = hjepa.MultiCropAugmentation(global_crop_size=32, local_crop_size=16, num_local_crops=num_local_crops)

@@ -1,10 +1,11 @@
 """The order of a step: accumulated gradients are a mean, and the teacher follows the student's new weights, once an update."""
 
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.utils import parameters_to_vector
 
 from hjepa.assembly import build_loader, build_masks
 from hjepa.configs.load import load_settings
@@ -12,7 +13,7 @@ from hjepa.configs.schema import Settings
 from hjepa.model_assembly import build_model
 from hjepa.models.block import Block
 from hjepa.models.dino import Dino
-from hjepa.models.hjepa import HierarchicalJepa
+from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings
 from hjepa.pipeline.folder import open_folder
 from hjepa.schedules import Schedule
 from hjepa.step import backward, build_optimizer, update, watch
@@ -138,6 +139,56 @@ def test_sgd_has_the_momentum_that_is_asked_for_and_moves_the_student() -> None:
         update(model, optimizer, VALUES, clip_grad=0)
         torch.testing.assert_close(model.encoder.norm.weight.detach(), before - step * VALUES.learning_rate)
         before = model.encoder.norm.weight.detach().clone()
+
+
+@pytest.mark.parametrize("clip_grad", [0.5, 0.0], ids=["clipped", "not clipped"])
+def test_all_gradients_together_are_clipped_and_their_norm_before_is_told(clip_grad: float) -> None:
+    settings = settings_of("training.optimizer=sgd", "training.betas=[0, 0.95]")
+    model = build_model(settings, torch.device("cpu"))
+    optimizer = build_optimizer(model, settings)
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    before = parameters_to_vector(trained).detach()
+    for parameter in trained:
+        parameter.grad = torch.full_like(parameter, 0.01)
+    whole = 0.01 * len(before) ** 0.5
+    assert whole > 5
+    norm = update(model, optimizer, VALUES, clip_grad)
+    assert float(norm) == pytest.approx(whole, rel=1e-4)
+    moved = (parameters_to_vector(trained).detach() - before).norm()
+    assert float(moved) == pytest.approx(VALUES.learning_rate * (clip_grad or whole), rel=1e-3)
+
+
+def test_every_setting_of_the_loss_and_the_networks_reaches_the_model() -> None:
+    asked = {
+        "num_levels": (2, "model.num_hierarchies=2"),
+        "level_windows": ((3, 5), "model.level_windows=[3, 5]"),
+        "level_weights": ((3.0, 2.0), "loss.hierarchy_weights=[3, 2]"),
+        "loss": ("huber", "loss.type=huber"),
+        "normalize_embeddings": (True, "loss.normalize_embeddings=true"),
+        "view_weight": (0.5, "model.view_weight=0.5"),
+        "spread_weight": (0.25, "model.spread_weight=0.25"),
+        "reads_locals": (True, "masking.strategy=cross_crop_prediction"),
+        "cross_weight": (2.0, "model.cross_weight=2"),
+    }
+    of_dino = {
+        "num_prototypes": (24, "dino.num_prototypes=24"),
+        "hidden": (20, "dino.hidden=20"),
+        "bottleneck": (12, "dino.bottleneck=12"),
+        "student_temperature": (0.2, "dino.student_temperature=0.2"),
+        "center_momentum": (0.8, "dino.center_momentum=0.8"),
+        "local_weight": (0.5, "dino.local_weight=0.5"),
+        "koleo_weight": (0.3, "dino.koleo_weight=0.3"),
+    }
+    for objective, wanted in (("hjepa", asked), ("dino", of_dino)):
+        settings = settings_of(*(override for _, override in wanted.values()), objective=objective)
+        held = build_model(settings, torch.device("cpu")).settings
+        assert {name: getattr(held, name) for name in wanted} == {name: value for name, (value, _) in wanted.items()}
+        assert {field.name for field in fields(held)} == {*wanted, "encoder"} | (
+            {"predictor"} if objective == "hjepa" else set()
+        )
+        assert asdict(held.encoder) == dict(settings.model.encoder)
+        if isinstance(held, HierarchicalJepaSettings):
+            assert asdict(held.predictor) == dict(settings.model.predictor)
 
 
 def test_nothing_that_learns_stands_between_the_teacher_and_its_targets(labelled: Path) -> None:

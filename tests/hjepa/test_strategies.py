@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hjepa.assembly import build_loader, build_masks
 from hjepa.configs.load import load_settings
 from hjepa.configs.schema import Settings
 from hjepa.model_assembly import build_model
-from hjepa.models.geometry import PatchPlaces
+from hjepa.models.geometry import PatchPlaces, sampled_targets
 from hjepa.models.hjepa import HierarchicalJepa, JepaLosses
 from hjepa.models.local_crops import LocalMasks, MaskedLocals
 from hjepa.pipeline.batch import Batch
@@ -269,6 +270,44 @@ def test_terms_without_a_valid_patch_are_nothing_and_are_not_counted(batch: Batc
     )
     expected = model._cross_loss(batch.locals[:, :1], moved(masks.places, first, {"else": 2}), local, known, (6, 6))
     torch.testing.assert_close(alone.cross, expected.detach())
+
+
+def test_a_masked_local_crop_is_asked_for_what_each_global_crop_has_at_its_places(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(CROSS)
+    model, masks = model_of(settings), draw_masks(build_masks(settings), batch, settings)
+    assert masks.local is not None
+    assert masks.local.masked is not None
+    assert masks.places is not None
+    index = masks.local.masked.target_index  # [M, B, T, m]
+    wanted = torch.empty(2, *index.shape, 16)
+    for crop, local, image in product(range(2), range(len(index)), range(6)):
+        tokens = model.teacher_tokens(batch.globals[crop, image : image + 1]).unsqueeze(0)
+        centre = masks.places.centre[crop, local, image].view(1, 1, 1, -1, 2)
+        wanted[crop, local, image] = sampled_targets(tokens, (6, 6), (1,), centre)[0][0, 0, 0][index[local, image]]
+    found = []
+    for guess in (wanted, wanted.flip(0)):  # what one global crop has, and what the other one has there
+        monkeypatch.setattr(model, "_predict_locals", lambda *_, guess=guess: guess)
+        found.append(loss(model, batch, masks).cross)
+    assert found[0] < 1e-8
+    assert found[1] > 1e-2
+
+
+def test_every_term_has_its_own_weight_in_what_is_minimised(batch: Batch) -> None:
+    weights = [
+        "model.view_weight=0.5",
+        "model.spread_weight=0.25",
+        "model.cross_weight=3",
+        "loss.hierarchy_weights=[2, 1, 0.25]",
+    ]
+    settings = settings_of(CROSS, *weights)
+    losses = loss(model_of(settings), batch, draw_masks(build_masks(settings), batch, settings))
+    terms = (losses.view, losses.spread, losses.cross)
+    assert min(terms) > 0.01
+    levels = (losses.levels * torch.tensor([2, 1, 0.25])).sum() / 3.25
+    expected = levels + sum(weight * term for weight, term in zip((0.5, 0.25, 3), terms, strict=True))
+    torch.testing.assert_close(losses.total.detach(), expected)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

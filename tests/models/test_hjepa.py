@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hjepa.models.hjepa import HierarchicalJepa, HierarchicalJepaSettings, JepaLosses
-from hjepa.models.losses import baseline_loss, prediction_loss, spread_loss
+from hjepa.models.losses import LossKind, baseline_loss, prediction_loss, spread_loss
 from hjepa.models.predictor import PredictorSettings
 from hjepa.models.sizes import VisionTransformerSettings
 from hjepa.models.targets import level_targets
@@ -60,8 +60,9 @@ def _batch(num_images: int = 3) -> dict[str, Tensor]:
     }
 
 
-def test_the_loss_is_the_weighted_mean_of_the_levels_computed_one_row_at_a_time() -> None:
-    model, batch = _model(), _batch()
+@pytest.mark.parametrize(("kind", "normalized"), [("smooth_l1", False), ("mse", True)])
+def test_the_loss_is_the_weighted_mean_of_the_levels_computed_one_row_at_a_time(kind: LossKind, normalized: bool) -> None:
+    model, batch = _model(dataclasses.replace(SMALL, loss=kind, normalize_embeddings=normalized)), _batch()
     losses = model(**batch)
     expected = []
     for level in range(2):
@@ -77,7 +78,7 @@ def test_the_loss_is_the_weighted_mean_of_the_levels_computed_one_row_at_a_time(
                     every = [torch.ones_like(index, dtype=torch.bool) for index in (visible, hidden)]
                     context, which = model.encoder(pixels, visible), torch.tensor([level])
                     guess = model.predictor(context, visible, every[0], hidden, every[1], which, (4, 4))
-                    distances.append(prediction_loss(guess, targets[hidden], every[1]))
+                    distances.append(prediction_loss(guess, targets[hidden], every[1], kind, normalized))
         expected.append(torch.stack(distances).mean())
     torch.testing.assert_close(losses.levels, torch.stack(expected).detach())
     torch.testing.assert_close(losses.total, (expected[0] + 0.5 * expected[1]) / 1.5)
