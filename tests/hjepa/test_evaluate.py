@@ -84,6 +84,15 @@ def test_images_without_a_label_count_for_no_accuracy() -> None:
     assert (found.knn_accuracy, found.linear_probe_accuracy) == (alone.knn_accuracy, alone.linear_probe_accuracy)
 
 
+def test_neighbours_vote_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = ["data.pipeline=torchvision", "data.num_workers=0", "device=cpu"]
+    settings = load_settings(Path("small"), [*reference, "evaluation.knn.k=3", "evaluation.knn.temperature=0.5"])
+    images = [(Image.new("RGB", (48, 48), (8 * level, 0, 0)), level % 2) for level in range(4)]
+    monkeypatch.setattr(evaluate, "knn_accuracy", lambda _features, _labels, k, temperature: k + temperature)
+    model = build_model(settings, torch.device("cpu"))
+    assert measure(model, open_list(images), settings, lambda *_: None).knn_accuracy == 3.5
+
+
 def test_images_of_which_none_read_has_a_label_have_no_accuracy() -> None:
     """Though their source has classes: of many images some are read."""
     reference = ["data.pipeline=torchvision", "data.num_workers=0", "device=cpu", "evaluation.linear_probe.enabled=true"]

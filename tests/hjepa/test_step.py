@@ -141,6 +141,25 @@ def test_sgd_has_the_momentum_that_is_asked_for_and_moves_the_student() -> None:
         before = model.encoder.norm.weight.detach().clone()
 
 
+def test_adamw_has_the_betas_that_are_asked_for() -> None:
+    settings = settings_of("training.betas=[0.8, 0.9]")
+    optimizer = build_optimizer(build_model(settings, torch.device("cpu")), settings)
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert all(group["betas"] == (0.8, 0.9) for group in optimizer.param_groups)
+
+
+def test_the_teachers_temperature_is_that_of_the_step(labelled: Path) -> None:
+    settings = settings_of(*KINDS["dino"], objective="dino")
+    model = build_model(settings, torch.device("cpu")).eval()
+    with build_loader(settings, open_folder(labelled), "train") as loader:
+        batch = next(iter(loader))
+    for temperature in (0.04, 0.5):
+        values = replace(VALUES, teacher_temperature=temperature)
+        found = backward(model, batch, None, values, settings, last=True).total
+        assert torch.equal(found, model(batch.globals, batch.locals, temperature).total)
+    assert not torch.equal(found, model(batch.globals, batch.locals, 0.04).total)
+
+
 @pytest.mark.parametrize("clip_grad", [0.5, 0.0], ids=["clipped", "not clipped"])
 def test_all_gradients_together_are_clipped_and_their_norm_before_is_told(clip_grad: float) -> None:
     settings = settings_of("training.optimizer=sgd", "training.betas=[0, 0.95]")
