@@ -12,7 +12,7 @@ from hjepa.assembly import build_loader, build_masks, build_recipe
 from hjepa.configs.load import load_settings
 from hjepa.kernels import chance
 from hjepa.pipeline.curriculum import Curriculum, recipe_at
-from hjepa.pipeline.presets.jepa import multicrop
+from hjepa.pipeline.presets.jepa import evaluation, multicrop
 
 RAMP = [
     "masking.mask_scale=[0.02, 0.1]",
@@ -112,6 +112,23 @@ def test_every_setting_of_the_crops_reaches_the_recipe() -> None:
     settings = load_settings(None, [*crops, *others, "data.std=[0.4, 0.5, 0.6]"])
     expected = multicrop(**asked, orientation="exif")
     assert build_recipe(settings) == replace(expected, decoding="reduced", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+
+
+def test_crops_of_dino_have_its_colours_and_the_blur_that_is_asked_for() -> None:
+    views = recipe_at(build_recipe(load_settings(None, ["objective=dino", "dino.blur_sigma=[0.2, 1.5]"])), 0).views
+    assert [(view.sigma, view.gray, view.blur, view.solarize) for view in views] == [
+        ((0.2, 1.5), 0.2, 1.0, 0.0),
+        ((0.2, 1.5), 0.2, 0.1, 0.2),
+        ((0.2, 1.5), 0.2, 0.5, 0.0),
+    ]
+
+
+def test_an_evaluation_reads_the_centre_of_every_image_as_the_run_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = ["data.image_size=192", "data.multicrop.global_crop_size=192", "data.orientation=exif", "data.mean=[0.1, 0.2, 0.3]"]
+    monkeypatch.setattr(assembly, "Loader", lambda _source, recipe, **options: options | {"recipe": recipe})
+    made: Any = build_loader(load_settings(None, sizes), Any, "evaluate")
+    assert made["recipe"] == replace(evaluation(192, "exif"), mean=(0.1, 0.2, 0.3))
+    assert (made["shuffle"], made["tail"], made["epochs"], made["rank"], made["world_size"]) == (False, "keep", 1, 0, 1)
 
 
 def test_every_setting_of_the_masks_reaches_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,13 @@ def test_the_layer_is_trained_by_sgd_with_momentum_along_a_cosine(monkeypatch: p
     torch.testing.assert_close(torch.cat([layers[0][0], layers[0][1][:, None]], dim=1).double(), layer, rtol=1e-4, atol=1e-5)
 
 
+def test_every_epoch_has_as_many_steps_as_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, loss = [], torch.nn.functional.cross_entropy
+    monkeypatch.setattr(linear_probe.F, "cross_entropy", lambda said, labels: sizes.append(len(labels)) or loss(said, labels))
+    linear_probe_accuracy(*_clusters(50, 0.5), LinearProbeSettings(enabled=True, batch_size=15, epochs=2), 0)
+    assert sizes == [15, 15, 10] * 2
+
+
 def test_the_layer_is_linear() -> None:
     features = torch.rand(800, 2, generator=torch.Generator().manual_seed(0)) - 0.5
     labels = (features.prod(1) > 0).long()  # opposite quadrants, which no line separates
