@@ -21,8 +21,6 @@ from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.recipe import whole
 
 # B images of a batch, S pixels, T frames
-
-# B images of a batch, S pixels, T frames
 MIB = 1 << 20
 
 
