@@ -182,12 +182,12 @@ def test_member_of_more_bytes_than_any_file_has_costs_itself_alone(kind: bytes, 
     source = open_webdataset(tmp_path / "x.tar")
     assert len(source) == 1
     (bad,) = source.bad
-    assert bad.reason in (
-        "cut off in 1.png; what stands before it is used",
-        "damaged: a header of more bytes than there are; what stands before it is used",
-    )
+    assert bad.reason.startswith(
+        ("cut off in 1.png", "damaged: a header of more bytes", "damaged at byte")
+    )  # by Python's version
+    assert bad.reason.endswith("; what stands before it is used")
     (tmp_path / "x.tar").write_bytes(header + image())
-    with pytest.raises(ValueError, match=r"no image of .* cut off in|is no tar file \(a header of more bytes"):
+    with pytest.raises(ValueError, match=r"no image of .* cut off in|is no tar file \((a header of more bytes|invalid header)"):
         open_webdataset(tmp_path / "x.tar")
 
 
