@@ -16,7 +16,11 @@ else:  # so that a name that is not there is a type checker's error
 
     def __getattr__(name: str) -> Any:
         if name == "__version__":
-            return import_module("importlib.metadata").version("hjepa")
+            metadata = import_module("importlib.metadata")
+            try:
+                return metadata.version("hjepa")
+            except metadata.PackageNotFoundError as error:  # of a checkout that is on the path alone; programs ask with getattr
+                raise AttributeError("hjepa is not installed, and so has no __version__") from error
         if name.startswith("__") and name != "__all__":  # warnings ask every module for one of these
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         public = import_module("hjepa.public")
@@ -27,4 +31,4 @@ else:  # so that a name that is not there is a type checker's error
         return getattr(public, name)
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *import_module("hjepa.public").__all__})
+        return sorted({*globals(), "__version__", *import_module("hjepa.public").__all__})

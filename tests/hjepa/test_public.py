@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,16 @@ def test_every_promised_name_is_there_in_every_way_to_ask() -> None:
 
 
 def test_version_is_that_of_what_is_installed() -> None:
-    assert hjepa.__version__ == version("hjepa")
+    assert hjepa.__version__ == metadata.version("hjepa")
+    assert "__version__" in dir(hjepa)
+
+
+def test_checkout_that_is_not_installed_has_no_version_as_other_modules_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    assert getattr(hjepa, "__version__", None) is None
 
 
 def test_other_names_are_refused() -> None:
