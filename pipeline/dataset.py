@@ -127,13 +127,22 @@ def open_dataset(
 
 
 def _whole_numbers(labels: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
-    """int64 [count] of whatever numbers came. Raises ValueError for others, such as names and fractions."""
+    """[count] of whatever whole numbers came; an array stays what it is: saved states hold the digest of its bytes.
+
+    Raises ValueError for others, such as names and fractions.
+    """
     numbers = np.asarray(labels)
     if numbers.shape != (count,):
-        raise ValueError(f"there are {numbers.size} labels for {count} images; give one for each")
-    if numbers.dtype.kind not in "iu":
+        what = str(numbers.size) if numbers.ndim == 1 else f"an array {list(numbers.shape)} of"
+        raise ValueError(f"there are {what} labels for {count} images; give one for each")
+    try:
+        with np.errstate(invalid="ignore"):  # no number (NaN) is no whole one
+            found = numbers.astype(np.int64, copy=False) if numbers.dtype.kind in "biufO" else None
+    except (TypeError, ValueError, OverflowError):  # of objects
+        found = None
+    if found is None or not np.array_equal(found, numbers):
         raise ValueError(f"labels are {numbers.dtype}; give whole numbers, and their names as classes")
-    return numbers.astype(np.int64)
+    return numbers if isinstance(labels, np.ndarray) and numbers.dtype != object else found
 
 
 def unpack(item: Any) -> tuple[Any, Any]:

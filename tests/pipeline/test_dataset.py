@@ -1,5 +1,6 @@
 """Map-style data sets: every kind of item, every kind of image, and items that fail."""
 
+import hashlib
 import io
 import pickle
 import time
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Subset, random_split
 
+from hjepa.pipeline.content import digest
 from hjepa.pipeline.dataset import open_dataset
 from hjepa.pipeline.source import Samples, Source, open_image
 
@@ -175,12 +177,39 @@ def test_data_set_of_another_kind_is_refused(items: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "labels", [[1, -1], torch.tensor([1, -1]), np.array([1, -1], dtype=np.int32)], ids=lambda it: type(it).__name__
+    "labels", [[1, 0], torch.tensor([1, 0]), torch.tensor([True, False]), np.array([1, 0], dtype=object)], ids=str
 )
 def test_labels_may_be_any_whole_numbers(labels: Any) -> None:
     source = open_dataset(Items([IMAGE, IMAGE]), labels=labels, classes=("cat", "dog"))
-    assert everything(source).labels.tolist() == [1, -1]
-    assert source.fingerprint() == open_dataset(Items([IMAGE, IMAGE]), labels=np.array([1, -1])).fingerprint()
+    assert everything(source).labels.tolist() == [1, 0]
+    assert source.fingerprint() == open_dataset(Items([IMAGE, IMAGE]), labels=np.array([1, 0])).fingerprint()
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32, np.float32])
+def test_array_of_labels_keeps_the_fingerprint_of_its_bytes_which_saved_states_hold(dtype: Any) -> None:
+    labels = np.array([1, 0], dtype=dtype)
+    source = open_dataset(Items([IMAGE, IMAGE]), labels=labels)
+    found = everything(source)
+    assert found.labels.tolist() == [1, 0]
+    of_all = digest(source.dataset, labels, lambda index: source.fetch(np.array([index])))
+    assert source.fingerprint() == hashlib.sha256(f"{source.name} 2 {of_all}".encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.array([0.5, 1.0]), "labels are float64; give whole numbers"),
+        (np.array([np.nan, 1.0]), "labels are float64; give whole numbers"),
+        (np.array([None, 1]), "labels are object; give whole numbers"),
+        (np.array(["3", 1], dtype=object), "labels are object; give whole numbers"),
+        (np.array([2**64 - 1, 1], dtype=np.uint64), "labels are uint64; give whole numbers"),
+        (np.array([[1], [0]]), r"an array \[2, 1\] of labels for 2 images"),
+    ],
+    ids=["fractions", "no number", "none", "texts", "beyond 64 bits", "column"],
+)
+def test_labels_that_are_no_whole_numbers_are_refused(labels: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        open_dataset(Items([IMAGE, IMAGE]), labels=labels)
 
 
 def other(count: int = 1) -> list[np.ndarray]:
