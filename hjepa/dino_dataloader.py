@@ -1,7 +1,7 @@
 """The loaders of the DINO course's two lessons (documents C and D), as thin doors to the Loader."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,14 @@ from hjepa.recipe_transform import Crops, RecipeTransform
 class MultiCropCollator:
     """Document C's collate function for torch's DataLoader: CropLists, or pairs of one with a label -> its dict.
 
-    Raises ValueError for other lists of crops. The stacks are crop-major (crop 0 of all images first), as the document's own
-    loss reads them; its collator's are not.
+    Dictionaries with the keys of a CropList will do; raises ValueError for other crops. The stacks are crop-major (crop 0 of
+    all images first), as the document's own loss reads them; its collator's are not.
     """
 
     def __call__(self, items: Sequence[CropList] | Sequence[tuple[CropList, Any]]) -> CropDict:
         """{"global_crops": [G * B, 3, S, S], "local_crops": [V * B, 3, s, s], "batch_size": B}."""
         lists = [item[0] if isinstance(item, tuple) else item for item in items]
-        if other := next((type(one).__name__ for one in lists if not isinstance(one, CropList)), None):
+        if other := next((type(one).__name__ for one in lists if not isinstance(one, CropList | Mapping)), None):
             raise ValueError(f"an item's crops are a {other}, not a CropList; let MultiCropAugmentation make them")
         stacks = [torch.stack([crops[key] for crops in lists], dim=1).flatten(0, 1) for key in ("global_crops", "local_crops")]
         return {"global_crops": stacks[0], "local_crops": stacks[1], "batch_size": len(lists)}

@@ -30,6 +30,8 @@ def test_collator_stacks_crop_after_crop(labelled: Path) -> None:
     assert next(iter(loader))["global_crops"].shape == (8, 3, 32, 32)
     labelled_items = [(items[0], 1), (items[1], 0)]
     assert torch.equal(hjepa.MultiCropCollator()(labelled_items)["local_crops"], batch["local_crops"])
+    of_dicts: Any = [{key: crops[key] for key in ("global_crops", "local_crops")} for crops in items]
+    assert torch.equal(hjepa.MultiCropCollator()(of_dicts)["local_crops"], batch["local_crops"])
 
 
 def test_collator_works_without_local_crops(labelled: Path) -> None:
