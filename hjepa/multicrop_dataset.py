@@ -247,7 +247,7 @@ def multicrop_collate_fn(batch: Sequence[Any]) -> tuple[Crops, Tensor]:
         return [], torch.empty(0, dtype=torch.int64, device="cpu")
     labelled = isinstance(batch[0], tuple)
     items = [item[0] for item in batch] if labelled else list(batch)
-    crops = [[item] if isinstance(item, Tensor) else item for item in items]
+    crops = [[item] if isinstance(item, Tensor) and item.ndim == 3 else item for item in items]
     # beside the crops, whatever torch's default is: a forked worker has no GPU
     labels = torch.tensor([item[1] for item in batch] if labelled else [], dtype=torch.int64, device="cpu")
     return [torch.stack(view) for view in zip(*crops, strict=True)], labels

@@ -13,7 +13,7 @@ from torch.utils.data import get_worker_info
 
 from hjepa.pipeline.draws import Draws, draw
 from hjepa.pipeline.pixels import array_to_rgb, to_rgb
-from hjepa.pipeline.recipe import Recipe, area_gap, require_recipe, whole
+from hjepa.pipeline.recipe import Recipe, area_gap, integer, require_recipe
 
 # S pixels
 Picture: TypeAlias = Image.Image | np.ndarray[Any, Any]
@@ -26,11 +26,11 @@ class KeyedCalls:
     """What draws anew at each call: call number n draws as sample n of an epoch, so that two of one seed are alike.
 
     In a worker process of a DataLoader the worker's own seed, which torch draws anew for every worker and epoch, is added.
-    Raises ValueError for a seed or an epoch that is no whole number from 0 on.
+    Raises ValueError for a seed or an epoch that is no whole number.
     """
 
     def __init__(self, seed: int) -> None:
-        self.seed = whole("seed", seed, 0)
+        self.seed = integer("seed", seed)
         self.epoch = 0
         self.times_set = 0
         """How often the epoch was set, for a loader that follows."""
@@ -39,7 +39,7 @@ class KeyedCalls:
 
     def set_epoch(self, epoch: int) -> None:
         """Other draws for every sample. Workers that a DataLoader has started do not hear of it."""
-        self.epoch, self.calls = whole("epoch", epoch, 0), 0
+        self.epoch, self.calls = integer("epoch", epoch), 0
         self.times_set += 1
 
     def next_draws(self, recipe: Recipe, image: Image.Image) -> Draws:

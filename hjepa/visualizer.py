@@ -29,7 +29,7 @@ from hjepa.pipeline.draws import Draws, draw
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.mask_panel import INK
 from hjepa.pipeline.open_source import open_source
-from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Recipe, require_recipe, whole
+from hjepa.pipeline.recipe import IMAGENET_MEAN, IMAGENET_STD, Recipe, integer, require_recipe, whole
 from hjepa.pipeline.source import decoded, spread
 from hjepa.recipe_transform import Picture, RecipeTransform, sizes_of, to_picture
 
@@ -124,7 +124,7 @@ def visualize_multicrop_batch(
     rows = [row for row in own if row]
     if not rows:
         raise ValueError("there are no crops to show; give a list of [B, 3, S, S]")
-    sample_idx = whole("sample_idx", sample_idx, 0)
+    sample_idx = integer("sample_idx", sample_idx)
     if not 0 <= sample_idx < len(rows[0][0]):
         raise ValueError(f"sample_idx={sample_idx} is not in this batch of {len(rows[0][0])}; use 0 to {len(rows[0][0]) - 1}")
     figure, axes = _grid(len(rows), max(map(len, rows)))

@@ -21,7 +21,7 @@ from hjepa.kernels.exact_blocks import exact_law_tensor, exact_masks
 from hjepa.kernels.folded_keys import fold_ranges
 from hjepa.kernels.nested_blocks import nested_masks
 from hjepa.kernels.weighted_blocks import weight_sums, weighted_exact, weighted_reference
-from hjepa.pipeline.recipe import whole
+from hjepa.pipeline.recipe import integer, whole
 
 Law = Literal["exact", "reference"]
 """exact: targets never overlap and keep their areas (`kernels.exact_blocks`). reference: as published (`block_masks`)."""
@@ -141,7 +141,7 @@ class KeyStream:
     """
 
     def __init__(self, seed: int) -> None:
-        self._seed = whole("seed", seed, 0)
+        self._seed = integer("seed", seed)
         self._seed_key = int(chance.key_tensor(chance.key(seed)))
         self._position = 0
 

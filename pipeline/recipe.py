@@ -1,6 +1,7 @@
 """What every crop is made of: a recipe is numbers only, and the draws, the backends, the docs and the tests all read it."""
 
 import dataclasses
+import operator
 from dataclasses import dataclass
 from math import inf, isfinite
 from numbers import Integral, Real
@@ -203,6 +204,14 @@ def require_recipe(recipe: object) -> None:
         isinstance(recipe, Recipe),
         f"recipe={recipe!r} is of type {type(recipe).__name__}; give a Recipe, such as hjepa.preset('dino')",
     )
+
+
+def integer(name: str, value: object) -> int:
+    """What Python takes for an index, numpy's, torch's and negative ones too, as its own. Raises ValueError for others."""
+    try:
+        return operator.index(value)  # type: ignore[arg-type]  # whether it is one is the question
+    except TypeError as error:
+        raise ValueError(f"{name}={value!r} is no whole number; give one") from error
 
 
 def whole(name: str, value: object, least: int) -> int:

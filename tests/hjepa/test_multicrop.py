@@ -60,6 +60,14 @@ def test_dataset_and_dataloader_keep_the_documents_contract(photographs: Path) -
             assert len(masks["global_masks"]) == 2
 
 
+@pytest.mark.parametrize("seed", [-3, np.uint64(2**64 - 3), torch.tensor(-3)], ids=["negative", "numpy", "torch"])
+def test_transforms_and_masks_take_any_whole_number_as_a_seed(seed: Any) -> None:
+    crops, expected = (hjepa.MultiCropTransform(**SMALL, seed=one)(IMAGE) for one in (seed, -3))
+    assert all(torch.equal(one, two) for one, two in zip(crops, expected, strict=True))
+    masks, others = (hjepa.MultiBlockMaskGenerator(64, seed=one)(4) for one in (seed, -3))
+    assert torch.equal(masks[0], others[0])
+
+
 def test_dataset_works_in_a_plain_dataloader_too(photographs: Path) -> None:
     dataset = hjepa.build_multicrop_dataset("imagefolder", photographs, **SMALL)
     crops, labels = next(iter(DataLoader(dataset, batch_size=4, collate_fn=hjepa.multicrop_collate_fn)))
@@ -68,6 +76,8 @@ def test_dataset_works_in_a_plain_dataloader_too(photographs: Path) -> None:
     assert labels.dtype == torch.int64
     assert hjepa.multicrop_collate_fn([[crop[0] for crop in crops]])[1].shape == (0,)
     assert hjepa.multicrop_collate_fn([])[0] == []
+    stacked = [(torch.stack([crop[number] for crop in crops[:2]]), 1) for number in range(4)]  # an image's in one tensor
+    assert all(torch.equal(one, two) for one, two in zip(hjepa.multicrop_collate_fn(stacked)[0], crops, strict=False))
 
 
 def test_transforms_make_the_same_crops_whatever_torchs_default_device_is() -> None:
