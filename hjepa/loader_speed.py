@@ -81,18 +81,13 @@ def benchmark_augmentation_speed(
     times, images, crops = [], 0, 0
     cpu = _cpu_seconds()
     for _ in range(num_batches):
-        per_image = _crops_per_image(dataloader)  # now: with an epoch's last batch a Loader's recipe is the next epoch's
         start = time.perf_counter()
         batch = next(batches)
         _wait_for_gpu()
         times.append(time.perf_counter() - start)
         found = _crops(batch)
-        counted = sum(_axes(tensor).numel() for tensor in found)
-        crops += counted
-        if batch_size is None:
-            images += counted // per_image if per_image and found else _num_images(batch, found)
-        else:
-            images += batch_size
+        crops += sum(_axes(tensor).numel() for tensor in found)
+        images += _num_images(dataloader, batch, found) if batch_size is None else batch_size
     return LoaderSpeed(
         num_batches=num_batches,
         images=images,
@@ -155,14 +150,12 @@ def _axes(crops: Tensor) -> torch.Size:
     return crops.shape[:-3] if crops.shape[-3] == 3 else crops.shape[:-4]
 
 
-def _crops_per_image(dataloader: Iterable[Any]) -> int:
-    """As a Loader's recipe says, whose adapter may put several crops of an image in one axis; 0 of any other loader."""
-    return dataloader.recipe.num_views if isinstance(dataloader, Loader) else 0
-
-
-def _num_images(batch: Any, crops: list[Tensor]) -> int:
+def _num_images(dataloader: Iterable[Any], batch: Any, crops: list[Tensor]) -> int:
     if not crops:
         raise ValueError(f"a batch of type {type(batch).__name__} holds no crops [..., 3, S, S]; give a loader of images")
+    if isinstance(dataloader, Loader):  # whose adapter may put several crops of an image in one axis, and leave crops out
+        number = len(dataloader) - dataloader.remaining - 1
+        return len(dataloader._sampler.batch(dataloader.epoch, number).indices)
     if isinstance(batch, Mapping) and isinstance(batch.get("batch_size"), int):
         return int(batch["batch_size"])
     return min(_axes(tensor)[-1] for tensor in crops)

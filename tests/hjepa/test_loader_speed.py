@@ -1,6 +1,7 @@
 """The benchmarks of documents C and D count what any loader hands out."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,6 +38,23 @@ def test_images_and_crops_are_those_of_the_recipe_whatever_the_adapter(adapter: 
     assert (speed.images, speed.crops) == (2, 2 * recipe.num_views)
     sizes = 3 * sum(view.count * view.size**2 for view in recipe.views)
     assert speed.batch_mib <= 2 * 4 * sizes / 2**20
+
+
+OWN: dict[str, Any] = {
+    "leaves crops out": lambda batch: (batch.globals, batch.labels),
+    "puts crops in one axis": lambda batch: batch.globals.flatten(0, 1),
+    "has crops twice": lambda batch: [batch.views(), batch.views()],
+}
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_images_are_counted_right_whatever_an_own_adapter_makes_of_them_and_in_every_epoch(own: str, photographs: Path) -> None:
+    plan = hjepa.Curriculum(recipe=RECIPE, ramps={"local.count": hjepa.Ramp(start=1, end=3, epochs=2)})
+    options: Any = {"backend": "torchvision", "num_workers": 0, "device": "cpu", "tail": "keep", "adapter": OWN[own]}
+    with hjepa.Loader(photographs, plan, batch_size=12, **options) as loader:
+        assert (len(loader), len(loader.source)) == (3, 32)
+        speed = hjepa.benchmark_augmentation_speed(loader, num_batches=8, warmup_batches=0)
+    assert speed.images == 3 * 32 - 12  # the first batch is not timed
 
 
 def test_frames_of_another_loaders_clips_are_counted_in_memory_alone() -> None:
