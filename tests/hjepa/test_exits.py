@@ -50,6 +50,16 @@ def test_warning_of_a_program_is_one_line(tmp_path: Path) -> None:
     assert ended.stderr == "hjepa: warning: mind this\n"
 
 
+@pytest.mark.parametrize(("asked", "spins"), [({}, "3000"), ({"OMP_WAIT_POLICY": "passive"}, "0")], ids=str)
+def test_torchs_threads_sleep_soon_unless_they_are_told_otherwise(asked: dict[str, str], spins: str, tmp_path: Path) -> None:
+    (tmp_path / "threads.py").write_text("import torch\ndef main(): pass\n")
+    script = "from hjepa.start import _start; _start('hjepa', 'threads')"  # as programs do: hjepa's own names load torch
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    environment = {**own, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]), "OMP_DISPLAY_ENV": "verbose", **asked}
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert f"GOMP_SPINCOUNT = '{spins}'" in ended.stderr
+
+
 def test_file_that_is_read_only_or_would_lie_in_such_a_folder_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
