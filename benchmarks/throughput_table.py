@@ -145,9 +145,9 @@ def changes(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[str
         if title(was) != title(result):
             lines.append(f"then: {title(was)}")
             lines.append(f"now: {title(result)}")
-        earlier = {row["engine"]: row for row in rows(was)}
+        rows_then = {row["engine"]: row for row in rows(was)}
         for row in rows(result):
-            then = earlier.get(row["engine"])
+            then = rows_then.get(row["engine"])
             if row["engine"] != "torchvision" and then and then["ratio"] and row["ratio"]:
                 rate, cpu = (_change(then[key], row[key]) for key in ("ratio", "cpu_ratio"))
                 lines.append(f"{row['engine']}: x torchvision {rate}; x in CPU time {cpu}")

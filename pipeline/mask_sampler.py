@@ -142,7 +142,7 @@ class KeyStream:
 
     def __init__(self, seed: int) -> None:
         self._seed = integer("seed", seed)
-        self._seed_key = int(chance.key_tensor(chance.key(seed)))
+        self._seed_key = int(chance.key_tensor(chance.key(self._seed)))
         self._position = 0
 
     def take(self, batch_size: int, device: torch.device | str) -> Tensor:
