@@ -6,6 +6,8 @@ DataLoader renders whole batches; with 0 a thread of this process does.
 
 import gc
 import multiprocessing
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
 
@@ -25,6 +27,10 @@ from hjepa.pipeline.recipe import Recipe, View
 from hjepa.pipeline.source import open_image
 
 # B images, V crops of one name, S pixels
+_TURN, _RENDERING = threading.Lock(), threading.Lock()
+"""Both are held while a process is forked, and the second while an image is rendered: what a thread has locked inside of PIL or
+torch at a fork stays locked in the child for ever (Python 3.11 locks PIL's contrast, a cached property, for all threads). Who
+renders passes by the first, so that a fork waits for one image and no longer."""
 FILTERS = {"bicubic": InterpolationMode.BICUBIC, "bilinear": InterpolationMode.BILINEAR}
 
 
@@ -122,13 +128,16 @@ def render_batch(request: Request, recipe: Recipe, dtype: torch.dtype) -> Crops:
         crops[name] = torch.empty(recipe.count(name), len(request.encoded), 3, size, size, dtype=dtype, device="cpu")
     reasons: dict[tuple[int, int], str] = {}
     for number in range(len(request.encoded)):
-        decoded = _decode(request, number, recipe)
-        if isinstance(decoded, str):
-            reasons[0, number] = decoded
-            continue
-        image, reduction = decoded
-        for name, stacked in render_image(image, recipe, request.draws, number, reduction).items():
-            crops[name][:, number] = stacked
+        with _TURN:
+            pass
+        with _RENDERING:
+            decoded = _decode(request, number, recipe)
+            if isinstance(decoded, str):
+                reasons[0, number] = decoded
+                continue
+            image, reduction = decoded
+            for name, stacked in render_image(image, recipe, request.draws, number, reduction).items():
+                crops[name][:, number] = stacked
     if reasons:
         raise BadBatchError(reasons)
     return crops
@@ -145,6 +154,19 @@ def render_image(image: Image.Image, recipe: Recipe, draws: Draws, number: int, 
         with on_cpu:
             crops[group[0].name] = torch.stack([_render_view(image, group[0], recipe, drawn, at, reduction) for at in places])
     return crops
+
+
+def _before_fork() -> None:
+    _TURN.acquire()
+    _RENDERING.acquire()
+
+
+def _after_fork() -> None:
+    _RENDERING.release()
+    _TURN.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 def _decode(request: Request, number: int, recipe: Recipe) -> tuple[Image.Image, int] | str:

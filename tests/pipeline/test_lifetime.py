@@ -311,6 +311,27 @@ def test_worker_collects_no_garbage_of_its_parent(photographs: Path, tmp_path: P
     assert not (tmp_path / "collected").exists()
 
 
+def test_worker_finds_nothing_locked_by_a_thread_that_rendered_as_it_was_forked(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as PIL's contrast, which Python 3.11 locks for all threads: the worker would wait for it for ever."""
+    locked, render = threading.Lock(), torchvision.render_image
+
+    def render_locked(*given: object) -> object:
+        if not locked.acquire(timeout=20):
+            raise OSError("it was locked as this process was forked")
+        try:
+            time.sleep(0.02)
+            return render(*given)
+        finally:
+            locked.release()
+
+    monkeypatch.setattr(torchvision, "render_image", render_locked)
+    with open_loader(photographs, prefetch=20) as threaded, open_loader(photographs, num_workers=2, batch_size=2) as forked:
+        next(iter(threaded))
+        next(iter(forked))
+
+
 def test_batch_that_shared_memory_cannot_hold_ends_the_iteration(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container, whose /dev/shm is small; torch's queue would lose it, and its reader wait for ever."""
 
