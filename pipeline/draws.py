@@ -246,7 +246,7 @@ def _central_fit(
     height = np.where(ratio < least, np.rint(image_width / least), image_height)
     width = np.where(ratio > greatest, np.rint(image_height * greatest), image_width)
     # Rounding may give 0 on an image of one row or column, where torchvision would fail.
-    return np.clip(height, 1, image_height), np.clip(width, 1, image_width)
+    return np.maximum(height, 1), np.maximum(width, 1)
 
 
 def _central_boxes(shares: npt.NDArray[np.float64], sizes: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int32]:

@@ -44,7 +44,6 @@ class Stretch:
     def edges(self) -> npt.NDArray[np.int64]:
         """[J + 1] cumulative weights in units of 1 / SHARES."""
         edges: npt.NDArray[np.int64] = np.rint(np.cumsum([0.0, *self.weights]) * SHARES).astype(np.int64)
-        edges[-1] = SHARES
         return edges
 
     def period(self) -> int:
@@ -129,7 +128,7 @@ def _common_classes(of_sources: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
         return of_sources[0]
     names = {name for classes in of_sources for name in classes}
     if all(is_number(name) and name == str(int(name)) != "-1" for name in names):  # "007" is a name
-        return tuple(str(number) for number in range(max(map(int, names), default=-1) + 1))
+        return tuple(str(number) for number in range(max(map(int, names)) + 1))
     return tuple(sorted(names))
 
 

@@ -142,7 +142,7 @@ class Quarantine:
 
     def _read(self) -> None:
         try:
-            lines = self.file.read_text(encoding="utf-8").split("\n")[:-1]
+            lines = self.file.read_text(encoding="utf-8").split("\n")
         except (FileNotFoundError, NotADirectoryError):
             return
         for number, line in enumerate(lines, start=1):

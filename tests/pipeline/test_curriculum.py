@@ -23,8 +23,8 @@ def local(curriculum: Curriculum, epoch: int) -> View:
     return curriculum.at(epoch).views[-1]
 
 
-@pytest.mark.parametrize(("start", "end"), [(2, 10), (10, 2), (3, 3), (0, 7)])
-@pytest.mark.parametrize("epochs", [1, 3, 7, 30])
+@pytest.mark.parametrize(("start", "end"), [(2, 10), (10, 2), (3, 3), (0, 7), (0, 22)])
+@pytest.mark.parametrize("epochs", [1, 3, 7, 22, 30])
 def test_count_runs_from_start_to_end_rounded_down(start: int, end: int, epochs: int) -> None:
     curriculum = moved(HJEPA, local__count=Ramp(start=start, end=end, epochs=epochs))
     counts = [local(curriculum, epoch).count for epoch in range(epochs + 5)]
@@ -50,6 +50,7 @@ def test_steps_jump_in_their_epochs_and_stay() -> None:
     assert [local(curriculum, epoch).size for epoch in range(6)] == [96, 96, 128, 112, 112, 112]
     assert [local(curriculum, epoch).count for epoch in range(4)] == [2, 3, 4, 4]
     assert (curriculum.last, curriculum.landmarks) == (3, [2, 3])
+    assert moved(HJEPA, local__size=sizes).landmarks == [2, 3]
     areas = moved(HJEPA, local__area=Steps(epochs=(0, 1), values=([0.05, 0.4], (0.1, 0.3))))
     assert [local(areas, epoch).area for epoch in range(2)] == [(0.05, 0.4), (0.1, 0.3)]
 
@@ -61,6 +62,7 @@ def test_steps_jump_in_their_epochs_and_stay() -> None:
         ((0, 2, 2), (96, 112, 128), "do not ascend from 0"),
         ((), (), "do not ascend from 0"),
         ((0, 2), (96,), "are not in pairs"),
+        ((0, 1.5), (96, 112), "Steps: epochs=1.5 is no whole number"),
         ((0, 2), (96, 112.5), r"values\[0\]=96 and values\[1\]=112.5 must be whole numbers"),
         ((0, 2), (96, (96, 112)), r"values\[1\]=\(96, 112\) is a range"),
         ((0, 2), (96, -5), "epoch 2 of the curriculum"),
@@ -75,6 +77,8 @@ def test_size_moves_in_steps_of_the_patch() -> None:
     curriculum = moved(HJEPA, local__size=Ramp(start=96, end=128, epochs=10, step=16))
     sizes = [local(curriculum, epoch).size for epoch in range(11)]
     assert sizes == [96] * 5 + [112] * 5 + [128]
+    odd = moved(HJEPA, local__size=Ramp(start=98, end=126, epochs=4, step=14))
+    assert [local(odd, epoch).size for epoch in range(5)] == [98, 98, 112, 112, 126]
 
 
 def test_both_ends_of_a_range_move() -> None:
@@ -82,6 +86,9 @@ def test_both_ends_of_a_range_move() -> None:
     assert [view.area for view in curriculum.at(1).views[:2]] == [pytest.approx((0.3, 0.9))] * 2
     assert curriculum.at(2).views[0].area == (0.2, 0.8)
     assert curriculum.at(1).views[2] == preset("dino").views[2]
+    narrower = Ramp(start=(0.5, 2), end=(1, 1), epochs=2)
+    view = local(moved(HJEPA, local__ratio=narrower, local__sigma=narrower), 1)
+    assert view.ratio == view.sigma == (0.75, 1.5)
 
 
 def test_probabilities_and_jitter_move_and_may_be_written_as_whole_numbers() -> None:
@@ -143,10 +150,25 @@ def test_views_that_share_a_name_have_no_common_count_and_plain_views_no_jitter(
         Curriculum(recipe=preset("dino"), ramps={"global.count": Ramp(start=1, end=2, epochs=3)})
     with pytest.raises(ValueError, match="has no jitter"):
         Curriculum(recipe=preset("ijepa"), ramps={"global.jitter.hue": Ramp(start=0.0, end=0.1, epochs=3)})
+    dino = preset("dino")
+    plain = replace(dino, views=(dino.views[0], replace(dino.views[1], jitter=None), dino.views[2]))
+    with pytest.raises(ValueError, match="has no jitter"):
+        Curriculum(recipe=plain, ramps={"global.jitter.hue": Ramp(start=0.0, end=0.1, epochs=3)})
 
 
 @pytest.mark.parametrize(
-    "changes", [{"epochs": -1}, {"delay": -1}, {"step": 0}, {"end": (1, 2)}, {"start": (1, 2), "end": (1, 2, 3)}], ids=str
+    "changes",
+    [
+        {"epochs": -1},
+        {"delay": -1},
+        {"step": 0},
+        {"end": (1, 2)},
+        {"start": (1, 2), "end": (1, 2, 3)},
+        {"end": (2,), "start": (1,)},
+        {"start": "1"},
+        {"end": (1, None)},
+    ],
+    ids=str,
 )
 def test_bad_ramp_is_refused_by_name(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"Ramp: .*{list(changes)[-1]}="):
@@ -159,6 +181,7 @@ def test_ramps_may_be_of_numpys_numbers() -> None:
     json.dumps(moved(HJEPA, local__count=ramp).to_dict())
     steps = Steps(epochs=np.array([0, 5]), values=np.array([96, 128]))
     assert moved(HJEPA, local__size=steps) == moved(HJEPA, local__size=Steps(epochs=(0, 5), values=(96, 128)))
+    json.dumps(moved(HJEPA, local__size=steps).to_dict())
 
 
 def test_ramp_of_lists_is_a_ramp_of_ranges() -> None:
@@ -171,3 +194,12 @@ def test_ramp_of_lists_is_a_ramp_of_ranges() -> None:
 def test_file_for_a_recipe_is_refused_with_what_reads_it(file: Any) -> None:
     with pytest.raises(ValueError, match=rf"is a file; give what it holds, hjepa\.load_recipe\('{file}'\)"):
         as_plan(file)
+
+
+def test_what_is_no_recipe_or_no_ramp_is_refused() -> None:
+    with pytest.raises(ValueError, match="recipe is of type int; give a name"):
+        as_plan(3)
+    with pytest.raises(ValueError, match="type str; give a Recipe"):
+        Curriculum(recipe="hjepa", ramps={})
+    with pytest.raises(ValueError, match=r"ramp 'local.count' is \(2, 10\); use Ramp"):
+        moved(HJEPA, local__count=(2, 10))

@@ -79,8 +79,10 @@ def test_every_draw_is_made_of_the_numbers_of_its_counters(largest: int) -> None
         )
         for name, area in (("global", (0.2, 1.0)), ("local", (0.05, 0.2)))
     )
-    drawn = draw(Recipe(name="test", source="", views=views), 3, 5, np.arange(count), sizes).views
-    orders = list(permutations(range(4)))
+    batch = draw(Recipe(name="test", source="", views=views), 3, 5, np.arange(count), sizes)
+    np.testing.assert_array_equal(batch.keys, chance.key(3, 5, np.arange(count)))  # masks go on from them
+    np.testing.assert_array_equal(batch.sizes, sizes)
+    drawn, orders = batch.views, list(permutations(range(4)))
     for index, view, crop in ((index, view, crop) for index in range(count) for view in views for crop in range(2)):
         key = chance.key(0, chance.key(3, 5, np.array(index)), zlib.crc32(view.name.encode()), crop)
         numbers = chance.uniform(key, np.arange(36)).tolist()
@@ -111,6 +113,9 @@ def test_where_no_attempt_fits_the_largest_box_of_the_range_is_cut_from_the_cent
     sizes = np.array([[11, 40], [40, 11], [1, 3], [3, 1]], dtype=np.int32)  # 11 * 4/3 = 14.67 pixels
     box = draw(one_view(area=(1, 1)), 0, 0, np.arange(4), sizes).views["global"].box[:, 0]
     assert box.tolist() == [[0, 12, 11, 15], [12, 0, 15, 11], [0, 1, 1, 1], [1, 0, 1, 1]]
+    for ratio, shape, expected in (((0.2, 0.4), (1, 5), [0, 2, 1, 1]), ((3, 4), (5, 1), [2, 0, 1, 1])):
+        narrow = draw(one_view(area=(1, 1), ratio=ratio), 0, 0, np.arange(1), np.array([shape], dtype=np.int32))
+        assert narrow.views["global"].box[0, 0].tolist() == expected  # of a third of a pixel there is a whole one
 
 
 def test_draws_do_not_depend_on_the_batch() -> None:
@@ -163,8 +168,25 @@ def test_probabilities_and_ranges_are_those_of_the_recipe() -> None:
 
 
 def test_evaluation_takes_the_central_square_every_time() -> None:
-    box = draw(evaluation(224), 0, 7, np.arange(2), np.array([[448, 600], [512, 255]], dtype=np.int32)).views["global"].box
-    assert box[:, 0].tolist() == [[27, 103, 394, 394], [144, 15, 224, 224]]
+    sizes = np.array([[448, 600], [512, 255], [255, 512]], dtype=np.int32)
+    box = draw(evaluation(224), 0, 7, np.arange(3), sizes).views["global"].box
+    assert box[:, 0].tolist() == [[27, 103, 394, 394], [144, 15, 224, 224], [15, 144, 224, 224]]
+    tiny = draw(one_view(crop="center", area=(0.1, 0.1)), 0, 0, np.arange(2), np.array([[1, 1], [9, 1]], dtype=np.int32))
+    assert tiny.views["global"].box[:, 0].tolist() == [[0, 0, 1, 1], [4, 0, 1, 1]]
+
+
+def test_central_and_random_crops_of_one_recipe_are_what_they_are_alone() -> None:
+    central, random = evaluation(224).views[0], View(name="local", count=2, size=32, area=(0.2, 0.9))
+    sizes = np.full((8, 2), 400, dtype=np.int32)
+    both = draw(Recipe(name="test", source="", views=(random, central)), 0, 0, np.arange(8), sizes).views
+    for view in (central, random):
+        alone = draw(Recipe(name="test", source="", views=(view,)), 0, 0, np.arange(8), sizes).views
+        np.testing.assert_array_equal(both[view.name].box, alone[view.name].box)
+
+
+def test_arrays_of_draws_are_contiguous() -> None:
+    drawn = draw(dino(), 0, 0, np.arange(8), np.full((8, 2), 400, dtype=np.int32)).views
+    assert all(getattr(view, field).flags.c_contiguous for view in drawn.values() for field in view.__slots__)
 
 
 def test_shared_boxes_and_flips_are_those_of_the_leader_and_colours_are_not() -> None:

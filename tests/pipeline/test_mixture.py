@@ -30,10 +30,11 @@ def owners(order: MixtureOrder, indices: np.ndarray) -> np.ndarray:
 
 
 def assert_no_image_comes_early(order: MixtureOrder, chosen: dict[str, np.ndarray]) -> None:
-    """Each source's images of pass p are distinct, and passes are whole but for the last."""
+    """Each source's images of pass p are distinct, and passes follow each other and are whole but for the last."""
     owner = owners(order, chosen["indices"])
     for source, length in enumerate(order.lengths):
         passes = chosen["passes"][owner == source]
+        assert (np.diff(passes) >= 0).all()
         for number in range(passes.max(initial=-1)):
             same = chosen["indices"][(owner == source) & (chosen["passes"] == number)]
             assert len(same) == length
@@ -63,9 +64,12 @@ def test_weights_change_at_the_next_period_and_no_image_is_lost() -> None:
     assert not (owners(order, chosen["indices"][start:]) == 0).any()
     assert_no_image_comes_early(changed, chosen)
     again = changed.reweighted(4000, [1, 0, 0])
+    assert 4000 <= again.stretches[-1].start < 4000 + changed.stretches[-1].period()
     assert_no_image_comes_early(again, again.choose(np.arange(again.stretches[-1].start + 1000)))
+    assert len(again.reweighted(again.stretches[-1].start, [1, 1, 1]).stretches) == len(again.stretches)
     twice = again.reweighted(again.stretches[-1].start, [1, 1, 1]).reweighted(500, [1, 0, 0])
-    assert [stretch.start for stretch in twice.stretches] == [0, 512]  # going back forgets what came later
+    assert [stretch.start for stretch in twice.stretches] == [0, 512]
+    assert twice == order.reweighted(500, [1, 0, 0])  # going back forgets what came later
 
 
 def test_weights_that_change_before_the_first_batch_are_those_of_the_whole_run() -> None:
@@ -86,6 +90,20 @@ def test_no_two_sources_passes_or_stretches_have_one_order() -> None:
     assert len(set(passes)) == 4
     assert order.stretches[-1].start == 256
     assert (owner[:256] != owner[256:]).any()
+
+
+def test_every_seed_and_every_period_mixes_the_sources_otherwise() -> None:
+    orders = [order_of((50, 50), [1, 1], seed) for seed in range(3)]
+    mixed = [owners(order, order.choose(np.arange(512))["indices"]).reshape(2, 256) for order in orders]
+    assert len(np.unique(np.concatenate(mixed), axis=0)) == 6
+
+
+def test_order_is_the_one_of_earlier_runs() -> None:
+    """Another order would change every experiment, and what a saved state goes on with: state.VERSION says which it is."""
+    order = order_of((50, 7, 500), [3, 1, 2], seed=5).reweighted(1000, [300, 1, 200])
+    assert [(stretch.start, stretch.counts) for stretch in order.stretches] == [(0, (0, 0, 0)), (1024, (512, 171, 341))]
+    indices = order.choose(np.arange(12) * 500)["indices"]
+    assert indices.tolist() == [38, 26, 32, 23, 31, 30, 19, 9, 35, 539, 127, 160]
 
 
 def test_no_source_is_left_out_of_a_period() -> None:
@@ -189,12 +207,26 @@ def test_classes_of_the_same_name_are_one_class(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("weights", "message"),
-    [([1], "1 weights came for 2"), ([0, 0], "not all of them 0"), ([-1, 2], "no weights"), ([1, 1e-5], "not resolved")],
+    [
+        ([1], "1 weights came for 2"),
+        ([1, 2, 3], "3 weights came for 2"),
+        ([0, 0], "not all of them 0"),
+        ([-1, 2], "no weights"),
+        ([1, float("inf")], "no weights"),
+        ([1, float("nan")], "no weights"),
+        ([1, 1e-5], "not resolved"),
+    ],
     ids=str,
 )
 def test_impossible_weights_are_refused(weights: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         shares(weights, 2)
+
+
+def test_weight_of_a_65536th_is_the_least() -> None:
+    assert shares([1, 65535], 2)[0] == 2**-16
+    with pytest.raises(ValueError, match="not resolved"):
+        shares([1, 65536], 2)
 
 
 def test_every_image_comes_once_in_a_pass_however_long_the_periods(tmp_path: Path) -> None:
@@ -207,11 +239,12 @@ def test_every_image_comes_once_in_a_pass_however_long_the_periods(tmp_path: Pat
 def test_weights_that_would_have_no_effect_are_refused(tmp_path: Path) -> None:
     mixture = Mixture([folder(tmp_path, "a", 4, 0), folder(tmp_path, "b", 4, 0)], [1, 2])
     with pytest.raises(ValueError, match="inside a mixture"):
-        Mixture([mixture])
+        Mixture([mixture, mixture.sources[0]])
     with pytest.raises(ValueError, match="Mixture of Subsets"):
         Loader(Subset(source=mixture, chosen=np.arange(3)), RECIPE, batch_size=2)
-    with pytest.raises(ValueError, match="shuffle=False has no effect"):
-        Loader(mixture, RECIPE, batch_size=2, shuffle=False)
+    for shuffle in (False, "blocks"):
+        with pytest.raises(ValueError, match=f"shuffle={shuffle!r} has no effect"):
+            Loader(mixture, RECIPE, batch_size=2, shuffle=shuffle)
     with Loader(mixture, RECIPE, batch_size=2, device="cpu") as loader:
         state = loader.state_dict()
     other = Mixture(mixture.sources, [2, 1])
@@ -235,25 +268,25 @@ def test_going_back_before_weights_changed_and_wrapping_give_the_images_of_then(
 
 
 class Labelled:
-    """A source of nothing but labels."""
+    """A source whose images are the numbers of themselves and of the source's images; number 1 is always away."""
 
     name, bad = "labels", ()
 
     def __init__(self, *classes: str) -> None:
-        self.classes = classes
+        self.classes, self._length = classes, len(classes)
 
     def __len__(self) -> int:
-        return len(self.classes)
+        return self._length
 
     def fetch(self, indices: np.ndarray) -> Samples:
-        count, content = len(indices), np.zeros(1, np.uint8)
+        numbers = np.stack([indices, np.full_like(indices, len(self))], axis=1)
         return Samples(
-            encoded=[content] * count,
-            sizes=np.ones((count, 2), np.int32),
-            orientation=np.ones(count, np.uint8),
+            encoded=list(numbers.astype(np.uint8)),
+            sizes=numbers.astype(np.int32),
+            orientation=1 + indices.astype(np.uint8),
             labels=indices.astype(np.int64),
             keys=tuple(map(str, indices)),
-            failures={},
+            failures={place: f"of {len(self)}" for place, index in enumerate(indices) if index == 1},
         )
 
     def fingerprint(self) -> str:
@@ -267,13 +300,63 @@ class Labelled:
         ([["wolf", "ant"], ["wolf", "ant"]], ["wolf", "ant"], [0, 1, 0, 1]),
         ([["wolf", "ant"], ["bee"]], ["ant", "bee", "wolf"], [2, 0, 1]),
         ([["007", "008"], ["008", "-1"]], ["-1", "007", "008"], [1, 2, 2, 0]),
+        ([["0", "1"], ["-1"]], ["-1", "0", "1"], [1, 2, 0]),
     ],
-    ids=["numbers", "the same names", "others", "names of digits"],
+    ids=["numbers", "the same names", "others", "names of digits", "a name of no number"],
 )
 def test_labels_stay_what_they_are_where_they_can(sources: list[list[str]], classes: list[str], labels: list[int]) -> None:
     mixture = Mixture([Labelled(*names) for names in sources])
     assert list(mixture.classes) == classes
     assert mixture.fetch(np.arange(len(mixture))).labels.tolist() == labels
+
+
+def test_every_image_of_a_batch_is_the_one_that_its_source_gives_whatever_the_order() -> None:
+    numbers = [(1, 3), (2, 4), (0, 3), (0, 4), (2, 3), (1, 4)]  # of 3 images, and of 4
+    samples = Mixture([Labelled(*"abc"), Labelled(*"abcd")]).fetch(np.array([index + (of - 3) * 3 for index, of in numbers]))
+    assert [tuple(content.tolist()) for content in samples.encoded] == [*map(tuple, samples.sizes.tolist())] == numbers
+    assert samples.orientation.tolist() == [1 + index for index, _ in numbers]
+    assert samples.keys == tuple(f"labels/{index}" for index, _ in numbers)
+    assert samples.failures == {0: "of 3", 5: "of 4"}
+
+
+def test_labels_without_names_stay_only_beside_others_without() -> None:
+    nameless = Labelled("x", "y", "z")
+    nameless.classes = ()
+    assert Mixture([nameless, nameless]).fetch(np.arange(6)).labels.tolist() == [0, 1, 2, 0, 1, 2]
+    assert Mixture([Labelled("b", "a"), nameless]).fetch(np.arange(5)).labels.tolist() == [1, 0, -1, -1, -1]
+
+
+def test_mixture_is_of_all_images_of_its_sources_by_their_number_unless_it_is_told_otherwise() -> None:
+    sources = Labelled("a", "b", "c"), Labelled("a")
+    mixture = Mixture(sources)
+    assert (len(mixture), mixture.epoch_length, mixture.weights, mixture.name) == (4, 4, (0.75, 0.25), "labels + labels")
+    other = Mixture(sources, [1, 1], epoch_length=8)
+    assert (len(other), other.epoch_length, other.weights) == (4, 8, (0.5, 0.5))
+    orders = {tuple(mixture.order(seed).choose(np.arange(50))["indices"].tolist()) for seed in range(3)}
+    assert len(orders) == 3
+
+
+def test_mixture_of_other_sources_or_in_another_order_is_another_for_a_state() -> None:
+    one, other = Labelled("a"), Labelled("a")
+    other.fingerprint = lambda: "other"
+    prints = [Mixture(sources).fingerprint() for sources in ([one], [one, one], [one, other], [other, one])]
+    assert len(set(prints)) == 4
+    assert prints[1] == "73032fe854eb2967"  # as in the states of earlier runs
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ("photos", "a str came"),
+        (Path("photos"), "a PosixPath came"),
+        ({"photos": 1}, "a dict came"),
+        ([], "at least one source"),
+    ],
+    ids=str,
+)
+def test_what_is_no_list_of_sources_is_refused(sources: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Mixture(sources)
 
 
 @pytest.mark.parametrize("kind", [np.float32, torch.tensor], ids=["numpy", "torch"])

@@ -1,5 +1,7 @@
 """Orders without memory: permutations, by image and by block."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -26,6 +28,20 @@ def test_an_image_does_not_depend_on_which_positions_are_asked_for(length: int) 
     key = chance.key(1)
     whole = permute_blocks(np.arange(length), length, key, 8, 4)
     np.testing.assert_array_equal(permute_blocks(np.array([17, 3, 99]), length, key, 8, 4), whole[[17, 3, 99]])
+
+
+@pytest.mark.parametrize(
+    ("order", "length", "images"),
+    [
+        (permute, 10, [7, 6, 1, 3, 0]),
+        (permute, 5000, [751, 3376, 3556, 2475, 121]),
+        (permute_blocks, 5000, [2084, 2614, 1897, 1, 4128]),
+        (permute_blocks, 100_000, [3480, 56954, 21340, 61502, 34080]),
+    ],
+)
+def test_orders_are_those_of_earlier_runs(order: Callable[..., np.ndarray], length: int, images: list[int]) -> None:
+    """Another order would change every experiment, and what a saved state goes on with: state.VERSION says which it is."""
+    assert order(np.arange(5) * length // 5, length, chance.key(1, 2)).tolist() == images
 
 
 def test_blocks_are_read_forwards_and_a_window_of_them_side_by_side() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hjepa.pipeline.index import cache_folder
 from hjepa.pipeline.lists import open_list
 from hjepa.pipeline.mixture import Mixture
 from hjepa.pipeline.quarantine import Quarantine, TooManyBadImagesError, open_quarantine
@@ -34,6 +35,9 @@ def test_walk_of_stand_ins_is_the_one_that_earlier_runs_took(tmp_path: Path) -> 
     for index in range(7):
         quarantine.add(index, "path", "reason")
     assert quarantine.replace(np.arange(10)).tolist() == [9, 9, 8, 9, 8, 7, 8, 7, 8, 9]
+    for index in (7, 9):
+        quarantine.add(index, "path", "reason")
+    assert quarantine.replace(np.arange(10)).tolist() == [8] * 10  # the last good one for all
 
 
 def test_images_of_a_mixture_are_stood_in_for_by_their_own_source(tmp_path: Path) -> None:
@@ -41,7 +45,9 @@ def test_images_of_a_mixture_are_stood_in_for_by_their_own_source(tmp_path: Path
     mixture = Mixture([[image] * 5, [image] * 50, [image] * 5], weights=[1, 0, 1])
     found = open_quarantine(mixture, "replace", 1.0, tmp_path / "bad.jsonl", is_first=True)
     assert found is not None
-    for index in (1, 2, 4, 55, 58):
+    found.add(55, "path", "reason")
+    assert found.replace(np.array([55])).tolist() != [55]
+    for index in (1, 2, 4, 58):
         found.add(index, "path", "reason")
     read = open_quarantine(mixture, "replace", 1.0, tmp_path / "bad.jsonl", is_first=True)
     assert read is not None
@@ -56,7 +62,9 @@ def test_images_of_a_mixture_are_stood_in_for_by_their_own_source(tmp_path: Path
 
 
 def test_list_is_read_again_and_nothing_is_written_twice(tmp_path: Path) -> None:
-    file = tmp_path / "folder" / "bad.jsonl"
+    file = tmp_path / "folder" / "inside" / "bad.jsonl"
+    Quarantine([10], "source", file, max_bad=1.0).note([])
+    assert not file.parent.exists()
     for _ in range(2):
         quarantine = Quarantine([10], "source", file, max_bad=1.0)
         for _ in range(2):
@@ -68,6 +76,8 @@ def test_list_is_read_again_and_nothing_is_written_twice(tmp_path: Path) -> None
         {"id": None, "path": "left/out.jpg", "reason": "a header", "source": "source"},
         {"id": 7, "path": "ü.jpg", "reason": "broken\nin two lines", "lasting": True, "source": "source"},
     ]
+    assert 7 in Quarantine([10], "source", file, max_bad=1.0)
+    file.write_text(file.read_text().rstrip("\n"))  # as some editors leave a list that was shortened by hand
     assert 7 in Quarantine([10], "source", file, max_bad=1.0)
 
 
@@ -92,7 +102,8 @@ def test_bad_images_of_earlier_runs_count(tmp_path: Path) -> None:
 
 def test_image_that_a_source_no_longer_has_is_none_of_its_bad_ones(tmp_path: Path) -> None:
     Quarantine([10], "source", tmp_path / "bad.jsonl", max_bad=1.0).add(7, "a.jpg", "reason")
-    assert len(Quarantine([5], "source", tmp_path / "bad.jsonl", max_bad=0)) == 0
+    for length in (5, 7):
+        assert len(Quarantine([length], "source", tmp_path / "bad.jsonl", max_bad=0)) == 0
 
 
 def test_sources_with_one_list_have_their_own_bad_images(tmp_path: Path) -> None:
@@ -114,10 +125,16 @@ def test_damaged_list_and_impossible_limit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"id": 3, "path": "x", "reason": "y", "source": "source"}\n')
     with pytest.raises(ValueError, match=r"line 1: not an entry of bad images .*lasting"):
         Quarantine([10], "source", tmp_path / "bad.jsonl", max_bad=0.5)
+    (tmp_path / "bad.jsonl").write_text("7\n")
+    with pytest.raises(ValueError, match="line 1: not an entry of bad images"):
+        Quarantine([10], "source", tmp_path / "bad.jsonl", max_bad=0.5)
     with pytest.raises(ValueError, match="is a folder; give a file"):
         Quarantine([10], "source", tmp_path, max_bad=0.5)
-    with pytest.raises(ValueError, match="max_bad=3"):
-        Quarantine([10], "source", tmp_path / "other", max_bad=3)
+    for share in (3, -0.1, "few"):
+        with pytest.raises(ValueError, match=f"max_bad={share!r}"):
+            Quarantine([10], "source", tmp_path / "other", max_bad=share)
+    with pytest.raises(ValueError, match="on_error='skip' is unknown"):
+        open_quarantine(open_list([Image.new("RGB", (8, 8))]), "skip", 0.5, None, is_first=True)
 
 
 def test_line_that_was_torn_costs_itself_alone(tmp_path: Path) -> None:
@@ -148,6 +165,13 @@ def test_list_that_cannot_be_written_is_said_and_survived(tmp_path: Path, caplog
     assert 3 in quarantine
     assert "cannot write the list" in caplog.text
     assert "a.jpg" in caplog.text
+
+
+def test_sources_have_lists_of_their_own_by_default() -> None:
+    images = [Image.new("RGB", (8, side)) for side in (8, 9)]
+    lists = [open_quarantine(open_list([image]), "replace", 1.0, None, is_first=True) for image in images]
+    assert lists[0].file != lists[1].file
+    assert lists[0].file.parent == lists[1].file.parent == cache_folder() / "bad_images"
 
 
 def test_list_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,6 +101,12 @@ def test_boxes_are_whole_pixels_of_the_reduced_image_nearest_to_those_drawn() ->
     )
 
 
+def test_an_image_is_reduced_as_far_as_a_crops_every_pixel_has_1_4_of_its_own_left() -> None:
+    whole = replace(REDUCED, views=(View(name="global", count=1, size=50, crop="center", area=(1, 1)),))
+    sizes = np.repeat([[139], [140], [279], [280]], 2, axis=1).astype(np.int32)
+    assert draw(whole, 0, 0, np.arange(4), sizes).reduction.tolist() == [1, 2, 2, 4]
+
+
 def test_a_box_never_vanishes() -> None:
     tiny = replace(REDUCED, views=(View(name="global", count=4, size=1, area=(1e-4, 1.0)),))
     sizes = np.stack(np.mgrid[1:60, 1:60], axis=-1).reshape(-1, 2).astype(np.int32)
