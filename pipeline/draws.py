@@ -266,7 +266,7 @@ def _reduce(
     reduction = np.select([kept >= LEAST_KEPT * by for by in REDUCTIONS], REDUCTIONS, 1).astype(np.int32)
     by, edges = reduction[:, None, None], boxes.astype(np.int64)  # twice an edge may be beyond int32
     end = np.minimum((2 * (edges[..., :2] + edges[..., 2:]) + by) // (2 * by), sizes[:, None] // by)
-    start = np.minimum((2 * edges[..., :2] + by) // (2 * by), end - 1)
+    start = (2 * edges[..., :2] + by) // (2 * by)  # before the end, because of LEAST_KEPT
     return (np.concatenate([start, end - start], axis=-1) * by).astype(np.int32), reduction
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from hjepa.kernels import chance
 from hjepa.kernels.fused_crops import MAX_SIDE
 from hjepa.pipeline.backend import BackendSettings, Request
 from hjepa.pipeline.draws import draw
@@ -244,6 +245,13 @@ def test_contents_from_a_source_of_ones_own_are_rendered_and_replaced_like_files
     assert len(indices) == 8
     with open_loader(InMemory(), backend, on_error="raise") as loader, pytest.raises(BadImageError, match=r"image [25]"):
         list(loader)
+
+
+def test_image_that_stands_in_for_another_is_cropped_anew(tmp_path: Path) -> None:
+    with open_loader(InMemory(), "torchvision", batch_size=8, shuffle=False, bad_images=tmp_path / "bad.jsonl") as loader:
+        batch = next(iter(loader))
+    assert len(set(batch.indices.tolist())) == 6
+    np.testing.assert_array_equal(batch.draws.keys, chance.key(0, 0, np.arange(8)))
 
 
 def request_of(encoded: Encoded) -> Request:

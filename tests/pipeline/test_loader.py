@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,17 @@ import pytest
 import torch
 from PIL import Image
 
+from hjepa.kernels.chance import key
 from hjepa.pipeline.backend import BackendSettings
 from hjepa.pipeline.batch import Batch
 from hjepa.pipeline.curriculum import Curriculum, Ramp
+from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.presets import preset
 from hjepa.pipeline.presets.jepa import evaluation, multicrop
 from hjepa.pipeline.quarantine import BadImageError
 from hjepa.pipeline.recipe import Recipe, View
+from hjepa.pipeline.source import Samples, Source
 
 RECIPE = multicrop(global_crop_size=48, local_crop_size=24, num_local_crops=3)
 BACKENDS = [pytest.param("dali-ops", marks=pytest.mark.dali), pytest.param("fused", marks=pytest.mark.fused), "torchvision"]
@@ -519,6 +523,41 @@ def test_batch_whose_adapter_fails_is_not_taken(photographs: Path) -> None:
             next(batches)
         loader.load_state_dict(loader.state_dict())
         assert torch.equal(next(iter(loader)).indices, calls[1])
+
+
+@pytest.mark.parametrize("prefetch", [1, 3])
+def test_draws_and_step_keys_are_of_the_seed_the_epoch_and_the_place(prefetch: int, photographs: Path) -> None:
+    with open_loader(photographs, seed=3, prefetch=prefetch) as loader:
+        for epoch in range(2):
+            for number, batch in enumerate(loader):
+                assert batch.step_key == key(3, epoch, number)
+                np.testing.assert_array_equal(batch.draws.keys, key(3, epoch, batch.indices.numpy()))
+
+
+class OwnLabels:
+    """A source that gives out its own array of labels."""
+
+    name, classes, bad = "own", (), ()
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.labels = source, np.arange(len(source))
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def fetch(self, indices: np.ndarray) -> Samples:
+        return replace(self.source.fetch(indices), labels=self.labels[indices[0] : indices[-1] + 1])
+
+    def fingerprint(self) -> str:
+        return "own"
+
+
+def test_labels_of_a_batch_may_be_written_on(photographs: Path) -> None:
+    source = OwnLabels(open_folder(photographs))
+    with open_loader(source, shuffle=False) as loader:
+        for batch in loader:
+            batch.labels.zero_()
+    assert source.labels.tolist() == list(range(32))
 
 
 def test_seed_may_be_of_numpy(photographs: Path) -> None:

@@ -15,6 +15,7 @@ from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.mixture import Mixture, MixtureOrder, Stretch, shares
 from hjepa.pipeline.presets.jepa import multicrop
+from hjepa.pipeline.sampler import Sampler
 from hjepa.pipeline.source import Samples, Subset
 
 RECIPE = multicrop(num_global_crops=1, num_local_crops=0, global_crop_size=8)
@@ -104,6 +105,15 @@ def test_order_is_the_one_of_earlier_runs() -> None:
     assert [(stretch.start, stretch.counts) for stretch in order.stretches] == [(0, (0, 0, 0)), (1024, (512, 171, 341))]
     indices = order.choose(np.arange(12) * 500)["indices"]
     assert indices.tolist() == [38, 26, 32, 23, 31, 30, 19, 9, 35, 539, 127, 160]
+
+
+@pytest.mark.parametrize("batch_size", [4, 7])
+def test_epoch_of_a_mixture_begins_at_the_same_image_whatever_the_batch(batch_size: int) -> None:
+    order = order_of((50, 7), [3, 1])
+    chosen = Sampler(num_samples=30, batch_size=batch_size, mixture=order).batch(2, 1)
+    expected = order.choose(60 + batch_size + np.arange(batch_size))
+    np.testing.assert_array_equal(chosen.indices, expected["indices"])
+    np.testing.assert_array_equal(chosen.passes, expected["passes"])
 
 
 def test_no_source_is_left_out_of_a_period() -> None:
@@ -347,7 +357,6 @@ def test_mixture_of_other_sources_or_in_another_order_is_another_for_a_state() -
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
-        ("photos", "a str came"),
         (Path("photos"), "a PosixPath came"),
         ({"photos": 1}, "a dict came"),
         ([], "at least one source"),

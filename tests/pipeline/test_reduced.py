@@ -91,7 +91,9 @@ def test_boxes_are_whole_pixels_of_the_reduced_image_nearest_to_those_drawn() ->
         assert (box[..., :2] >= 0).all()
         assert (ends <= SIZES[:, None]).all()
         assert (abs(box[..., :2] - drawn.box[..., :2]) <= by / 2).all()
-        assert (abs(ends - drawn_ends) < by).all()  # by / 2, but for the last pixels of an image that is no multiple
+        assert (abs(ends - drawn_ends) < by).all()
+        last = ends == SIZES[:, None] // by * by  # of an image that is no multiple the last pixels are left out
+        assert (last | (abs(ends - drawn_ends) <= by / 2)).all()
         kept.append((drawn.box[..., 2:] / view.size).min(axis=(1, 2)))
         np.testing.assert_array_equal(drawn.flip, reduced.views[view.name].flip)
         np.testing.assert_array_equal(drawn.jitter, reduced.views[view.name].jitter)
@@ -105,6 +107,12 @@ def test_an_image_is_reduced_as_far_as_a_crops_every_pixel_has_1_4_of_its_own_le
     whole = replace(REDUCED, views=(View(name="global", count=1, size=50, crop="center", area=(1, 1)),))
     sizes = np.repeat([[139], [140], [279], [280]], 2, axis=1).astype(np.int32)
     assert draw(whole, 0, 0, np.arange(4), sizes).reduction.tolist() == [1, 2, 2, 4]
+
+
+def test_box_of_an_image_with_a_side_near_2_31_stays_whole() -> None:
+    whole = replace(REDUCED, views=(View(name="global", count=1, size=1, area=(1, 1), ratio=(2**31 - 1,) * 2),))
+    drawn = draw(whole, 0, 0, np.arange(1), np.array([[1, 2**31 - 1]], dtype=np.int32))
+    assert drawn.views["global"].box.tolist() == [[[0, 0, 1, 2**31 - 1]]]
 
 
 def test_a_box_never_vanishes() -> None:
