@@ -76,8 +76,8 @@ def test_size_moves_in_steps_of_the_patch() -> None:
     curriculum = moved(HJEPA, local__size=Ramp(start=96, end=128, epochs=10, step=16))
     sizes = [local(curriculum, epoch).size for epoch in range(11)]
     assert sizes == [96] * 5 + [112] * 5 + [128]
-    odd = moved(HJEPA, local__size=Ramp(start=98, end=126, epochs=4, step=14))
-    assert [local(odd, epoch).size for epoch in range(5)] == [98, 98, 112, 112, 126]
+    odd = moved(HJEPA, local__size=Ramp(start=100, end=132, epochs=4, step=16))
+    assert [local(odd, epoch).size for epoch in range(5)] == [100, 100, 116, 116, 132]
 
 
 def test_both_ends_of_a_range_move() -> None:

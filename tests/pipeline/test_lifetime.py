@@ -407,6 +407,24 @@ def test_batch_awaited_while_another_thread_closes_is_refused(photographs: Path,
     closer.join()
 
 
+def test_loader_that_is_closed_while_a_batch_is_made_leaves_no_thread(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who closes does not wait for the batch; who takes it ends the work."""
+    render, before = TorchvisionBackend.render, own_threads()
+
+    def closed_meanwhile(backend: TorchvisionBackend, requests: Iterator[Request]) -> Iterator[Crops]:
+        for crops in render(backend, requests):
+            loader.close()
+            yield crops
+
+    monkeypatch.setattr(TorchvisionBackend, "render", closed_meanwhile)
+    loader = open_loader(photographs)
+    iterator = iter(loader)
+    next(iterator)
+    assert own_threads() == before
+
+
 def test_loader_that_is_closed_while_its_work_begins_ends(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loader, before = open_loader(photographs), own_threads()
     stages = loader._stages

@@ -81,11 +81,16 @@ def test_list_is_read_again_and_nothing_is_written_twice(tmp_path: Path) -> None
     assert 7 in Quarantine([10], "source", file, max_bad=1.0)
 
 
-def test_one_bad_image_is_always_allowed_but_not_with_zero(tmp_path: Path) -> None:
+def test_a_share_allows_no_more_but_one_bad_image_is_always_allowed_if_not_with_zero(tmp_path: Path) -> None:
     few = Quarantine([10], "source", tmp_path / "few", max_bad=0.01)
     few.add(0, "a.jpg", "reason")
     with pytest.raises(TooManyBadImagesError, match=r"2 of 10 images.*b\.jpg"):
         few.add(1, "b.jpg", "reason")
+    share = Quarantine([10], "source", tmp_path / "share", max_bad=0.29)
+    for index in range(2):
+        share.add(index, "a.jpg", "reason")
+    with pytest.raises(TooManyBadImagesError, match="3 of 10"):
+        share.add(2, "a.jpg", "reason")
     with pytest.raises(TooManyBadImagesError, match="1 of 10"):
         Quarantine([10], "source", tmp_path / "none", max_bad=0).add(0, "a.jpg", "reason")
 
@@ -135,6 +140,8 @@ def test_damaged_list_and_impossible_limit_are_refused(tmp_path: Path) -> None:
             Quarantine([10], "source", tmp_path / "other", max_bad=share)
     with pytest.raises(ValueError, match="on_error='skip' is unknown"):
         open_quarantine(open_list([Image.new("RGB", (8, 8))]), "skip", 0.5, None, is_first=True)
+    with pytest.raises(ValueError, match=r"list of bad images \. is a folder"):
+        open_quarantine(open_list([Image.new("RGB", (8, 8))]), "replace", 0.5, "", is_first=True)
 
 
 def test_line_that_was_torn_costs_itself_alone(tmp_path: Path) -> None:
