@@ -243,8 +243,32 @@ def test_contents_from_a_source_of_ones_own_are_rendered_and_replaced_like_files
     indices = torch.cat([batch.indices for batch in batches])
     assert set(indices.tolist()) == {0, 1, 3, 4, 6, 7}
     assert len(indices) == 8
+    with open_loader(InMemory(), backend, bad_images=tmp_path / "bad.jsonl") as later:
+        assert [index for index in range(8) if index in later.quarantine] == [5]  # the server may be there again
     with open_loader(InMemory(), backend, on_error="raise") as loader, pytest.raises(BadImageError, match=r"image [25]"):
         list(loader)
+
+
+class AllButOne(InMemory):
+    """Image 3 alone is good."""
+
+    def __init__(self, *, fetched: bool) -> None:
+        self.fetched = fetched
+
+    def fetch(self, indices: np.ndarray) -> Samples:
+        good = super().fetch(np.full_like(indices, 3))
+        bad = [place for place, index in enumerate(indices.tolist()) if index != 3]
+        if not self.fetched:
+            return replace(good, failures=dict.fromkeys(bad, "the server is gone"))
+        contents = [np.zeros(9, np.uint8) if place in bad else content for place, content in enumerate(good.encoded)]
+        return replace(good, encoded=contents)
+
+
+@pytest.mark.parametrize("fetched", [True, False])
+def test_image_that_stands_in_for_another_and_is_bad_itself_is_replaced_in_its_turn(fetched: bool, tmp_path: Path) -> None:
+    source, options = AllButOne(fetched=fetched), {"batch_size": 1, "bad_images": tmp_path / "bad.jsonl"}
+    with open_loader(source, "torchvision", **options) as loader:
+        assert [batch.indices.tolist() for batch in loader] == [[3]] * 8
 
 
 def test_image_that_stands_in_for_another_is_cropped_anew(tmp_path: Path) -> None:

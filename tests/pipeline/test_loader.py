@@ -5,6 +5,7 @@ import json
 import sys
 import threading
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -558,6 +559,12 @@ def test_labels_of_a_batch_may_be_written_on(photographs: Path) -> None:
         for batch in loader:
             batch.labels.zero_()
     assert source.labels.tolist() == list(range(32))
+
+
+def test_nothing_is_read_beyond_the_epochs_that_were_announced(photographs: Path) -> None:
+    with open_loader(photographs, epochs=2) as loader:
+        next(iter(loader))
+        assert len(list(islice(loader._stream._requests(1, 2), 10))) == 2  # of the last epoch
 
 
 def test_seed_may_be_of_numpy(photographs: Path) -> None:
