@@ -33,18 +33,21 @@ def batch(recipe: hjepa.Recipe) -> Any:
         return next(iter(loader))
 
 
-class OneForAll:
-    """A source that gives one image, however many are asked for."""
+class SoMany:
+    """A source that gives so many images, however many are asked for."""
 
     name, classes, bad = "mine", (), ()
+
+    def __init__(self, given: int) -> None:
+        self.given = given
 
     def __len__(self) -> int:
         return 4
 
     def fetch(self, indices: Any) -> hjepa.Samples:
         pixels = np.frombuffer(b"P6 1 1 255\n\0\0\0", dtype=np.uint8)
-        one = np.ones(1, dtype=np.uint8)
-        return hjepa.Samples(encoded=[pixels], sizes=np.ones((1, 2), dtype=np.int32), orientation=one, labels=one, keys=("a",))
+        ones, sizes, keys = np.ones(self.given, dtype=np.uint8), np.ones((self.given, 2), dtype=np.int32), ("a",) * self.given
+        return hjepa.Samples(encoded=[pixels] * self.given, sizes=sizes, orientation=ones, labels=ones, keys=keys)
 
     def fingerprint(self) -> str:
         return "mine"
@@ -108,7 +111,8 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: hjepa_.Samples(encoded=[], sizes=np.ones((0, 2), int), orientation=NONE, labels=NONE, keys=("a",)),
         "there are 1 keys for 0 images",
     ),
-    "images too few": (lambda: next(iter(load(OneForAll()))), "fetch gave 1 images for 2 numbers"),
+    "images too few": (lambda: next(iter(load(SoMany(1)))), "fetch gave 1 images for 2 numbers"),
+    "images too many": (lambda: next(iter(load(SoMany(3)))), "fetch gave 3 images for 2 numbers"),
 }
 
 
