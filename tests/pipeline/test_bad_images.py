@@ -4,7 +4,7 @@ import errno
 import json
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from PIL import Image
 
 from hjepa.kernels import chance
 from hjepa.kernels.fused_crops import MAX_SIDE
-from hjepa.pipeline.backend import BackendSettings, Request
+from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request
+from hjepa.pipeline.backends.torchvision import TorchvisionBackend
 from hjepa.pipeline.draws import draw
 from hjepa.pipeline.folder import open_folder
 from hjepa.pipeline.loader import Loader
@@ -247,6 +248,25 @@ def test_contents_from_a_source_of_ones_own_are_rendered_and_replaced_like_files
         assert [index for index in range(8) if index in later.quarantine] == [5]  # the server may be there again
     with open_loader(InMemory(), backend, on_error="raise") as loader, pytest.raises(BadImageError, match=r"image [25]"):
         list(loader)
+
+
+def test_bad_image_of_a_batch_further_ahead_is_the_one_that_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    render, failures = TorchvisionBackend.render, [BadBatchError({(1, 2): "cut off"})]
+
+    def fails_once(backend: TorchvisionBackend, requests: Iterator[Request]) -> Iterator[Crops]:
+        if failures:
+            next(requests), next(requests)
+            raise failures.pop()
+        yield from render(backend, requests)
+
+    monkeypatch.setattr(TorchvisionBackend, "render", fails_once)
+    write_all(tmp_path, {f"{number}.png": encode(picture(), "PNG") for number in range(8)})
+    with open_loader(tmp_path, "torchvision", shuffle=False, bad_images=tmp_path / "bad.jsonl") as loader:
+        delivered = [key for batch in loader for key in batch.keys]
+    assert named(tmp_path / "bad.jsonl") == {"6.png": "cut off"}
+    assert [number for number in range(8) if delivered[number] != f"{number}.png"] == [6]
 
 
 class AllButOne(InMemory):
