@@ -269,6 +269,20 @@ def test_bad_image_of_a_batch_further_ahead_is_the_one_that_is_replaced(
     assert [number for number in range(8) if delivered[number] != f"{number}.png"] == [6]
 
 
+def test_images_that_cannot_be_fetched_once_a_loader_is_closed_are_not_called_bad(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of a folder that is removed after its loader is closed."""
+    source = InMemory()
+    fetch = source.fetch
+    monkeypatch.setattr(source, "fetch", lambda indices: (loader.close(), fetch(indices))[1])
+    loader = open_loader(source, "torchvision", batch_size=8, bad_images=tmp_path / "bad.jsonl")
+    with pytest.raises(ValueError, match=r"closed|ended"):
+        next(iter(loader))
+    assert not loader.quarantine
+    assert not (tmp_path / "bad.jsonl").exists()
+
+
 class AllButOne(InMemory):
     """Image 3 alone is good."""
 
