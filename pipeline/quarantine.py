@@ -70,7 +70,8 @@ class Quarantine:
         self.file = file
         self._ends = list(accumulate(lengths))
         self._fingerprint = fingerprint
-        self._limit = max(1, int(max_bad * self._ends[-1])) if max_bad else 0
+        # rounded, because 0.29 * 100 is a little less than 29
+        self._limit = max(1, int(round(max_bad * self._ends[-1], 6))) if max_bad else 0
         self._max_bad = max_bad
         self._bad = [set[int]() for _ in lengths]
         self._noted: set[str] = set()

@@ -86,11 +86,12 @@ def test_a_share_allows_no_more_but_one_bad_image_is_always_allowed_if_not_with_
     few.add(0, "a.jpg", "reason")
     with pytest.raises(TooManyBadImagesError, match=r"2 of 10 images.*b\.jpg"):
         few.add(1, "b.jpg", "reason")
-    share = Quarantine([10], "source", tmp_path / "share", max_bad=0.29)
-    for index in range(2):
-        share.add(index, "a.jpg", "reason")
-    with pytest.raises(TooManyBadImagesError, match="3 of 10"):
-        share.add(2, "a.jpg", "reason")
+    for length, allowed in ((10, 2), (100, 29)):
+        share = Quarantine([length], "source", tmp_path / f"share of {length}", max_bad=0.29)
+        for index in range(allowed):
+            share.add(index, "a.jpg", "reason")
+        with pytest.raises(TooManyBadImagesError, match=f"{allowed + 1} of {length}"):
+            share.add(allowed, "a.jpg", "reason")
     with pytest.raises(TooManyBadImagesError, match="1 of 10"):
         Quarantine([10], "source", tmp_path / "none", max_bad=0).add(0, "a.jpg", "reason")
 
