@@ -27,7 +27,7 @@ from hjepa.pipeline.recipe import Recipe, View
 from hjepa.pipeline.source import open_image
 
 # B images, V crops of one name, S pixels
-_TURN, _RENDERING = threading.Lock(), threading.Lock()
+_TURN, _RENDERING = threading.RLock(), threading.RLock()
 """Both are held while a process is forked, and the second while an image is rendered: what a thread has locked inside of PIL or
 torch at a fork stays locked in the child for ever (Python 3.11 locks PIL's contrast, a cached property, for all threads). Who
 renders passes by the first, so that a fork waits for one image and no longer."""
@@ -156,17 +156,9 @@ def render_image(image: Image.Image, recipe: Recipe, draws: Draws, number: int, 
     return crops
 
 
-def _before_fork() -> None:
-    _TURN.acquire()
-    _RENDERING.acquire()
-
-
-def _after_fork() -> None:
-    _RENDERING.release()
-    _TURN.release()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+for _lock in (_RENDERING, _TURN):  # the last is taken first, and freed last
+    # Ctrl-C may end a wait, and the process is forked all the same: what the renderer holds is then not free for release.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def _decode(request: Request, number: int, recipe: Recipe) -> tuple[Image.Image, int] | str:

@@ -332,6 +332,40 @@ def test_worker_finds_nothing_locked_by_a_thread_that_rendered_as_it_was_forked(
         next(iter(forked))
 
 
+def test_fork_whose_wait_is_interrupted_frees_nothing_that_another_thread_renders_with(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by Ctrl-C, which Python drops there: the process is forked all the same."""
+    render, rendering, may_go_on, dropped = torchvision.render_image, threading.Event(), threading.Event(), []
+
+    def render_slowly(*given: object) -> object:
+        rendering.set()
+        assert may_go_on.wait(20)
+        return render(*given)
+
+    def interrupt(*_: object) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(torchvision, "render_image", render_slowly)
+    monkeypatch.setattr(sys, "unraisablehook", lambda error: dropped.append(error.exc_type))
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    with open_loader(photographs) as loader:
+        reader = threading.Thread(target=lambda: (next(iter(loader)), read.set()))
+        read = threading.Event()
+        reader.start()
+        assert rendering.wait(10)
+        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGUSR1)).start()
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        os.waitpid(child, 0)
+        signal.signal(signal.SIGUSR1, before)
+        may_go_on.set()
+        assert read.wait(10)
+        reader.join()
+    assert dropped[0] is InterruptedError
+
+
 def test_batch_that_shared_memory_cannot_hold_ends_the_iteration(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container, whose /dev/shm is small; torch's queue would lose it, and its reader wait for ever."""
 
