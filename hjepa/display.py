@@ -1,6 +1,7 @@
 """What the terminal shows: a live bar while a run works, its parameters before and its results after."""
 
 import logging
+import os
 import re
 import sys
 import time
@@ -8,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from rich.console import Console
+from rich.file_proxy import FileProxy
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -110,6 +112,17 @@ class Display:
     def __exit__(self, *_: object) -> None:
         logging.getLogger("hjepa").removeHandler(self._handler)
         self.clear()
+
+
+def _write_past_the_bar() -> None:
+    """In a forked worker: what is printed while a bar is shown goes through it, and a worker that warns of an image would wait
+    for the bar's lock for ever, where the thread that draws it held it just then."""
+    for name in ("stdout", "stderr"):
+        if isinstance(stream := getattr(sys, name), FileProxy):
+            setattr(sys, name, stream.rich_proxied_file)
+
+
+os.register_at_fork(after_in_child=_write_past_the_bar)
 
 
 class DisplayHandler(logging.Handler):

@@ -5,6 +5,9 @@ import io
 import logging
 import os
 import re
+import signal
+import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -95,3 +98,29 @@ def test_output_on_a_full_disk_ends_nothing_but_a_result(on_terminal: bool, capf
     with contextlib.suppress(OSError):
         full.close()
     assert capfd.readouterr().err == "cannot write the output (No space left on device); the work goes on\n"
+
+
+def test_worker_that_is_forked_while_the_bar_is_drawn_does_not_wait_for_it() -> None:
+    """Such as one of torchvision's that warns of an image."""
+    drawn, may_go_on = threading.Event(), threading.Event()
+    may_go_on.set()
+
+    class Terminal(io.StringIO):
+        def write(self, text: str) -> int:
+            drawn.set()
+            assert may_go_on.wait(20)
+            return super().write(text)
+
+    with Display(Console(file=Terminal(), force_terminal=True)) as display:
+        display.show("training", 0, 2)
+        drawn.clear()
+        may_go_on.clear()
+        assert drawn.wait(10)
+        child = os.fork()
+        if not child:
+            signal.alarm(5)
+            print("a warning", file=sys.stderr)
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        may_go_on.set()
+    assert status == 0
