@@ -19,6 +19,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image, ImageStat
 from torch.utils.data import DataLoader
 
 from hjepa.pipeline.ahead import Ahead
@@ -330,6 +331,40 @@ def test_worker_finds_nothing_locked_by_a_thread_that_rendered_as_it_was_forked(
     with open_loader(photographs, prefetch=20) as threaded, open_loader(photographs, num_workers=2, batch_size=2) as forked:
         next(iter(threaded))
         next(iter(forked))
+
+
+def test_contrast_that_an_item_of_a_data_set_is_at_is_free_in_a_forked_process() -> None:
+    """Such as a worker of the user's own DataLoader, whose images are coloured, too."""
+    colouring, may_go_on, images = threading.Event(), threading.Event(), [Image.new("RGB", (32, 32))] * 8
+
+    class Slow(ImageStat.Stat):
+        @property
+        def sum(self) -> list[float]:  # type: ignore[override]  # of which the mean is made, while it is locked
+            colouring.set()
+            assert may_go_on.wait(20)
+            return [0.0] * 3
+
+    class Coloured:
+        def __len__(self) -> int:
+            return len(images)
+
+        def __getitem__(self, number: int) -> Image.Image:
+            if threading.current_thread().name == "hjepa-ahead":
+                assert Slow(images[number]).mean == [0.0] * 3
+            return images[number]
+
+    with Loader(Coloured(), RECIPE, backend="torchvision", device="cpu", batch_size=4, num_workers=0) as loader:
+        reader = threading.Thread(target=lambda: next(iter(loader)))
+        reader.start()
+        assert colouring.wait(10)
+        child = os.fork()
+        if not child:
+            signal.alarm(5)
+            os._exit(len(ImageStat.Stat(images[0]).mean) - 3)
+        status = os.waitpid(child, 0)[1]
+        may_go_on.set()
+        reader.join()
+    assert status == 0
 
 
 def test_fork_whose_wait_is_interrupted_frees_nothing_that_another_thread_renders_with(
