@@ -9,20 +9,17 @@ import io
 import logging
 import math
 import os
-import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageStat
+from PIL import Image
 from torch.utils.data import Subset
 
 from hjepa.pipeline import content
-from hjepa.pipeline.handles import OwnLock
+from hjepa.pipeline.forks import OwnLock
 from hjepa.pipeline.header import MAX_PIXELS, explain, read_header, too_large
 from hjepa.pipeline.labels import LABEL_NAMES, number_labels
 from hjepa.pipeline.pixels import array_to_rgb, to_rgb
@@ -272,15 +269,3 @@ def _classes(dataset: Any) -> Sequence[str]:
             if hasattr(features.get(name), "names"):
                 return list(features[name].names)
     return ()
-
-
-def _free_contrast() -> None:
-    """In a forked process. Python before 3.12 locks a cached property for all threads, and PIL's contrast is made of some: a
-    Loader's thread that was at an item of a data set with colours of its own keeps them locked there for ever."""
-    for value in vars(ImageStat.Stat).values():
-        if isinstance(value, cached_property):
-            vars(value)["lock"] = threading.RLock()
-
-
-if sys.version_info < (3, 12):
-    os.register_at_fork(after_in_child=_free_contrast)

@@ -1,11 +1,12 @@
 """Many files of which parts are read at random: the ones last used stay open, for a process may open only so many."""
 
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from hjepa.pipeline.forks import OwnLock
 
 KEPT = 32
 """Files that stay open; a process may open 1024 as a rule, and shards are often more."""
@@ -18,22 +19,6 @@ def short_names(files: Sequence[Path]) -> list[str]:
         return names
     root = os.path.commonpath([file.parent for file in files])
     return [os.path.relpath(file, root) for file in files]
-
-
-class OwnLock:
-    """A lock that is made anew after a fork, where the old one may be held by a thread that was not forked along.
-
-    The thread that holds it may take it again, as where an item of a data set is made of another's.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._process = threading.RLock(), os.getpid()
-
-    def __call__(self) -> "threading.RLock":
-        """The lock to hold."""
-        if self._process != os.getpid():
-            self._lock, self._process = threading.RLock(), os.getpid()
-        return self._lock
 
 
 class FirstSeen:

@@ -23,7 +23,8 @@ import numpy.typing as npt
 from hjepa.pipeline import index
 from hjepa.pipeline.columns import Columns
 from hjepa.pipeline.dataset import IMAGE_NAMES
-from hjepa.pipeline.handles import KEPT, FirstSeen, OwnLock, short_names
+from hjepa.pipeline.forks import OwnLock
+from hjepa.pipeline.handles import KEPT, FirstSeen, short_names
 from hjepa.pipeline.header import MAX_PIXELS, Header, explain, read_header
 from hjepa.pipeline.index import Index, Indexed
 from hjepa.pipeline.labels import LABEL_NAMES, number_labels

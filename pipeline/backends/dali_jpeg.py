@@ -27,7 +27,7 @@ from nvidia.dali import types
 from nvidia.dali.pipeline import Pipeline
 from PIL import Image
 
-from hjepa.pipeline.handles import OwnLock
+from hjepa.pipeline.forks import OwnLock
 
 VARIABLE = "NVIMGCODEC_EXTENSIONS_PATH"
 """Folders of nvImageCodec's extensions, which are loaded when a pipeline with a decoder is built."""

@@ -6,8 +6,6 @@ DataLoader renders whole batches; with 0 a thread of this process does.
 
 import gc
 import multiprocessing
-import os
-import threading
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
 
@@ -21,16 +19,13 @@ from torchvision.transforms import InterpolationMode
 from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BackendSettings, BadBatchError, Crops, Request, check_size
 from hjepa.pipeline.draws import Draws, ViewDraws
+from hjepa.pipeline.forks import rendering
 from hjepa.pipeline.header import explain, is_reducible, orientation_of, upright
 from hjepa.pipeline.pixels import to_rgb
 from hjepa.pipeline.recipe import Recipe, View
 from hjepa.pipeline.source import open_image
 
 # B images, V crops of one name, S pixels
-_TURN, _RENDERING = threading.RLock(), threading.RLock()
-"""Both are held while a process is forked, and the second while an image is rendered: what a thread has locked inside of PIL or
-torch at a fork stays locked in the child for ever (Python 3.11 locks PIL's contrast, a cached property, for all threads). Who
-renders passes by the first, so that a fork waits for one image and no longer."""
 FILTERS = {"bicubic": InterpolationMode.BICUBIC, "bilinear": InterpolationMode.BILINEAR}
 
 
@@ -128,9 +123,7 @@ def render_batch(request: Request, recipe: Recipe, dtype: torch.dtype) -> Crops:
         crops[name] = torch.empty(recipe.count(name), len(request.encoded), 3, size, size, dtype=dtype, device="cpu")
     reasons: dict[tuple[int, int], str] = {}
     for number in range(len(request.encoded)):
-        with _TURN:
-            pass
-        with _RENDERING:
+        with rendering():
             decoded = _decode(request, number, recipe)
             if isinstance(decoded, str):
                 reasons[0, number] = decoded
@@ -154,11 +147,6 @@ def render_image(image: Image.Image, recipe: Recipe, draws: Draws, number: int, 
         with on_cpu:
             crops[group[0].name] = torch.stack([_render_view(image, group[0], recipe, drawn, at, reduction) for at in places])
     return crops
-
-
-for _lock in (_RENDERING, _TURN):  # the last is taken first, and freed last
-    # Ctrl-C may end a wait, and the process is forked all the same: what the renderer holds is then not free for release.
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def _decode(request: Request, number: int, recipe: Recipe) -> tuple[Image.Image, int] | str:

@@ -26,7 +26,7 @@ from hjepa.pipeline.ahead import Ahead
 from hjepa.pipeline.backend import BadBatchError, Crops, Request
 from hjepa.pipeline.backends import torchvision
 from hjepa.pipeline.backends.torchvision import TorchvisionBackend
-from hjepa.pipeline.handles import OwnLock
+from hjepa.pipeline.forks import OwnLock
 from hjepa.pipeline.loader import Loader
 from hjepa.pipeline.presets.jepa import multicrop
 from hjepa.pipeline.quarantine import BadImageError
