@@ -102,7 +102,7 @@ def _differences(name: str, saved: Any, own: Any) -> list[str]:
         return [change for key in keys for change in _differences(f"{name}.{key}", saved.get(key), own.get(key))]
     if isinstance(saved, list) and isinstance(own, list) and len(saved) == len(own) and any(isinstance(it, dict) for it in own):
         pairs = enumerate(zip(saved, own, strict=True))
-        return [change for place, (was, now) in pairs for change in _differences(f"{name}[{place}]", was, now)]
+        return [change for place, (was, now) in pairs if was != now for change in _differences(f"{name}[{place}]", was, now)]
     return [f"{name} was {saved!r}, now {own!r}"]
 
 
