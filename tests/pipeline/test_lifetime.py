@@ -389,7 +389,7 @@ def test_fork_whose_wait_is_interrupted_frees_nothing_that_another_thread_render
         read = threading.Event()
         reader.start()
         assert rendering.wait(10)
-        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGUSR1)).start()
+        threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGUSR1)).start()  # by then it forks
         child = os.fork()
         if not child:
             os._exit(0)
